@@ -1,0 +1,28 @@
+"""``python -m lightning_freqdiff fit | validate | test | predict``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; bad input ends in one line and exit code 1 (or 2, for options)."""
+    # LightningCLI still calls what jsonargparse has renamed; users can do nothing about it.
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    from lightning_freqdiff.cli import CLI, quiet
+
+    quiet()
+    try:
+        CLI(args)
+    except (ValueError, OSError, MisconfigurationException) as error:
+        if os.environ.get("FREQDIFF_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

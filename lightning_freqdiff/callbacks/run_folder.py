@@ -1,0 +1,173 @@
+"""A predict run on disk: samples, manifest, and a journal of the units that are done.
+
+``samples.npy`` is reserved in full at the start and written through a memory map, so that ranks fill disjoint
+rows and nothing has to fit in memory. A unit counts once its rows are flushed and a line about it stands in
+the rank's journal; a run that was killed reads the journals and does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Ranges = list[tuple[int, int]]
+
+
+def merge_ranges(ranges: Ranges) -> Ranges:
+    """Merge overlapping and adjacent index ranges ``[start, stop)``.
+
+    Examples:
+        >>> merge_ranges([(4, 8), (0, 4), (10, 12)])
+        [(0, 8), (10, 12)]
+    """
+    merged: Ranges = []
+    for start, stop in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def missing_ranges(done: Ranges, total: int) -> Ranges:
+    """Return what is left of ``[0, total)``.
+
+    Examples:
+        >>> missing_ranges([(2, 4)], 6)
+        [(0, 2), (4, 6)]
+    """
+    edges = [0, *(edge for pair in merge_ranges(done) for edge in pair), total]
+    return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Lay out nested settings as one dictionary with dotted names."""
+    if isinstance(value, list):
+        value = {str(i): entry for i, entry in enumerate(value)}
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, entry in value.items() for k, v in _flatten(entry, f"{prefix}.{key}".strip(".")).items()}
+
+
+class RunFolder:
+    """The files of one predict run.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.samples = self.path / "samples.npy"
+        self.manifest = self.path / "manifest.json"
+
+    def open(self, identity: dict[str, Any], shape: tuple[int, int, int]) -> None:
+        """Start a run of this identity, or take one up that was interrupted. Called on one rank.
+
+        Args:
+            identity: Everything that the samples depend on.
+            shape: ``(n, N, M)``.
+
+        Raises:
+            ValueError: Where the folder holds another run, or something else.
+            OSError: Where it cannot be written, or the disk is too small for the samples.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"cannot make the output folder {self.path} ({error.strerror}): set --sampling.output"
+            ) from error
+        if not os.access(self.path, os.W_OK):
+            raise OSError(f"the output folder {self.path} is not writable: set --sampling.output")
+        if self.manifest.exists():
+            self._check_identity(identity)
+            return
+        if next(self.path.iterdir(), None) is not None:
+            raise ValueError(
+                f"expected an empty output folder or an unfinished run, but {self.path} holds other files: "
+                "set --sampling.output to another folder"
+            )
+        self._reserve(shape)
+        self.write_manifest({"status": "running", "identity": identity})
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        """Refuse a folder that belongs to a run with other settings, naming those that differ."""
+        before = _flatten(self.read_manifest().get("identity", {}))
+        now = _flatten(json.loads(json.dumps(identity)))
+        keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+        if keys:
+            changes = ", ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in keys[:3])
+            raise ValueError(
+                f"the output folder {self.path} belongs to another run ({changes}): set --sampling.output to "
+                "another folder"
+            )
+
+    def _reserve(self, shape: tuple[int, int, int]) -> None:
+        """Make ``samples.npy`` with all its blocks: a full disk then fails here and not in mid-run by SIGBUS."""
+        partial = self.samples.with_suffix(".partial")
+        try:
+            np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+            with partial.open("r+b") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            need = 4 * int(np.prod(shape)) / 2**20
+            raise OSError(
+                f"cannot reserve {need:.1f} MiB for the samples in {self.path} ({error.strerror}): free space, or "
+                "set --sampling.output or --sampling.num_samples"
+            ) from error
+        partial.rename(self.samples)
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Return the manifest."""
+        try:
+            return json.loads(self.manifest.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"expected JSON in {self.manifest}, but it cannot be read: set --sampling.output to another folder"
+            ) from error
+
+    def write_manifest(self, content: dict[str, Any]) -> None:
+        """Replace the manifest in one move, so that a reader never meets half of it."""
+        partial = self.manifest.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(self.manifest)
+
+    def write(self, rank: int, first: int, series: np.ndarray, seconds: float) -> None:
+        """Put series ``(count, N, M)`` in their rows, then note in the rank's journal that they are there."""
+        rows = np.lib.format.open_memmap(self.samples, mode="r+")
+        rows[first : first + len(series)] = series
+        rows.flush()
+        line = {"first": first, "count": len(series), "seconds": round(seconds, 4)}
+        with (self.path / f"journal-{rank}.jsonl").open("a") as journal:
+            journal.write(json.dumps(line) + "\n")
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return the finished units of all ranks; a last line cut short by a kill does not count."""
+        units = []
+        for path in sorted(self.path.glob("journal-*.jsonl")):
+            for line in path.read_text().splitlines():
+                try:
+                    units.append(json.loads(line))
+                except json.JSONDecodeError:
+                    continue
+        return units
+
+    def done(self) -> Ranges:
+        """Return the index ranges whose samples are on disk."""
+        units = self.journal() or self.read_manifest().get("units", [])
+        return merge_ranges([(unit["first"], unit["first"] + unit["count"]) for unit in units])
+
+    def close(self, facts: dict[str, Any]) -> None:
+        """Move the journals into the manifest and mark the run as complete."""
+        units = sorted(self.journal(), key=lambda unit: unit["first"])
+        manifest = self.read_manifest()
+        self.write_manifest({**manifest, "status": "complete", **facts, "units": units})
+        for path in self.path.glob("journal-*.jsonl"):
+            path.unlink()

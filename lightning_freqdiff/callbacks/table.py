@@ -1,0 +1,66 @@
+"""Samples in other formats than ``.npy``, for people who want a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+Format = Literal["npy", "npz", "parquet", "csv"]
+ROWS = 1024
+"""Series turned into table rows at once, so that no result has to fit in memory."""
+
+
+def check_format(name: str) -> None:
+    """Raise a ``ValueError`` for a format that is unknown or lacks its library, before any sampling."""
+    if name not in get_args(Format):
+        raise ValueError(f"expected a format of {', '.join(get_args(Format))}, got {name!r}: set --sampling.format")
+    if name == "parquet":
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                'parquet needs pyarrow: pip install "lightning-freqdiff[tables]", or set --sampling.format npy'
+            ) from error
+
+
+def _long(series: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield pieces of the long table: sample number, time step, and one column per channel."""
+    length, channels = series.shape[1:]
+    for first in range(0, len(series), ROWS):
+        piece = np.asarray(series[first : first + ROWS])
+        sample = np.repeat(np.arange(first, first + len(piece)), length)
+        yield sample, np.tile(np.arange(length), len(piece)), piece.reshape(-1, channels)
+
+
+def convert(samples: Path, format: Format, channels: Sequence[str]) -> Path:
+    """Write ``samples.npy`` in another format beside it, and return the new file.
+
+    ``npz`` holds ``x`` of shape ``(n, N, M)`` and the channels' names as ``columns``; ``csv`` and ``parquet`` are long
+    tables with the columns ``sample, step`` and one per channel.
+    """
+    series = np.load(samples, mmap_mode="r")
+    target = samples.with_suffix(f".{format}")
+    names = ["sample", "step", *channels]
+    if format == "npz":
+        np.savez_compressed(target, x=series, columns=np.array(channels))
+    elif format == "csv":
+        with target.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for sample, step, values in _long(series):
+                writer.writerows([a, b, *row] for a, b, row in zip(sample, step, values.tolist(), strict=True))
+    elif format == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        types = [pyarrow.int64(), pyarrow.int32(), *[pyarrow.float32()] * len(channels)]
+        schema = pyarrow.schema(list(zip(names, types, strict=True)))
+        with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+            for sample, step, values in _long(series):
+                columns = [sample, step.astype(np.int32), *np.ascontiguousarray(values.T)]
+                writer.write_table(pyarrow.table(columns, schema=schema))
+    return target

@@ -1,0 +1,258 @@
+"""The LightningModule: train a score model on series, sample from it in the predict loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_freqdiff import __version__
+from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint
+from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.losses import Weighting, score_matching_loss, stratified_times
+from lightning_freqdiff.networks import Architecture, Transformer
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
+from lightning_freqdiff.score import Parametrization, Score, ScoreFunction
+from lightning_freqdiff.sde import SDE, VP
+from lightning_freqdiff.spectral import Domain, Representation
+
+STATISTICS_BATCH = 4096
+"""Series transformed at once while the training statistics are taken."""
+
+
+class ScoreModule(LightningModule):
+    """Score-based diffusion of time series, by default on their half-spectrum.
+
+    Args:
+        network: Backbone.
+        sde: Forward noising process.
+        parametrization: What the network outputs: the unit-variance remainder of the Wiener filter, the noise,
+            the clean signal, or the score itself.
+        weighting: Weighting of the loss; unit is EDM's, noise plain noise prediction, likelihood and fd the
+            papers'.
+        domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        warmup: Share of the training steps over which the learning rate rises linearly; it then falls as a
+            cosine to 0.
+        compile: Compile the network with torch.compile.
+        shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
+    """
+
+    def __init__(
+        self,
+        network: Architecture = Transformer(),
+        sde: SDE = VP(),
+        parametrization: Parametrization = "wiener",
+        weighting: Weighting = "unit",
+        domain: Domain = "frequency",
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        warmup: float = 0.05,
+        compile: bool = False,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not learning_rate > 0 or not 0 <= warmup < 1:
+            raise ValueError(
+                f"expected learning_rate > 0 and warmup in [0, 1), got {learning_rate} and {warmup}: "
+                "set --model.learning_rate, --model.warmup"
+            )
+        self.architecture, self.sde, self.compile_network = network, sde, compile
+        self.parametrization: Parametrization = parametrization
+        self.weighting: Weighting = weighting
+        self.domain: Domain = domain
+        self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
+        self.sampling = Sampling()
+        self.work: list[WorkUnit] | None = None
+        self.step_listeners: list[Callable[[int], None]] = []
+        self.data_facts: dict[str, Any] = {}
+        self.checkpoint_hash: str | None = None
+        self.save_hyperparameters(
+            {
+                "network": as_settings(network),
+                "sde": as_settings(sde),
+                "parametrization": parametrization,
+                "weighting": weighting,
+                "domain": domain,
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "warmup": warmup,
+                "compile": compile,
+                "shape": list(shape) if shape else None,
+            }
+        )
+        self.score: Score = cast(Score, None)
+        self._attached: ScoreFunction | None = None
+        if shape is not None:
+            self._build(*shape)
+
+    def _build(self, length: int, channels: int) -> None:
+        """Make the parts that need the data's shape."""
+        self.representation = Representation(self.domain, length, channels)
+        self.score = Score(self.architecture, self.sde, self.parametrization, self.representation)
+        self.hparams["shape"] = [length, channels]
+        if self.compile_network:
+            self.score.network.compile()
+
+    @property
+    def score_function(self) -> ScoreFunction:
+        """What sampling asks: the model's own score, or what was attached in its place."""
+        return self.score if self._attached is None else self._attached
+
+    def attach(self, score_function: ScoreFunction) -> None:
+        """Let sampling ask another score function, a cache for instance, until :meth:`detach`."""
+        if self._attached is not None:
+            raise ValueError(
+                f"expected at most one cache, but {self._attached} is attached already: "
+                "remove one from --trainer.callbacks"
+            )
+        self._attached = score_function
+
+    def detach(self) -> None:
+        """Let sampling ask the model's own score again."""
+        self._attached = None
+
+    def configure_model(self) -> None:
+        """Build the network for the data's shape and take the training statistics, once."""
+        if self.score is not None:
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, SeriesData):
+            raise ValueError(
+                "expected a SeriesData module to learn the shape and the statistics from, got "
+                f"{type(data).__name__}: pass --data, or a checkpoint by --ckpt_path"
+            )
+        self._build(*data.shape)
+        self.take_statistics(data.train_series().split(STATISTICS_BATCH))
+        self.data_facts = {"channels": list(data.channels), "num_train": data.num_train}
+
+    def take_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Take mean and deviation of every token coordinate over training series ``(B, N, M)``."""
+        encoded = (self.representation.encode(batch.double()) for batch in batches)
+        self.score.standardizer.fit(encoded, self.representation.channels)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Turn series ``(B, N, M)`` in the data's units into standardised tokens ``(B, K, F)``."""
+        return self.score.standardizer(self.representation.encode(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Turn standardised tokens ``(B, K, F)`` into series ``(B, N, M)`` in the data's units."""
+        return self.representation.decode(self.score.standardizer.inverse(z))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels, from the training data or made up."""
+        default = [f"channel_{m}" for m in range(self.representation.channels)]
+        return tuple(self.data_facts.get("channels") or default)
+
+    def training_density(self) -> Tensor | None:
+        """Return the training set's mean spectral density ``(K, M)``, which the frequency statistics hold."""
+        if self.domain != "frequency":
+            return None
+        statistics = self.score.standardizer
+        power = statistics.mean.square() + (statistics.scale * statistics.variance).square()
+        return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Return the denoising score matching loss of series ``(B, N, M)``."""
+        z0 = self.encode(batch)
+        t = stratified_times(len(z0), self.device)
+        loss = score_matching_loss(self.score, z0, torch.randn_like(z0), t, self.weighting)
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def _evaluation_loss(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Return the loss under noise that is fixed by the batch's place, so that epochs compare."""
+        z0 = self.encode(batch)
+        generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
+        t = stratified_times(len(z0), self.device, generator)
+        xi = torch.randn(z0.shape, generator=generator).to(z0)
+        return score_matching_loss(self.score, z0, xi, t, self.weighting)
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Log the validation loss."""
+        loss = self._evaluation_loss(batch, batch_idx)
+        self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch))
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Log the test loss."""
+        self.log("test_loss", self._evaluation_loss(batch, batch_idx), sync_dist=True, batch_size=len(batch))
+
+    def configure_optimizers(self) -> Any:
+        """Make AdamW with linear warm-up and cosine decay over the whole run, per step."""
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        rise = max(1, round(self.warmup * total))
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+
+        fused = self.device.type == "cuda"
+        optimizer = torch.optim.AdamW(
+            self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=fused
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def predict_dataloader(self) -> DataLoader[WorkUnit]:
+        """Return the work units of :attr:`sampling`, or those of :attr:`work` where a writer left fewer to do."""
+        units = self.sampling.units() if self.work is None else self.work
+        return DataLoader(cast(Any, units), batch_size=1, collate_fn=_only)
+
+    def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
+        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
+        z = sample(
+            self.score_function, self.sde, self.score.noise_scale, unit, self.sampling, self._report_step
+        )
+        return self.decode(z)
+
+    def _report_step(self, step: int) -> None:
+        for listener in self.step_listeners:
+            listener(step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Mark the checkpoint as ours and note what it was trained on."""
+        checkpoint[MARK] = {"version": __version__, **self.data_facts}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the notes on the training data."""
+        self.data_facts = {k: v for k, v in checkpoint.get(MARK, {}).items() if k != "version"}
+
+    @classmethod
+    def load_from_checkpoint(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, checkpoint_path: str | Path, map_location: Any = None, **settings: Any
+    ) -> ScoreModule:
+        """Load a model from a checkpoint alone; only tensors and plain settings are read from it.
+
+        Args:
+            checkpoint_path: A checkpoint made by this module.
+            map_location: Device to put the model on.
+            **settings: Constructor arguments that replace those in the checkpoint, such as ``compile``.
+
+        Raises:
+            FileNotFoundError: Where there is no such file.
+            ValueError: For a file that is not a whole checkpoint of this project.
+        """
+        checkpoint = read_checkpoint(checkpoint_path)
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls, "model")
+        parsed = parser.parse_object({"model": {**checkpoint["hyper_parameters"], **settings}})
+        model: ScoreModule = parser.instantiate(parsed)["model"]
+        model.load_state_dict(checkpoint["state_dict"])
+        model.on_load_checkpoint(checkpoint)
+        model.checkpoint_hash = file_hash(checkpoint_path)
+        return model.eval() if map_location is None else model.eval().to(map_location)
+
+
+def _only(batch: list[WorkUnit]) -> WorkUnit:
+    (unit,) = batch
+    return unit

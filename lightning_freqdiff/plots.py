@@ -1,0 +1,90 @@
+"""Figures from arrays, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+GENERATED, TRAINING = "#c2410c", "#334155"
+Array = NDArray[np.floating]
+
+
+def _style(axis: Axes, xlabel: str = "", ylabel: str = "") -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+    axis.set_xlabel(xlabel, fontsize=9)
+    axis.set_ylabel(ylabel, fontsize=9)
+
+
+def sample_gallery(
+    generated: Array, training: Array | None = None, channels: Sequence[str] = (), count: int = 6
+) -> Figure:
+    """Draw a few generated series, beside training series where these are known.
+
+    Args:
+        generated: Series ``(n, N, M)``.
+        training: Series ``(m, N, M)`` or ``None``.
+        channels: Names of the channels; they label the lines where there are several.
+        count: Series of each kind.
+
+    Returns:
+        A figure with one row per kind and one column per series.
+    """
+    rows = [("generated", generated[:count], GENERATED)]
+    if training is not None:
+        rows.append(("training", training[:count], TRAINING))
+    columns = max(len(series) for _, series, _ in rows)
+    figure = Figure(figsize=(2.1 * columns, 1.7 * len(rows) + 0.4), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True)
+    several = generated.shape[2] > 1
+    for row, (label, series, color) in zip(axes, rows, strict=True):
+        for axis in row:
+            _style(axis)
+            axis.set_visible(False)
+        for axis, one in zip(row, series, strict=False):
+            axis.set_visible(True)
+            for m in range(one.shape[1]):
+                name = channels[m] if m < len(channels) else f"channel {m}"
+                axis.plot(one[:, m], color=f"C{m}" if several else color, lw=1, label=name if several else None)
+        row[0].set_ylabel(label, fontsize=9)
+    if several:
+        axes[0][0].legend(fontsize=6, frameon=False, ncols=2)
+    figure.supxlabel("time step", fontsize=9)
+    return figure
+
+
+def mean_spectra(generated: Array, training: Array | None, channels: Sequence[str] = ()) -> Figure:
+    """Draw the mean spectral density of each channel, generated beside training.
+
+    Args:
+        generated: Mean of ``|x~_k|²`` over generated series, ``(K, M)``.
+        training: The same over the training set, or ``None``.
+        channels: Names of the channels.
+
+    Returns:
+        A figure with one panel per channel, the densities on a logarithmic axis.
+    """
+    count = generated.shape[1]
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(3.4 * columns + 0.6, 2.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    for m, axis in enumerate(axes[:count]):
+        if training is not None:
+            axis.semilogy(_positive(training[:, m]), color=TRAINING, lw=1.4, label="training")
+        axis.semilogy(_positive(generated[:, m]), color=GENERATED, lw=1.0, label="generated")
+        _style(axis, "frequency (cycles per series)", "mean |x̃|²")
+        axis.set_title(channels[m] if m < len(channels) else f"channel {m}", fontsize=9)
+    axes[0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _positive(density: Array) -> Array:
+    """Leave out what a logarithmic axis cannot show (a constant channel has no energy but at DC)."""
+    return np.where(density > 0, density, np.nan)

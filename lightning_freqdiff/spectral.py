@@ -1,0 +1,171 @@
+"""Series and their half-spectrum: the transform, its mirrored noise and its units.
+
+A real series ``x`` of shape ``(B, N, M)`` has the unitary spectrum ``rfft(x, norm="ortho")`` over
+``K = N // 2 + 1`` frequencies; the others mirror them. One token per frequency holds its real, then its
+imaginary parts: ``z_k = [Re, Im]`` of width ``2M`` (E2-CRF, arXiv 2604.22901, section 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Domain = Literal["frequency", "time"]
+
+# Below this share of its channel's largest coordinate, a spread is float32 rounding and not data.
+CONSTANT_TOLERANCE = 1e-6
+
+
+def to_half_spectrum(x: Tensor) -> Tensor:
+    """Transform series into half-spectrum tokens.
+
+    Args:
+        x: Real series, ``(B, N, M)``.
+
+    Returns:
+        Tokens ``(B, K, 2M)``, real parts before imaginary parts, ``K = N // 2 + 1``.
+
+    Examples:
+        >>> to_half_spectrum(torch.ones(1, 4, 1)).squeeze(0).tolist()
+        [[2.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    """
+    spectrum = torch.fft.rfft(x, dim=1, norm="ortho")
+    return torch.cat([spectrum.real, spectrum.imag], dim=-1)
+
+
+def from_half_spectrum(z: Tensor, length: int) -> Tensor:
+    """Transform half-spectrum tokens ``(B, K, 2M)`` back into series ``(B, N, M)`` with ``N = length``.
+
+    Exact to float rounding for even and odd ``N``; the imaginary parts at DC and, for even ``N``, at the
+    Nyquist frequency carry no data and are ignored.
+    """
+    real, imag = z.chunk(2, dim=-1)
+    return torch.fft.irfft(torch.complex(real, imag), n=length, dim=1, norm="ortho")
+
+
+def spectral_density(x: Tensor) -> Tensor:
+    """Return the energy per frequency of series ``(B, N, M)``: ``|x~_k|^2``, shape ``(B, K, M)``."""
+    return torch.fft.rfft(x, dim=1, norm="ortho").abs().square()
+
+
+@dataclass(frozen=True)
+class Representation:
+    """How a series is laid out as tokens: which transform, how many, and the scale of white noise in it.
+
+    Args:
+        domain: ``frequency`` for half-spectrum tokens, ``time`` for the steps themselves.
+        length: Steps of the series, ``N >= 2``.
+        channels: Channels of the series, ``M >= 1``.
+    """
+
+    domain: Domain
+    length: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        if self.domain not in ("frequency", "time"):
+            raise ValueError(f"domain must be 'frequency' or 'time', got {self.domain!r}: set --model.domain")
+        if self.length < 2 or self.channels < 1:
+            raise ValueError(
+                f"a series needs at least 2 steps and 1 channel, got (N, M) = ({self.length}, {self.channels}): "
+                "check the data set (--data)"
+            )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens per series: ``N // 2 + 1`` frequencies, or ``N`` steps."""
+        return self.length // 2 + 1 if self.domain == "frequency" else self.length
+
+    @property
+    def features(self) -> int:
+        """Width of a token: ``2M`` (real, imaginary), or ``M``."""
+        return 2 * self.channels if self.domain == "frequency" else self.channels
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Lay out series ``(B, N, M)`` as tokens ``(B, tokens, features)``."""
+        if x.ndim != 3 or tuple(x.shape[1:]) != (self.length, self.channels):
+            raise ValueError(
+                f"expected series of shape (B, {self.length}, {self.channels}), got {tuple(x.shape)}: "
+                "the model was built for other data (--data, --ckpt_path)"
+            )
+        return to_half_spectrum(x) if self.domain == "frequency" else x
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Bring tokens ``(B, tokens, features)`` back to series ``(B, N, M)``."""
+        return from_half_spectrum(z, self.length) if self.domain == "frequency" else z
+
+    def noise_scale(self) -> Tensor:
+        r"""Return :math:`\Lambda`, the standard deviation of white noise in each coordinate.
+
+        In frequency, white noise of unit variance has deviation 1 on the real part at DC and Nyquist, 0 on
+        their imaginary parts and :math:`1/\sqrt 2` elsewhere (E2-CRF appendix A.9; Crabbé et al., arXiv
+        2402.05933, proposition 3.1); in time it is 1 everywhere.
+
+        Returns:
+            Shape ``(tokens, features)``, float32.
+        """
+        if self.domain == "time":
+            return torch.ones(self.tokens, self.features)
+        scale = torch.full((self.tokens, 2, self.channels), math.sqrt(0.5))
+        unpaired = [0, self.tokens - 1] if self.length % 2 == 0 else [0]
+        scale[unpaired, 0], scale[unpaired, 1] = 1.0, 0.0
+        return scale.flatten(1)
+
+
+class Standardizer(nn.Module):
+    """Zero mean and unit variance in every token coordinate, over the training set.
+
+    The statistics are buffers: they travel in the checkpoint, so that sampling needs no data set. A
+    coordinate without variance keeps scale 1 and is marked by ``variance = 0``.
+
+    Args:
+        tokens: Number of tokens.
+        features: Width of a token.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    variance: Tensor
+
+    def __init__(self, tokens: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(tokens, features))
+        self.register_buffer("scale", torch.ones(tokens, features))
+        self.register_buffer("variance", torch.ones(tokens, features))
+
+    def fit(self, batches: Iterable[Tensor], channels: int) -> None:
+        """Set the statistics from token batches ``(B, tokens, features)`` in one float64 pass.
+
+        Batches are merged by Chan et al.'s update, so the result does not depend on how they were cut.
+        """
+        count, mean, moment = 0, torch.zeros(()), torch.zeros(())
+        for batch in batches:
+            batch = batch.double()
+            delta = batch.mean(0) - mean
+            total = count + len(batch)
+            moment = moment + batch.var(0, correction=0) * len(batch)
+            moment = moment + delta.square() * (count * len(batch) / total)
+            mean, count = mean + delta * (len(batch) / total), total
+        if count == 0:
+            raise ValueError("expected at least one training series, got none: check --data")
+        deviation = (moment / count).sqrt()
+        # The largest coordinate of a channel sets what float32 can resolve in the others.
+        size = (mean.square() + deviation.square()).sqrt().amax(0).reshape(-1, channels).amax(0)
+        floor = CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // channels)
+        varies = deviation > floor
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(varies, deviation, 1.0))
+        self.variance.copy_(varies)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Standardise tokens ``(B, tokens, features)``; coordinates without variance become exactly 0."""
+        return (z - self.mean) / self.scale * self.variance
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Undo :meth:`forward`."""
+        return z * self.scale + self.mean
