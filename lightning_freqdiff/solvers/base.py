@@ -98,13 +98,14 @@ def time_grid(sde: SDE, num_steps: int, grid: Grid = "uniform") -> Tensor:
     ends = torch.tensor([1.0, T_MIN], dtype=torch.float64)
     fraction = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
     if grid == "uniform":
-        return ends[0] + fraction * (ends[1] - ends[0])
-    high, low = sde.log_snr(ends)
-    wanted = high + fraction * (low - high)
-    if grid == "edm":
-        start, end = (-high / EDM_RHO).exp(), (-low / EDM_RHO).exp()
-        wanted = -EDM_RHO * (start + fraction * (end - start)).log()
-    times = _invert_log_snr(sde, wanted)
+        times = ends[0] + fraction * (ends[1] - ends[0])
+    else:
+        high, low = sde.log_snr(ends)
+        wanted = high + fraction * (low - high)
+        if grid == "edm":
+            start, end = (-high / EDM_RHO).exp(), (-low / EDM_RHO).exp()
+            wanted = -EDM_RHO * (start + fraction * (end - start)).log()
+        times = _invert_log_snr(sde, wanted)
     times[0], times[-1] = ends
     return times
 

@@ -1,0 +1,133 @@
+"""Train on a data set for a stated budget and measure the samples against the training set.
+
+    python benchmarks/quality.py --data ecg_mitbih nasa_discharge --steps 6000 --output benchmarks/results/quality.json
+
+For each data set (a file of ``FREQDIFF_DATA``, or ``synthetic``) and parametrisation: the training time, the sliced
+Wasserstein distance of 256 samples in time and frequency, and beside it the floor (256 real series that were not
+trained on), half of the training set against the other half, and the mean series as the only sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+
+from lightning_freqdiff import plots
+from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
+from lightning_freqdiff.metrics.samples import coordinates
+from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.sampling import Sampling, WorkUnit
+from machine import describe_machine
+
+SAMPLES = 256
+
+
+def open_data(name: str) -> SeriesData:
+    if name == "synthetic":
+        return SyntheticECG()
+    folder = os.environ.get("FREQDIFF_DATA")
+    if folder is None:
+        raise SystemExit("set FREQDIFF_DATA to the folder of the data sets, or use --data synthetic")
+    return ArrayData(str(Path(folder) / f"{name}.npz"))
+
+
+def distances(generated: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
+    """Mean sliced Wasserstein distance over 1,000 directions, on series and on half-spectrum coordinates."""
+    result = {}
+    for domain in ("time", "freq"):
+        value = sliced_wasserstein(coordinates(generated, domain), coordinates(reference, domain))
+        result[domain] = float(value["mean"])
+        result[f"{domain}_two_se"] = float(value["two_se"])
+    return result
+
+
+def baselines(data: SeriesData) -> dict[str, Any]:
+    train, held = data.train_series(), data.val_series()
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    half = len(train) // 2
+    count = min(SAMPLES, len(held))
+    return {
+        "floor": {"rows": count, **distances(held[:count], train)},
+        "self": distances(train[order[:half]], train[order[half:]]),
+        "dummy": distances(train.mean(0, keepdim=True), train),
+    }
+
+
+def train(data: SeriesData, parametrization: str, steps: int, folder: Path, preset: str) -> tuple[ScoreModule, float]:
+    weighting = "unit" if parametrization == "wiener" else "noise"
+    seed_everything(0, verbose=False)
+    module = ScoreModule(Transformer(preset=preset), parametrization=parametrization, weighting=weighting)  # type: ignore
+    checkpoint = ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False)
+    epochs = max(1, round(steps / len(data.train_dataloader())))
+    trainer = Trainer(
+        max_epochs=epochs,
+        callbacks=[EMAWeightAveraging(decay=0.999), checkpoint],
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    since = time.perf_counter()
+    trainer.fit(module, datamodule=data)
+    seconds = time.perf_counter() - since
+    return ScoreModule.load_from_checkpoint(checkpoint.best_model_path), seconds
+
+
+def draw(module: ScoreModule, steps: int, seed: int = 0) -> torch.Tensor:
+    module.sampling = Sampling(num_samples=SAMPLES, num_steps=steps)
+    return module.predict_step(WorkUnit(seed, 0, SAMPLES), 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("--data", nargs="+", default=["synthetic"])
+    parser.add_argument("--parametrizations", nargs="+", default=["wiener", "noise", "clean", "score"])
+    parser.add_argument("--steps", type=int, default=6000, help="training steps of 64 series, rounded to whole epochs")
+    parser.add_argument("--sampling_steps", type=int, default=1000)
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--checkpoints", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    result: dict[str, Any] = {"machine": describe_machine(), "settings": vars(args) | {"data": args.data}, "data": {}}
+    for name in args.data:
+        data = open_data(name)
+        entry: dict[str, Any] = {"shape": [data.num_train, *data.shape], **baselines(data), "runs": {}}
+        result["data"][name] = entry
+        for parametrization in args.parametrizations:
+            folder = args.checkpoints / f"{name}-{parametrization}-{args.steps}"
+            module, seconds = train(data, parametrization, args.steps, folder, args.preset)
+            since = time.perf_counter()
+            generated = draw(module, args.sampling_steps)
+            run = {"training_seconds": seconds, "sampling_seconds": time.perf_counter() - since}
+            run |= distances(generated, data.train_series())
+            run["over_floor"] = run["time"] / entry["floor"]["time"]
+            entry["runs"][parametrization] = run
+            print(name, parametrization, json.dumps({k: round(v, 4) for k, v in run.items()}), flush=True)
+            figure = plots.sample_gallery(generated[:6].numpy(), data.train_series()[:6].numpy(), data.channels)
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(args.output.with_name(f"{args.output.stem}-{name}-{parametrization}.png"), dpi=100)
+            np.save(folder / "samples.npy", generated.numpy())
+        print(name, json.dumps({k: entry[k] for k in ("floor", "self", "dummy")}), flush=True)
+        args.output.write_text(json.dumps(result, indent=2, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.sde import VP
+
+torch.set_num_threads(1)
+
+
+def real_data(name: str) -> Path:
+    """Path of a real data set, or a skip where there is none."""
+    folder = os.environ.get("FREQDIFF_DATA")
+    if not folder or not (Path(folder) / name).exists():
+        pytest.skip("FREQDIFF_DATA does not hold " + name)
+    return Path(folder) / name
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A small transformer trained for a few seconds on embedded heartbeats, by the trainer itself."""
+    from lightning.pytorch import Trainer, seed_everything
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seed_everything(0, verbose=False)
+        module = ScoreModule(Transformer(layers=2, heads=2, width=16, feedforward=32), VP())
+        trainer = Trainer(
+            max_epochs=4,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[EMAWeightAveraging(decay=0.95)],
+        )
+        trainer.fit(module, datamodule=SyntheticECG(num_series=1024, length=64))
+        trainer.save_checkpoint(folder / "model.ckpt")
+    return folder / "model.ckpt"
+
+
+@pytest.fixture
+def model(checkpoint) -> ScoreModule:
+    return ScoreModule.load_from_checkpoint(checkpoint)
