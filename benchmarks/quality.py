@@ -1,6 +1,6 @@
 """Train on a data set for a stated budget and measure the samples against the training set.
 
-    python benchmarks/quality.py --data ecg_mitbih nasa_discharge --steps 6000 --output benchmarks/results/quality.json
+    python benchmarks/quality.py --data ecg_mitbih nasa_discharge --output benchmarks/results/quality.json
 
 For each data set (a file of ``FREQDIFF_DATA``, or ``synthetic``) and parametrisation: the training time, the sliced
 Wasserstein distance of 256 samples in time and frequency, and beside it the floor (256 real series that were not
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from machine import describe_machine
 
 from lightning_freqdiff import plots
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
@@ -30,7 +31,6 @@ from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.sampling import Sampling, WorkUnit
-from machine import describe_machine
 
 SAMPLES = 256
 
@@ -96,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--data", nargs="+", default=["synthetic"])
     parser.add_argument("--parametrizations", nargs="+", default=["wiener", "noise", "clean", "score"])
-    parser.add_argument("--steps", type=int, default=6000, help="training steps of 64 series, rounded to whole epochs")
+    parser.add_argument(
+        "--steps", type=int, default=6000, help="training steps of 64 series, rounded to whole epochs"
+    )
     parser.add_argument("--sampling_steps", type=int, default=1000)
     parser.add_argument("--preset", default="small")
     parser.add_argument("--threads", type=int, default=2)

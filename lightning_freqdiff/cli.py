@@ -135,9 +135,7 @@ class CLI(LightningCLI):
             "prog": "python -m lightning_freqdiff",
             "description": "Train and sample diffusion models of time series in the frequency domain.",
         }
-        below = {
-            command: {"parser_mode": "omegaconf", "description": text} for command, text in COMMANDS.items()
-        }
+        below = {command: {"parser_mode": "omegaconf", "description": text} for command, text in COMMANDS.items()}
         super().__init__(
             ScoreModule,
             SeriesData,
@@ -169,9 +167,7 @@ class CLI(LightningCLI):
             self._subcommand_parsers[command] = self._prepare_subcommand_parser(Trainer, command, **kwargs[command])
             commands.add_subcommand(command, self._subcommand_parsers[command], help=text)
 
-    def _prepare_subcommand_parser(
-        self, klass: type, subcommand: str, **kwargs: Any
-    ) -> LightningArgumentParser:
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
             parser.add_lightning_class_args(EMAWeightAveraging, "ema")  # pyright: ignore[reportArgumentType]

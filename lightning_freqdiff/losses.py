@@ -34,9 +34,7 @@ def stratified_times(count: int, device: torch.device, generator: Generator | No
     return (T_MIN + (1 - T_MIN) * (torch.arange(count) + offset) / count).to(device)
 
 
-def score_matching_loss(
-    score: Score, z0: Tensor, xi: Tensor, t: Tensor, weighting: Weighting = "unit"
-) -> Tensor:
+def score_matching_loss(score: Score, z0: Tensor, xi: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
     """Return the denoising score matching loss, a scalar.
 
     Args:

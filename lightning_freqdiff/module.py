@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from jsonargparse import ArgumentParser
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -124,7 +124,7 @@ class ScoreModule(LightningModule):
         """Build the network for the data's shape and take the training statistics, once."""
         if self.score is not None:
             return
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(self._trainer, "datamodule", None)
         if not isinstance(data, SeriesData):
             raise ValueError(
                 "expected a SeriesData module to learn the shape and the statistics from, got "
@@ -210,9 +210,7 @@ class ScoreModule(LightningModule):
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
         """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
-        z = sample(
-            self.score_function, self.sde, self.score.noise_scale, unit, self.sampling, self._report_step
-        )
+        z = sample(self.score_function, self.sde, self.score.noise_scale, unit, self.sampling, self._report_step)
         return self.decode(z)
 
     def _report_step(self, step: int) -> None:

@@ -87,9 +87,7 @@ def sample(
     steps = plan(sde, times, device)
     shape = (unit.count, *noise_scale.shape)
     noise = normal_stream(unit.seed, unit.first, shape, device)
-    score.start(
-        Trajectory(solver.call_times(times), solver.calls_per_step, shape, unit.seed, unit.first)
-    )
+    score.start(Trajectory(solver.call_times(times), solver.calls_per_step, shape, unit.seed, unit.first))
     z, state = steps[0].now.sigma * noise_scale * next(noise), None
     for i, step in enumerate(steps):
         drawn = list(islice(noise, solver.noises_per_step))

@@ -54,7 +54,7 @@ class Trajectory:
 class ScoreFunction(ABC):
     """Anything a solver can ask for ``∇ log p_t(z)``."""
 
-    def start(self, trajectory: Trajectory) -> None:
+    def start(self, trajectory: Trajectory) -> None:  # noqa: B027 (most score functions remember nothing)
         """Be told that a new trajectory begins; what was remembered of the last one is dropped."""
 
     @abstractmethod

@@ -21,7 +21,9 @@ class TestEveryBackbone:
         z, t = torch.randn(5, 7, 4), torch.rand(5)
         together = network(z, t)
         assert together.shape == z.shape
-        torch.testing.assert_close(together, torch.cat([network(a[None], b[None]) for a, b in zip(z, t, strict=True)]))
+        torch.testing.assert_close(
+            together, torch.cat([network(a[None], b[None]) for a, b in zip(z, t, strict=True)])
+        )
 
     def test_a_scalar_time_is_that_time_for_all(self, architecture):
         network = randomized(architecture)

@@ -165,7 +165,8 @@ def test_one_step_is_allowed_and_none_is_not():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: DDIM(2.0), lambda: DPMSolverPP("x"), lambda: PredictorCorrector(0), lambda: PredictorCorrector(1, 0)]
+    "make",
+    [lambda: DDIM(2.0), lambda: DPMSolverPP("x"), lambda: PredictorCorrector(0), lambda: PredictorCorrector(1, 0)],
 )
 def test_bad_settings_name_themselves(make):
     with pytest.raises(ValueError, match=r"--sampling\.solver\."):

@@ -48,7 +48,9 @@ def test_noise_scale_is_the_exact_deviation_of_white_noise(n, m, domain):
     unit = torch.eye(n * m, dtype=torch.float64).reshape(n * m, n, m)
     linear = layout.encode(unit).flatten(1)
     covariance = linear.T @ linear
-    torch.testing.assert_close(covariance, torch.diag(layout.noise_scale().double().flatten() ** 2), atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        covariance, torch.diag(layout.noise_scale().double().flatten() ** 2), atol=1e-7, rtol=0
+    )
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 9])

@@ -33,9 +33,7 @@ class SamplingProgress(ProgressBar):
             return
         batches = int(sum(trainer.num_predict_batches))
         self._drawn, self._since = 0, time.perf_counter()
-        self._bar = tqdm(
-            total=batches * pl_module.sampling.num_steps, unit="step", desc="sampling", mininterval=0.5
-        )
+        self._bar = tqdm(total=batches * pl_module.sampling.num_steps, unit="step", desc="sampling", mininterval=0.5)
         pl_module.step_listeners.append(self._advance)
 
     def _advance(self, step: int) -> None:

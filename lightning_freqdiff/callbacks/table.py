@@ -39,8 +39,8 @@ def _long(series: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
 def convert(samples: Path, format: Format, channels: Sequence[str]) -> Path:
     """Write ``samples.npy`` in another format beside it, and return the new file.
 
-    ``npz`` holds ``x`` of shape ``(n, N, M)`` and the channels' names as ``columns``; ``csv`` and ``parquet`` are long
-    tables with the columns ``sample, step`` and one per channel.
+    ``npz`` holds ``x`` of shape ``(n, N, M)`` and the channels' names as ``columns``; ``csv`` and ``parquet``
+    are long tables with the columns ``sample, step`` and one per channel.
     """
     series = np.load(samples, mmap_mode="r")
     target = samples.with_suffix(f".{format}")

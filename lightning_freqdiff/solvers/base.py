@@ -124,9 +124,7 @@ def _invert_log_snr(sde: SDE, wanted: Tensor) -> Tensor:
 def plan(sde: SDE, times: Tensor, device: torch.device | str) -> list[Step]:
     """Work out every step of a time grid ``(T + 1,)`` once, before the loop."""
     on_device = times.to(device, torch.float32)
-    columns = [on_device.unbind()] + [
-        f(times).tolist() for f in (sde.alpha, sde.sigma, sde.drift, sde.diffusion)
-    ]
+    columns = [on_device.unbind()] + [f(times).tolist() for f in (sde.alpha, sde.sigma, sde.drift, sde.diffusion)]
     levels = [Level(*row) for row in zip(*columns, strict=True)]
     sizes = (times[:-1] - times[1:]).tolist()
     return [

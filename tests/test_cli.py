@@ -1,0 +1,244 @@
+"""The command line as a user meets it: real processes, real files, bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_freqdiff.__main__ import main
+
+SMALL = [
+    "--model.network.layers=1",
+    "--model.network.width=8",
+    "--model.network.heads=2",
+    "--model.network.feedforward=8",
+]
+DATA = ["--data.num_series=64", "--data.length=16"]
+
+
+def command(*args) -> list[str]:
+    return [sys.executable, "-m", "lightning_freqdiff", *map(str, args)]
+
+
+def shell(*args, cwd, expect=0) -> str:
+    """Run the command line in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run(command(*args), cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path, capfd):
+    """Run the command line in this process: for the many cases that end early."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["lightning_freqdiff", *map(str, args)])
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder in which `fit` was run, as a user would."""
+    folder = tmp_path_factory.mktemp("project")
+    said = shell("fit", *SMALL, *DATA, "--trainer.max_epochs=2", cwd=folder)
+    path = re.search(r"best checkpoint: (\S+)", said)
+    assert path, said
+    assert f"predict --ckpt_path {path[1]}" in said
+    return folder / path[1]
+
+
+def predict_args(checkpoint, output, **more) -> list[str]:
+    settings = {"num_samples": 40, "num_steps": 10, "solver": "EulerMaruyama", "seed": 0, "batch_size": 16, **more}
+    return ["predict", f"--ckpt_path={checkpoint}", f"--sampling.output={output}"] + [
+        f"--sampling.{k}={v}" for k, v in settings.items()
+    ]
+
+
+def test_fit_leaves_what_is_needed_and_nothing_else(trained):
+    run = trained.parent.parent
+    assert {p.name for p in run.iterdir()} == {"checkpoints", "config.yaml", "hparams.yaml", "metrics.csv"}
+    assert {p.name for p in trained.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert "val_loss" in (run / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_batch_size_does_not_change_the_samples(trained, tmp_path, call, batch_size):
+    for name, size in (("reference", 16), ("other", batch_size)):
+        code, _, err = call(*predict_args(trained, tmp_path / name, batch_size=size))
+        assert code == 0, err
+    a, b = (np.load(tmp_path / name / "samples.npy") for name in ("reference", "other"))
+    assert a.shape == (40, 16, 1)
+    np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+    assert not np.allclose(a[0], a[1])
+
+
+def test_two_processes_give_the_samples_of_one(trained, tmp_path):
+    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+    shell(*predict_args(trained, "one"), cwd=tmp_path)
+    shell(*predict_args(trained, "two", batch_size=7), *two, cwd=tmp_path)
+    one, both = (np.load(tmp_path / name / "samples.npy") for name in ("one", "two"))
+    np.testing.assert_allclose(one, both, atol=1e-4, rtol=1e-4)
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+    assert manifest["devices"] == 2
+    assert sum(u["count"] for u in manifest["units"]) == 40
+
+
+def test_killed_and_resumed_gives_the_same_file(trained, tmp_path):
+    args = {"num_steps": 300, "batch_size": 4}
+    shell(*predict_args(trained, "whole", **args), cwd=tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command(*predict_args(trained, "cut", **args)),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as victim:
+        journal = tmp_path / "cut" / "journal-0.jsonl"
+        until = time.monotonic() + 120
+        while not (journal.exists() and journal.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.01)
+        victim.send_signal(signal.SIGKILL)
+    done = len(journal.read_text().splitlines())
+    assert 1 <= done < 10, "the run should have been killed in the middle"
+    said = shell(*predict_args(trained, "cut", **args), cwd=tmp_path)
+    assert f"{4 * done} of 40 samples are there" in said
+    whole, cut = ((tmp_path / name / "samples.npy").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
+
+
+def test_fit_on_two_processes_goes_on_from_its_checkpoint(trained, tmp_path):
+    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+    shell("fit", *DATA, "--trainer.max_epochs=3", f"--ckpt_path={trained.with_name('last.ckpt')}", *two, cwd=tmp_path)
+    assert list(tmp_path.glob("runs/fit/version_*/checkpoints/best.ckpt"))
+
+
+def test_own_data_in_every_form(tmp_path, call):
+    x = np.random.default_rng(0).normal(size=(40, 12, 1)).astype(np.float32)
+    np.save(tmp_path / "a.npy", x)
+    np.savez(tmp_path / "a.npz", x=x, y=np.zeros(40, int))
+    np.savetxt(tmp_path / "a.csv", x[:, :, 0], delimiter=",")
+    for name in ("a.npy", "a.npz", "a.csv"):
+        code, out, err = call("fit", *SMALL, "--data=ArrayData", f"--data.path={name}", "--trainer.fast_dev_run=1")
+        assert code == 0, out + err
+
+
+def test_config_files_interpolate_and_print(tmp_path, call):
+    (tmp_path / "mine.yaml").write_text(
+        "model:\n  network:\n    class_path: Transformer\n    init_args: {width: 24, heads: 2, "
+        "feedforward: '${model.network.init_args.width}'}\n"
+    )
+    code, out, err = call("fit", "--config=mine.yaml", "--print_config")
+    assert code == 0, err
+    assert re.search(r"feedforward: (24|'?\$\{model)", out)
+    assert "class_path: lightning_freqdiff.networks.Transformer" in out
+
+
+def test_help_reads_well_and_starts_fast(tmp_path):
+    since = time.monotonic()
+    said = shell("--help", cwd=tmp_path)
+    assert time.monotonic() - since < 30  # a guard against a forgotten heavy import, not a measurement
+    assert "Sample series from a checkpoint" in said
+    said = shell("predict", "--help", cwd=tmp_path)
+    for setting in ("num_samples", "num_steps", "solver", "grid", "seed", "batch_size", "output", "format"):
+        assert f"--sampling.{setting}" in said
+
+
+BAD_DATA = {
+    "nan.npy": np.array([[1.0, np.nan, 2.0]] * 3),
+    "rank.npy": np.zeros((2, 3, 4, 5)),
+    "one_sample.npy": np.zeros((1, 8, 1)),
+    "one_step.npy": np.zeros((5, 1, 1)),
+    "constant.npy": np.ones((5, 8, 1)),
+    "empty.npy": np.zeros((0, 8, 1)),
+}
+
+
+@pytest.mark.parametrize("name", [*BAD_DATA, "missing.npy", "short.csv", "labels.npz", "data.xlsx"])
+def test_bad_data_ends_in_one_line(tmp_path, call, name):
+    if name in BAD_DATA:
+        np.save(tmp_path / name, BAD_DATA[name])
+    (tmp_path / "short.csv").write_text("1,2,3\n1,2\n3,4,5\n")
+    np.savez(tmp_path / "labels.npz", x=np.random.default_rng(0).normal(size=(6, 8, 1)), y=np.zeros(5))
+    (tmp_path / "data.xlsx").write_text("x")
+    code, _, err = call("fit", "--data=ArrayData", f"--data.path={name}", *SMALL)
+    assert code == 1
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, err
+    assert name in errors[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--sampling.num_samples=0"], "--sampling.num_samples"),
+        (["--sampling.num_steps=0"], "--sampling.num_steps"),
+        (["--sampling.seed=-1"], "--sampling.seed"),
+        (["--sampling.solver=RungeKutta"], "--sampling.solver: expected one of DDIM, DPMSolverPP, EulerMaruyama"),
+        (["--sampling.solver=DDIM", "--sampling.solver.eta=3"], "--sampling.solver.eta"),
+        (["--sampling.grid=cosine"], "--sampling.grid"),
+        (["--sampling.format=xlsx"], "--sampling.format"),
+        (["--sampling.nonsense=1"], "nonsense"),
+        (["--sampling.output=/proc/nowhere"], "--sampling.output"),
+    ],
+)
+def test_bad_settings_of_predict_end_in_one_line(checkpoint, tmp_path, call, extra, says):
+    code, _, err = call("predict", f"--ckpt_path={checkpoint}", "--sampling.output=out", *extra)
+    assert code in (1, 2)
+    (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert says in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_checkpoints_end_in_one_line(tmp_path, call, checkpoint):
+    (tmp_path / "cut.ckpt").write_bytes(checkpoint.read_bytes()[:2000])
+    for args in (["--ckpt_path=none.ckpt"], ["--ckpt_path=cut.ckpt"], []):
+        code, _, err = call("predict", *args)
+        assert code == 1
+        (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+        assert "--ckpt_path" in error
+
+
+def test_an_output_of_another_run_is_left_alone(checkpoint, tmp_path, call):
+    assert call(*predict_args(checkpoint, "out"))[0] == 0
+    before = (tmp_path / "out" / "samples.npy").read_bytes()
+    code, _, err = call(*predict_args(checkpoint, "out", seed=1))
+    assert code == 1
+    assert "sampling.seed was 0 and is now 1" in err
+    assert (tmp_path / "out" / "samples.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["fit", "--data=Nothing"], "--data: expected one of ArrayData, SyntheticECG"),
+        (["fit", "--model.network=Nothing"], "--model.network: expected one of LSTM, MLP, Transformer"),
+        (["fit", "--model.sde=Nothing"], "--model.sde: expected one of SubVP, VE, VP"),
+        (["fit", "--data.path=x.npy"], "--data.path"),
+        (["fit", "--config=none.yaml"], "none.yaml"),
+        (["predict", "--sampling.batch_size=many"], "--sampling.batch_size"),
+    ],
+)
+def test_unknown_names_list_the_known_ones(call, args, says):
+    code, _, err = call(*args)
+    assert code == 2
+    (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert says in error

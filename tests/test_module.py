@@ -1,0 +1,141 @@
+import warnings
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import LSTM, MLP, Transformer
+from lightning_freqdiff.sampling import Sampling, WorkUnit
+from lightning_freqdiff.sde import VE, SubVP
+
+TINY = Transformer(layers=1, heads=2, width=8, feedforward=16)
+
+
+def fit(module, data=None, **settings):
+    settings = {"max_epochs": 1, "enable_checkpointing": False, **settings}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*logging interval.*")
+        warnings.filterwarnings("ignore", message=".*configure_model.*")
+        trainer = Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **settings,
+        )
+        trainer.fit(module, datamodule=data or SyntheticECG(num_series=96, length=17))
+    return trainer
+
+
+@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize(
+    "network", [TINY, LSTM(layers=1, width=8), MLP(layers=1, width=8)], ids=lambda n: type(n).__name__
+)
+def test_fit_save_load_sample(network, domain, tmp_path):
+    module = ScoreModule(network, SubVP(), domain=domain)
+    trainer = fit(module)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = ScoreModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert loaded.architecture == network
+    assert loaded.sde == SubVP()
+    assert loaded.representation.length == 17
+    assert loaded.channels == module.channels
+    module.eval()
+    for m in (module, loaded):
+        m.sampling = Sampling(num_steps=5)
+    with torch.no_grad():
+        series = loaded.predict_step(WorkUnit(0, 0, 3), 0)
+        assert torch.equal(series, module.predict_step(WorkUnit(0, 0, 3), 0))
+    assert series.shape == (3, 17, 1)
+    assert series.isfinite().all()
+
+
+@pytest.mark.parametrize("parametrization", ["noise", "clean", "score"])
+def test_other_parametrizations_and_weightings_train(parametrization):
+    for weighting in ("noise", "likelihood", "fd"):
+        trainer = fit(ScoreModule(TINY, VE(), parametrization=parametrization, weighting=weighting), fast_dev_run=2)
+        assert trainer.callback_metrics["val_loss"].isfinite()
+
+
+def test_statistics_are_those_of_the_training_part():
+    data = SyntheticECG(num_series=96, length=16)
+    module = ScoreModule(TINY)
+    fit(module, data, fast_dev_run=1)
+    z = module.representation.encode(data.train_series().double())
+    torch.testing.assert_close(module.score.standardizer.mean, z.mean(0).float())
+    density = module.training_density()
+    assert density is not None
+    expected = torch.fft.rfft(data.train_series(), dim=1, norm="ortho").abs().square().mean(0)
+    torch.testing.assert_close(density, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_validation_noise_is_fixed():
+    module = ScoreModule(TINY)
+    data = SyntheticECG(num_series=96, length=16)
+    trainer = fit(module, data)
+    values = [trainer.validate(module, datamodule=data, verbose=False)[0]["val_loss"] for _ in range(2)]
+    assert values[0] == values[1]
+
+
+def test_checkpoint_holds_the_averaged_weights(tmp_path):
+    seed_everything(0, verbose=False)
+    module = ScoreModule(TINY)
+    keep = ModelCheckpoint(tmp_path, filename="a")
+    fit(module, callbacks=[EMAWeightAveraging(decay=0.5), keep], max_epochs=2, enable_checkpointing=True)
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    key = "score.network.token.weight"
+    assert not torch.equal(content["state_dict"][key], content["current_model_state"][key])
+    assert torch.equal(
+        ScoreModule.load_from_checkpoint(tmp_path / "a.ckpt").state_dict()[key], content["state_dict"][key]
+    )
+
+
+def test_learning_rate_rises_and_falls():
+    rates = []
+
+    class Recorder(ScoreModule):
+        def on_train_batch_start(self, batch, batch_idx):
+            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    fit(
+        Recorder(TINY, learning_rate=1e-2, warmup=0.25),
+        SyntheticECG(num_series=80, length=8, batch_size=8),
+        max_epochs=4,
+    )
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1e-2)
+    assert 0 < top < len(rates) * 0.3
+    assert all(a < b for a, b in zip(rates[:top], rates[1 : top + 1], strict=True))
+    assert rates[-1] < 2e-4
+
+
+def test_training_lowers_the_loss():
+    seed_everything(0, verbose=False)
+    module = ScoreModule(Transformer(layers=2, heads=2, width=16, feedforward=32), learning_rate=5e-3)
+    data = SyntheticECG(num_series=1024, length=32, batch_size=32)
+    trainer = fit(module, data, max_epochs=6)
+    after = float(trainer.callback_metrics["val_loss"])
+    # Unit weighting: the Wiener filter alone scores 1 by construction.
+    assert after < 0.95
+
+
+def test_a_second_cache_is_refused(model):
+    model.attach(model.score)
+    with pytest.raises(ValueError, match="at most one cache"):
+        model.attach(model.score)
+    model.detach()
+    assert model.score_function is model.score
+
+
+def test_no_data_and_no_checkpoint_name_the_settings():
+    with pytest.raises(ValueError, match=r"--data.*--ckpt_path"):
+        ScoreModule(TINY).configure_model()
+
+
+@pytest.mark.parametrize(("setting", "value"), [("learning_rate", 0.0), ("warmup", 1.0)])
+def test_bad_settings_name_themselves(setting, value):
+    with pytest.raises(ValueError, match=rf"--model\.{setting}"):
+        ScoreModule(TINY, **{setting: value})
