@@ -224,7 +224,7 @@ class CLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Load the finished model, and hand it the sampling settings without those that concern files."""
-        config = self.config_init[self.subcommand]
+        config = self.config_init[str(self.subcommand)]
         if self.subcommand != "fit":
             compiled = self.model.compile_network
             self.model = ScoreModule.load_from_checkpoint(config["ckpt_path"], compile=compiled)

@@ -21,7 +21,7 @@ class WorkUnit(NamedTuple):
 
     seed: int
     first: int
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def sample(
     solver, device = sampling.solver, noise_scale.device
     times = time_grid(sde, sampling.num_steps, sampling.grid)
     steps = plan(sde, times, device)
-    shape = (unit.count, *noise_scale.shape)
+    shape = (unit.count, noise_scale.shape[0], noise_scale.shape[1])
     noise = normal_stream(unit.seed, unit.first, shape, device)
     score.start(Trajectory(solver.call_times(times), solver.calls_per_step, shape, unit.seed, unit.first))
     z, state = steps[0].now.sigma * noise_scale * next(noise), None

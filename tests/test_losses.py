@@ -45,7 +45,7 @@ def test_each_weighting_is_the_weighted_score_error(parametrization, weighting):
         case "likelihood":
             g = VP().diffusion(t).reshape(-1, 1, 1) * score.noise_scale
             expected = (g.square() * error.square()).sum() / count
-        case "fd":
+        case _:
             trace = torch.where(live, 1 / torch.where(live, variance, 1.0), 0.0).sum((1, 2))
             expected = (error.square().sum((1, 2)) / trace).mean()
     value = score_matching_loss(score, z0, xi, t, weighting)

@@ -65,7 +65,8 @@ def test_cpu_pieces_change_nothing():
     z, t = torch.randn(11, 7, 4), torch.rand(11)
     with torch.no_grad():
         whole = network(z, t)
-        network.cpu_piece = 3
+        network.cpu_piece_bytes = 3 * 4 * 7 * 24  # three samples
+        assert network.piece(11, torch.device("cpu")) == 3
         torch.testing.assert_close(network(z, t), whole)
 
 

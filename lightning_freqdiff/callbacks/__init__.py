@@ -1,6 +1,9 @@
 """Lightning callbacks around training and sampling, one a file."""
 
+from lightning_freqdiff.callbacks.base import SamplingCallback
+from lightning_freqdiff.callbacks.cache import CacheCallback
+from lightning_freqdiff.callbacks.e2crf import E2CRFCache
 from lightning_freqdiff.callbacks.progress import SamplingProgress
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 
-__all__ = ["SampleWriter", "SamplingProgress"]
+__all__ = ["CacheCallback", "E2CRFCache", "SampleWriter", "SamplingCallback", "SamplingProgress"]

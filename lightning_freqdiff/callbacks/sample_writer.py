@@ -38,7 +38,8 @@ class SampleWriter(Callback):
 
     def __init__(self, output: str = "samples", format: Format = "npy", pictures: bool = True) -> None:
         check_format(format)
-        self.folder, self.format, self.pictures = RunFolder(output), format, pictures
+        self.folder, self.pictures = RunFolder(output), pictures
+        self.format: Format = format
         self._since = self._started = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -132,7 +132,20 @@ class TransformerBackbone(Backbone):
         # A zero head makes the untrained model the Wiener filter, already the best linear denoiser.
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.cpu_piece = max(1, CPU_PIECE_BYTES // (4 * tokens * feedforward))
+        self.sizes = (tokens, layers, width, feedforward)
+        self.cpu_piece_bytes = CPU_PIECE_BYTES
+
+    def piece(self, samples: int, device: torch.device, tokens: int | None = None) -> int:
+        """Return how many samples to run at once: on a CPU, as many as its caches hold the activations of."""
+        if device.type != "cpu" or torch.is_grad_enabled():
+            return max(1, samples)
+        all_tokens, _, _, feedforward = self.sizes
+        return max(1, self.cpu_piece_bytes // (4 * (tokens or all_tokens) * feedforward))
+
+    def flops(self, queries: int) -> int:
+        """Count the FLOPs of the blocks for ``queries`` tokens of one sample that attend to all."""
+        tokens, layers, width, feedforward = self.sizes
+        return layers * queries * (2 * (4 * width**2 + 2 * width * feedforward) + 4 * tokens * width)
 
     def embed(self, z: Tensor, t: Tensor) -> Tensor:
         """Embed tokens ``(B, K, F)`` at time ``t`` as ``h⁰``, ``(B, K, d)``."""
@@ -140,9 +153,8 @@ class TransformerBackbone(Backbone):
 
     def blocks(self, h: Tensor) -> Tensor:
         """Run all blocks on all tokens ``(B, K, d)``; on a CPU in pieces whose activations fit its caches."""
-        if h.device.type == "cpu" and len(h) > self.cpu_piece and not torch.is_grad_enabled():
-            return torch.cat([self._blocks(piece) for piece in h.split(self.cpu_piece)])
-        return self._blocks(h)
+        pieces = [self._blocks(piece) for piece in h.split(self.piece(len(h), h.device))]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _blocks(self, h: Tensor) -> Tensor:
         for block in self.layers:

@@ -1,0 +1,197 @@
+"""The mechanism that every cache shares: a policy between the solver and the network, and a ledger of what it did."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.score import Score, ScoreFunction, Trajectory
+
+
+@dataclass(frozen=True)
+class Call:
+    """One question of the solver.
+
+    Args:
+        step: Number of the solver step, from 0.
+        t: Time of the call, a scalar on the device.
+        gap: Time since the same call position of the step before, positive; 0 at first.
+        last: Whether this is the last step.
+    """
+
+    step: int
+    t: Tensor
+    gap: float
+    last: bool
+
+
+class Outcome(NamedTuple):
+    """What a policy answers, and what it cost. Tensors without a value for a sample hold NaN there.
+
+    Args:
+        noise: Noise prediction ``ξ̂``, ``(B, K, F)``.
+        tokens: Tokens that were recomputed, ``(B,)``.
+        work: Share of a full network call's FLOPs, ``(B,)``.
+        intensity: Event intensity, where the network was called, ``(B,)``.
+        error: Estimate of the mean squared error in the ``ξ̂`` of the tokens that were reused, ``(B,)``.
+    """
+
+    noise: Tensor
+    tokens: Tensor
+    work: Tensor
+    intensity: Tensor
+    error: Tensor
+
+
+class CachePolicy(ABC):
+    """When to run how much of the network. Settings only: what changes is in the state it is given and returns."""
+
+    @abstractmethod
+    def begin(self, score: Score, trajectory: Trajectory) -> Any:
+        """Return the state for a new trajectory, one for each call position of a step."""
+
+    @abstractmethod
+    def evaluate(self, score: Score, z: Tensor, call: Call, state: Any) -> tuple[Outcome, Any]:
+        """Answer a call for tokens ``z``, ``(B, K, F)``, and return the state for the next."""
+
+
+STATISTICS = (
+    "samples",
+    "called",
+    "tokens",
+    "work",
+    "intensity",
+    "intensity_count",
+    "error",
+    "error_square",
+    "error_count",
+)
+
+
+@dataclass
+class Ledger:
+    """Sums over samples for every call of a trajectory, kept on the device until they are asked for.
+
+    Args:
+        calls: Calls in a trajectory.
+        tokens: Tokens of a series, ``K``.
+        device: Where the sums are kept.
+    """
+
+    calls: int
+    tokens: int
+    device: torch.device
+    sums: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = torch.zeros(self.calls, len(STATISTICS), dtype=torch.float64, device=self.device)
+
+    def add(self, index: int, outcome: Outcome) -> None:
+        """Add what happened in call number ``index``."""
+        measured, estimated = ~outcome.intensity.isnan(), ~outcome.error.isnan()
+        error = outcome.error.nan_to_num()
+        columns = (
+            torch.ones_like(outcome.tokens),
+            outcome.tokens > 0,
+            outcome.tokens,
+            outcome.work,
+            outcome.intensity.nan_to_num(),
+            measured,
+            error,
+            error.square(),
+            estimated,
+        )
+        self.sums[index] += torch.stack([column.double() for column in columns], dim=1).sum(0)
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return the means over samples for every call; NaN where nothing was measured."""
+        sums = dict(zip(STATISTICS, self.sums.cpu().unbind(1), strict=True))
+        count = sums["samples"]
+        error = sums["error"] / sums["error_count"]
+        variance = (sums["error_square"] / sums["error_count"] - error.square()).clamp(min=0)
+        curves = {
+            "called": sums["called"] / count,
+            "recomputed": sums["tokens"] / count / self.tokens,
+            "hit_rate": 1 - sums["tokens"] / count / self.tokens,
+            "work": sums["work"] / count,
+            "intensity": sums["intensity"] / sums["intensity_count"],
+            "probe_error": error.sqrt(),
+            # Two standard errors of the mean square, carried over to its root.
+            "probe_error_two_se": (variance / sums["error_count"]).sqrt() / error.sqrt().clamp(min=1e-12),
+        }
+        return {name: values.tolist() for name, values in curves.items()}
+
+    def totals(self) -> dict[str, float]:
+        """Return the means over samples and calls; ``network_calls`` is per sample."""
+        sums = dict(zip(STATISTICS, self.sums.sum(0).tolist(), strict=True))
+        count = sums["samples"] or 1.0
+        return {
+            "network_calls": self.calls * sums["called"] / count,
+            "calls_skipped": self.calls * (1 - sums["called"] / count),
+            "hit_rate": 1 - sums["tokens"] / count / self.tokens,
+            "flops_fraction": sums["work"] / count,
+            "probe_error": (sums["error"] / sums["error_count"]) ** 0.5 if sums["error_count"] else float("nan"),
+        }
+
+
+class CachedScore(ScoreFunction):
+    """A score function whose network is asked through a policy.
+
+    Args:
+        score: The model's own score.
+        policy: When to run how much of it.
+        calls: Calls in a trajectory, which the ledger is made for.
+    """
+
+    def __init__(self, score: Score, policy: CachePolicy, calls: int) -> None:
+        self.score, self.policy = score, policy
+        self.ledger = Ledger(calls, *score.noise_scale.shape[:1], device=score.noise_scale.device)
+        self._trajectory: Trajectory | None = None
+        self._states: list[Any] = []
+        self._index = 0
+
+    def start(self, trajectory: Trajectory) -> None:
+        """Drop everything and begin anew, with one state for each call position of a step."""
+        if len(trajectory.times) != self.ledger.calls:
+            raise ValueError(
+                f"expected a trajectory of {self.ledger.calls} network calls, got {len(trajectory.times)}: attach "
+                "the cache anew after changing --sampling.num_steps or --sampling.solver"
+            )
+        self._trajectory, self._index = trajectory, 0
+        self._states = [self.policy.begin(self.score, trajectory) for _ in range(trajectory.calls_per_step)]
+
+    @torch.no_grad()
+    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+        """Answer through the policy."""
+        trajectory = self._trajectory
+        if trajectory is None or tuple(z.shape) != trajectory.shape or self._index >= len(trajectory.times):
+            raise ValueError(
+                f"expected calls on tokens of shape {trajectory and trajectory.shape} within the trajectory that was "
+                f"started, got {tuple(z.shape)} at call {self._index}: call start() first"
+            )
+        per_step, times = trajectory.calls_per_step, trajectory.times
+        step, position = divmod(self._index, per_step)
+        before = self._index - per_step
+        gap = float(times[before] - times[self._index]) if before >= 0 else 0.0
+        call = Call(step, t, gap, last=self._index + per_step >= len(times))
+        outcome, self._states[position] = self.policy.evaluate(self.score, z, call, self._states[position])
+        self.ledger.add(self._index, outcome)
+        self._index += 1
+        return self.score.from_noise(outcome.noise, self.score.coefficients(t))
+
+    def memory(self) -> int:
+        """Return the bytes that the present states hold."""
+        return sum(_bytes(state) for state in self._states)
+
+
+def _bytes(value: Any) -> int:
+    """Count the bytes of the tensors in a state."""
+    if isinstance(value, Tensor):
+        return value.element_size() * value.nelement()
+    if isinstance(value, (list, tuple)):
+        return sum(_bytes(entry) for entry in value)
+    return sum(_bytes(entry) for entry in vars(value).values()) if hasattr(value, "__dict__") else 0

@@ -1,0 +1,131 @@
+"""The one callback behind every cache: it attaches a policy to the score function, and takes it off again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from lightning_freqdiff.caching import CachedScore, CachePolicy, Ledger
+from lightning_freqdiff.callbacks.base import SamplingCallback
+from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.module import ScoreModule
+
+
+class CacheCallback(SamplingCallback):
+    """Sample through a cache policy. Solvers and module never know.
+
+    Args:
+        policy: When to run how much of the network.
+    """
+
+    def __init__(self, policy: CachePolicy) -> None:
+        self.policy = policy
+        self._cached: CachedScore | None = None
+        self._ledger: Ledger | None = None
+        self._memory = 0
+
+    @contextmanager
+    def around(self, module: ScoreModule) -> Iterator[CachedScore]:
+        """Attach the policy to a module for the samplings inside a ``with`` block."""
+        self.attach(module)
+        try:
+            assert self._cached is not None
+            yield self._cached
+        finally:
+            self.detach(module)
+
+    def attach(self, module: ScoreModule) -> None:
+        """Put the policy between solver and network.
+
+        Raises:
+            ValueError: Where a cache is attached already.
+        """
+        calls = module.sampling.num_steps * module.sampling.solver.calls_per_step
+        cached = CachedScore(module.score, self.policy, calls)
+        module.attach(cached)
+        self._cached, self._ledger = cached, cached.ledger
+
+    def detach(self, module: ScoreModule) -> None:
+        """Leave the module as it was; does nothing where nothing is attached."""
+        if self._cached is not None:
+            self._memory = max(self._memory, self._cached.memory())
+            module.detach()
+            self._cached = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attach."""
+        assert isinstance(pl_module, ScoreModule)
+        self.attach(pl_module)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note how much memory the cache held."""
+        if self._cached is not None:
+            self._memory = max(self._memory, self._cached.memory())
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Detach, add up what all ranks saw, and say what was saved."""
+        assert isinstance(pl_module, ScoreModule)
+        self.detach(pl_module)
+        assert self._ledger is not None
+        self._ledger.sums = trainer.strategy.reduce(self._ledger.sums, reduce_op="sum")
+        if float(self._ledger.sums[:, 0].sum()) == 0:
+            return  # nothing was left to do
+        totals = self._ledger.totals()
+        rank_zero_info(
+            f"{type(self).__name__}: {totals['network_calls']:.1f} of {self._ledger.calls} network calls per sample, "
+            f"hit rate {totals['hit_rate']:.1%}, {1 - totals['flops_fraction']:.1%} of the FLOPs saved"
+        )
+        if trainer.is_global_zero:
+            self._warn(totals["hit_rate"])
+
+    def _warn(self, hit_rate: float) -> None:
+        """Warn of a trigger that decides nothing."""
+        assert self._ledger is not None
+        tokens, calls = self._ledger.tokens, self._ledger.calls
+        if hit_rate == 0:
+            warnings.warn(
+                f"{type(self).__name__}: every token was recomputed at every call, so the cache only costs: "
+                "raise its thresholds or lower its budget",
+                stacklevel=2,
+            )
+        elif calls > 1 and (1 - hit_rate) * calls * tokens <= tokens:
+            warnings.warn(
+                f"{type(self).__name__}: nothing was recomputed after the first call, so the samples are those of a "
+                "single network call: lower its thresholds or its interval",
+                stacklevel=2,
+            )
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Detach."""
+        assert isinstance(pl_module, ScoreModule)
+        self.detach(pl_module)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the policy's settings, those of its preset written out."""
+        written = as_settings(self.policy)
+        settings = getattr(self.policy, "settings", None)
+        return {**written, "init_args": vars(settings)} if settings is not None else written
+
+    def report(self) -> dict[str, Any]:
+        """Return totals and curves of the run; see :class:`~lightning_freqdiff.caching.Ledger`."""
+        if self._ledger is None:
+            return {}
+        return {
+            "cache": type(self.policy).__name__,
+            **self._ledger.totals(),
+            "memory_bytes": self._memory,
+            "curves": self._ledger.curves(),
+        }
