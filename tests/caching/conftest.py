@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
+from lightning_freqdiff.score import Score
+from lightning_freqdiff.sde import VP
+from lightning_freqdiff.spectral import Representation
+
+
+def random_score(length: int, channels: int, seed: int = 0) -> Score:
+    """A transformer with weights large enough to show mistakes, and one constant coordinate."""
+    torch.manual_seed(seed)
+    layout = Representation("frequency", length, channels)
+    score = Score(Transformer(layers=2, heads=2, width=8, feedforward=16), VP(), "wiener", layout).eval()
+    for parameter in score.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    score.standardizer.variance[-1, 0] = 0
+    return score
+
+
+@pytest.fixture(params=["even", "odd", "channels", "trained"])
+def score(request) -> Score:
+    if request.param == "trained":
+        return request.getfixturevalue("model").score
+    return random_score(*{"even": (16, 1), "odd": (17, 1), "channels": (13, 3)}[request.param])
+
+
+def draw(score_function, score: Score, count=5, first=0, num_steps=25, solver=None, seed=0):
+    settings = {"solver": solver} if solver else {}
+    sampling = Sampling(num_steps=num_steps, **settings)
+    return sample(score_function, score.sde, score.noise_scale, WorkUnit(seed, first, count), sampling)
