@@ -1,4 +1,4 @@
-"""On Gaussian data the exact answer is known, so the error that the probes report can be held against the error made."""
+"""On Gaussian data the exact answer is known: the error that the probes report against the error that is made."""
 
 import torch
 from torch import Tensor, nn
@@ -99,10 +99,11 @@ def test_the_probes_report_the_error_that_is_made():
     curves = wrapped.ledger.curves()
     reported = torch.tensor(curves["probe_error"]).square()
     exact = torch.stack(made)
-    # A refresh recomputes all, so what it reveals is the error that was made up to the step before it.
+    # A refresh recomputes all, so what it reveals is the error that was made up to the step before it, and one step's
+    # growth (here at most 40 %, most of it on the tokens that were probes a step ago).
     refreshes = [i for i in range(40, 200) if i % 20 == 0]
     ratio = reported[refreshes] / exact[[i - 1 for i in refreshes]]
-    assert (ratio.log().abs() < 0.25).all(), ratio
+    assert ((ratio > 1) & (ratio < 1.4)).all(), ratio
     # Between refreshes a probe attends to the stale keys and values of the others, and misses the part of the error
     # that they carry: its report is a lower bound, of the right size, and tight near the data.
     tokens = N // 2 + 1
