@@ -242,6 +242,8 @@ class CLI(LightningCLI):
             kwargs.pop("datamodule", None)
             kwargs["return_predictions"] = False
             self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            if self.datamodule is not None:
+                self.datamodule.setup("predict")  # a missing file should be said now, not after hours of sampling
         return kwargs
 
     @rank_zero_only

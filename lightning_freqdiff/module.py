@@ -16,7 +16,13 @@ from torch.utils.data import DataLoader
 from lightning_freqdiff import __version__
 from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.losses import Weighting, score_matching_loss, stratified_times
+from lightning_freqdiff.losses import (
+    TimeDensity,
+    Weighting,
+    score_matching_loss,
+    stratified_times,
+    time_quantiles,
+)
 from lightning_freqdiff.networks import Architecture, Transformer
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.score import Parametrization, Score, ScoreFunction
@@ -37,6 +43,8 @@ class ScoreModule(LightningModule):
             the clean signal, or the score itself.
         weighting: Weighting of the loss; unit is EDM's, noise plain noise prediction, likelihood and fd the
             papers'.
+        times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
+            as in EDM, which learns faster. Validation is always uniform.
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
@@ -46,12 +54,16 @@ class ScoreModule(LightningModule):
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
     """
 
+    training_times: Tensor
+    validation_times: Tensor
+
     def __init__(
         self,
         network: Architecture = Transformer(),
         sde: SDE = VP(),
         parametrization: Parametrization = "wiener",
         weighting: Weighting = "unit",
+        times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
@@ -70,6 +82,8 @@ class ScoreModule(LightningModule):
         self.weighting: Weighting = weighting
         self.domain: Domain = domain
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
+        self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
+        self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
         self.sampling = Sampling()
         self.work: list[WorkUnit] | None = None
         self.step_listeners: list[Callable[[int], None]] = []
@@ -81,6 +95,7 @@ class ScoreModule(LightningModule):
                 "sde": as_settings(sde),
                 "parametrization": parametrization,
                 "weighting": weighting,
+                "times": times,
                 "domain": domain,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
@@ -164,7 +179,7 @@ class ScoreModule(LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the denoising score matching loss of series ``(B, N, M)``."""
         z0 = self.encode(batch)
-        t = stratified_times(len(z0), self.device)
+        t = stratified_times(self.training_times, len(z0))
         loss = score_matching_loss(self.score, z0, torch.randn_like(z0), t, self.weighting)
         self.log("train_loss", loss, prog_bar=True)
         return loss
@@ -173,7 +188,7 @@ class ScoreModule(LightningModule):
         """Return the loss under noise that is fixed by the batch's place, so that epochs compare."""
         z0 = self.encode(batch)
         generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
-        t = stratified_times(len(z0), self.device, generator)
+        t = stratified_times(self.validation_times, len(z0), generator)
         xi = torch.randn(z0.shape, generator=generator).to(z0)
         return score_matching_loss(self.score, z0, xi, t, self.weighting)
 

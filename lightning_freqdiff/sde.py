@@ -40,6 +40,16 @@ class SDE(ABC):
         """Return ``log(α / σ)``, half the logarithm of the signal-to-noise ratio."""
         return self.alpha(t).log() - self.sigma(t).log()
 
+    def time_at(self, log_snr: Tensor) -> Tensor:
+        """Return the times in ``[ε, 1]`` at which ``log(α/σ)`` has given values, by bisection in ``log t``."""
+        low = torch.full_like(log_snr, T_MIN, dtype=torch.float64).log()
+        high = torch.zeros_like(low)
+        for _ in range(60):  # it falls with t in every process here
+            middle = (low + high) / 2
+            too_early = self.log_snr(middle.exp()) > log_snr
+            low, high = torch.where(too_early, middle, low), torch.where(too_early, high, middle)
+        return ((low + high) / 2).exp()
+
 
 @dataclass(frozen=True)
 class VP(SDE):

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_freqdiff.losses import score_matching_loss, stratified_times, weight
+from lightning_freqdiff.losses import score_matching_loss, stratified_times, time_quantiles, weight
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.score import Score
-from lightning_freqdiff.sde import T_MIN, VP
+from lightning_freqdiff.sde import T_MIN, VE, VP, SubVP
 from lightning_freqdiff.spectral import Representation
 
 LAYOUT = Representation("frequency", 9, 2)
@@ -86,12 +86,24 @@ def test_frequency_loss_equals_the_time_loss_of_the_induced_score():
 
 
 @pytest.mark.parametrize("count", [1, 2, 64])
-def test_times_are_stratified(count):
-    t = stratified_times(count, torch.device("cpu"))
-    assert t.min() >= T_MIN
-    assert t.max() <= 1
-    parts = ((t - T_MIN) / (1 - T_MIN) * count).floor().clamp(max=count - 1)
-    assert torch.equal(parts, torch.arange(count, dtype=parts.dtype))
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=lambda s: type(s).__name__)
+def test_times_are_stratified(count, sde):
+    for density in ("uniform", "lognormal"):
+        quantiles = time_quantiles(sde, density)
+        t = stratified_times(quantiles, count)
+        edges = quantiles[torch.linspace(0, len(quantiles) - 1, count + 1).round().long()]
+        assert ((t >= edges[:-1] - 1e-3) & (t <= edges[1:] + 1e-3)).all()
+        assert t.min() >= T_MIN
+        assert t.max() <= 1
+
+
+def test_lognormal_times_are_lognormal():
+    t = stratified_times(time_quantiles(VP(), "lognormal"), 100_000)
+    log_ratio = -VP().log_snr(t.double())
+    assert log_ratio.mean() == pytest.approx(-0.5, abs=0.01)
+    assert log_ratio.std() == pytest.approx(1.3, abs=0.02)
+    with pytest.raises(ValueError, match=r"--model\.times"):
+        time_quantiles(VP(), "cosine")
 
 
 def test_masked_and_constant_coordinates_do_not_count():

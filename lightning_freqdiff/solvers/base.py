@@ -105,20 +105,9 @@ def time_grid(sde: SDE, num_steps: int, grid: Grid = "uniform") -> Tensor:
         if grid == "edm":
             start, end = (-high / EDM_RHO).exp(), (-low / EDM_RHO).exp()
             wanted = -EDM_RHO * (start + fraction * (end - start)).log()
-        times = _invert_log_snr(sde, wanted)
+        times = sde.time_at(wanted)
     times[0], times[-1] = ends
     return times
-
-
-def _invert_log_snr(sde: SDE, wanted: Tensor) -> Tensor:
-    """Find the times of given log-SNR by bisection in ``log t``: it falls with ``t`` in every SDE here."""
-    low = torch.full_like(wanted, T_MIN).log()
-    high = torch.zeros_like(wanted)
-    for _ in range(80):
-        middle = (low + high) / 2
-        too_early = sde.log_snr(middle.exp()) > wanted
-        low, high = torch.where(too_early, middle, low), torch.where(too_early, high, middle)
-    return ((low + high) / 2).exp()
 
 
 def plan(sde: SDE, times: Tensor, device: torch.device | str) -> list[Step]:

@@ -1,0 +1,235 @@
+"""Caches against the uncached sampler on one checkpoint: time, distance, sliced Wasserstein, curves.
+
+    python benchmarks/caches.py --ckpt_path C --data ecg_mitbih --output benchmarks/results/e2crf
+
+Cached and uncached runs start from the same noise and use the same increments. Timings alternate: the uncached run is
+timed again before every few caches, and the speedup is against the median of its times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from machine import describe_machine
+from matplotlib.figure import Figure
+from quality import distances, open_data
+
+from lightning_freqdiff.caching import E2CRF, CachedScore, CachePolicy
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
+from lightning_freqdiff.solvers import EulerMaruyama
+
+BUDGET = {"preset": "paper", "trigger": "budget", "since": "last_refresh", "feedback": "full", "tau_warn": 1e9}
+
+
+def grid(name: str) -> dict[str, E2CRF]:
+    """Return the settings of one table."""
+    if name == "ablation":
+        presets = ("paper", "naive", "fixed_schedule", "no_feedback", "uniform_threshold", "balanced")
+        return {preset: E2CRF(preset=preset) for preset in presets} | {"kv": E2CRF(preset="paper", reuse="kv")}  # type: ignore
+    if name == "paper_grid":
+        pairs = [(1, 100), (1, 150), (1, 200), (1, 500), (1, 1000), (3, 100), (3, 150), (5, 100), (5, 150)]
+        return {
+            f"{kind} K={k} R={r}": E2CRF(
+                preset="paper", K_low=k, R=r, **({} if kind == "text" else {"trigger": "scaled", "tau0": 0.5})
+            )
+            for kind in ("text", "scaled")
+            for k, r in pairs
+        }
+    if name == "choices":
+        variants = {
+            "stale output": {"stale": "output"},
+            "stale residual": {"stale": "residual"},
+            "stale wiener": {"stale": "wiener"},
+            "since previous": {"since": "previous"},
+            "signal age": {"signal": "age"},
+            "signal error": {"signal": "error"},
+            "feedback propagate": {"feedback": "propagate"},
+        }
+        return {f"budget 0.35, {k}": E2CRF(**{**BUDGET, **v}) for k, v in variants.items()}  # type: ignore
+    if name == "trade_off":
+        table = {f"tau_safe={x}": E2CRF(tau_safe=x) for x in (0.001, 0.003, 0.01, 0.03, 0.1)}
+        table |= {f"fixed R={r}": E2CRF(preset="fixed_schedule", R=r) for r in (3, 5, 10, 20, 50)}
+        for b in (0.1, 0.2, 0.35, 0.5):
+            table[f"age budget={b}"] = E2CRF(**{**BUDGET, "signal": "age", "K_low": 0, "budget": b})  # type: ignore
+        return table
+    raise SystemExit(f"unknown table {name!r}")
+
+
+class Bench:
+    """One checkpoint, one noise, one reference run."""
+
+    def __init__(self, path: Path, data: str, samples: int, batch: int, steps: int) -> None:
+        self.module = ScoreModule.load_from_checkpoint(path)
+        self.train = open_data(data).train_series()
+        self.sampling = Sampling(num_samples=samples, num_steps=steps, batch_size=batch)
+        self.uncached: list[float] = []
+        self.reference = self.draw(None)[0]
+        self.sw = distances(self.reference, self.train)
+
+    def draw(
+        self, policy: CachePolicy | None, solver: Any = None, steps: int | None = None
+    ) -> tuple[torch.Tensor, float, Any]:
+        """Draw all samples; return them, the seconds it took, and the score function used."""
+        sampling = Sampling(
+            num_steps=steps or self.sampling.num_steps,
+            solver=solver or EulerMaruyama(),
+            grid="logsnr" if solver else "uniform",
+        )
+        m = self.module
+        calls = sampling.num_steps * sampling.solver.calls_per_step
+        score = m.score if policy is None else CachedScore(m.score, policy, calls)
+        since, parts = time.perf_counter(), []
+        for unit in self.sampling.units():
+            parts.append(m.decode(sample(score, m.sde, m.score.noise_scale, WorkUnit(*unit), sampling)))
+        seconds = time.perf_counter() - since
+        if policy is None and solver is None and steps is None:
+            self.uncached.append(seconds)
+        return torch.cat(parts), seconds, score
+
+    def row(self, name: str, policy: CachePolicy) -> dict[str, Any]:
+        """Measure one setting."""
+        series, seconds, cached = self.draw(policy)
+        each = (series - self.reference).flatten(1).norm(dim=1) / self.reference.flatten(1).norm(dim=1)
+        sw = distances(series, self.train)
+        return {
+            "name": name,
+            "seconds": seconds,
+            "distance": float((series - self.reference).norm() / self.reference.norm()),
+            "distance_median": float(each.median()),
+            "distance_p99": float(each.quantile(0.99)),
+            "sw_time": sw["time"],
+            "sw_freq": sw["freq"],
+            "sw_time_change": sw["time"] / self.sw["time"] - 1,
+            "sw_freq_change": sw["freq"] / self.sw["freq"] - 1,
+            **cached.ledger.totals(),
+            "memory_mib": cached.memory() / 2**20,
+            "curves": cached.ledger.curves(),
+        }
+
+
+def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for row in rows:
+        for axis, key in zip(axes, ("hit_rate", "intensity", "probe_error"), strict=True):
+            values = torch.tensor(row["curves"][key])
+            smooth = torch.nn.functional.avg_pool1d(values.nan_to_num().view(1, 1, -1), 25, 25).flatten()
+            weight = torch.nn.functional.avg_pool1d((~values.isnan()).double().view(1, 1, -1), 25, 25).flatten()
+            steps = 25 * torch.arange(len(smooth))
+            axis.plot(steps[weight > 0], (smooth / weight)[weight > 0], label=row["name"], lw=1)
+    for axis, title in zip(axes, ("hit rate", "event intensity", "probe error (rms of ξ̂)"), strict=True):
+        axis.set(title=title, xlabel="step")
+    axes[1].set_yscale("log")
+    axes[2].set_yscale("log")
+    axes[0].axhline(0.65, color="grey", ls=":", lw=0.8)
+    axes[2].legend(fontsize=6)
+    figure.savefig(path, dpi=130)
+
+
+def draw_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for kind in ("tau_safe", "fixed", "age"):
+        chosen = sorted((r for r in rows if r["name"].startswith(kind)), key=lambda r: r["speedup"])
+        label = {
+            "tau_safe": "balanced, over τ_safe",
+            "fixed": "fixed schedule, over R",
+            "age": "token budget, by age",
+        }[kind]
+        left.plot([r["speedup"] for r in chosen], [r["distance"] for r in chosen], "o-", label=label)
+        right.plot([r["speedup"] for r in chosen], [100 * r["sw_time_change"] for r in chosen], "o-", label=label)
+    left.set(xscale="log", yscale="log", xlabel="speedup over uncached", ylabel="distance to the uncached samples")
+    right.set(xscale="log", xlabel="speedup over uncached", ylabel="change of SW (time), %")
+    left.axhline(0.03, color="grey", ls=":", lw=0.8)
+    left.legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    head = (
+        "| setting | speedup | distance | median | 99 % | SW time | SW freq | hit rate | FLOPs | calls | cache MiB |"
+    )
+    lines = [head, "|---" * 11 + "|"]
+    for r in rows:
+        lines.append(
+            f"| {r['name']} | {r['speedup']:.2f}× | {r['distance']:.4f} | {r['distance_median']:.4f} | "
+            f"{r['distance_p99']:.4f} | {r['sw_time_change']:+.1%} | {r['sw_freq_change']:+.1%} | {r['hit_rate']:.1%} | "
+            f"{r['flops_fraction']:.1%} | {r['network_calls']:.0f} | {r['memory_mib']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("--ckpt_path", type=Path, required=True)
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--tables", nargs="+", default=["ablation", "paper_grid", "choices", "trade_off"])
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--output", type=Path, required=True, help="path without suffix: .json, .md and .png are made"
+    )
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    bench = Bench(args.ckpt_path, args.data, args.samples, args.batch, args.steps)
+    print(f"uncached: {bench.uncached[0]:.1f} s, SW {bench.sw}", flush=True)
+    results = {}
+    for name in args.tables:
+        rows = []
+        for i, (label, policy) in enumerate(grid(name).items()):
+            if i % 6 == 5:
+                bench.draw(None)
+            rows.append(bench.row(label, policy))
+            print(f"{label}: {rows[-1]['seconds']:.1f} s, distance {rows[-1]['distance']:.4f}", flush=True)
+        results[name] = rows
+    base = median(bench.uncached)
+    for rows in results.values():
+        for row in rows:
+            row["speedup"] = base / row["seconds"]
+    machine = {
+        **describe_machine(),
+        "samples": args.samples,
+        "batch": args.batch,
+        "steps": args.steps,
+        "data": args.data,
+    }
+    facts = {"machine": machine, "uncached_seconds": bench.uncached, "uncached_sw": bench.sw, "tables": results}
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    name = args.output.name
+    for rows in results.values():
+        if any(r["name"].startswith("tau_safe") for r in rows):
+            draw_trade_off(rows, args.output.with_name(f"{name}-trade-off.png"))
+        elif any(r["name"] == "balanced" for r in rows):
+            draw_curves(
+                [r for r in rows if r["name"] in ("paper", "uniform_threshold", "balanced")],
+                args.output.with_name(f"{name}-curves.png"),
+            )
+    text = [f"# Caches on {args.data}", "", f"`{json.dumps(machine)}`", ""]
+    text += [
+        f"Uncached: {base:.1f} s (median of {len(bench.uncached)}), SW {bench.sw['time']:.4f} in time and "
+        f"{bench.sw['freq']:.4f} in frequency.",
+        "",
+    ]
+    for label, rows in results.items():
+        text += [f"## {label}", "", table(rows), ""]
+    args.output.with_name(f"{name}.md").write_text("\n".join(text))
+    for rows in results.values():
+        for row in rows:
+            row["curves"] = {
+                k: [None if v != v else round(v, 6) for v in c[:: max(1, args.steps // 50)]]
+                for k, c in row["curves"].items()
+            }
+    args.output.with_name(f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
