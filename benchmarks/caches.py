@@ -160,8 +160,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for r in rows:
         lines.append(
             f"| {r['name']} | {r['speedup']:.2f}× | {r['distance']:.4f} | {r['distance_median']:.4f} | "
-            f"{r['distance_p99']:.4f} | {r['sw_time_change']:+.1%} | {r['sw_freq_change']:+.1%} | {r['hit_rate']:.1%} | "
-            f"{r['flops_fraction']:.1%} | {r['network_calls']:.0f} | {r['memory_mib']:.1f} |"
+            f"{r['distance_p99']:.4f} | {r['sw_time_change']:+.1%} | {r['sw_freq_change']:+.1%} | "
+            f"{r['hit_rate']:.1%} | {r['flops_fraction']:.1%} | {r['network_calls']:.0f} | {r['memory_mib']:.1f} |"
         )
     return "\n".join(lines)
 

@@ -1,0 +1,56 @@
+"""How close generated series are to real ones: torchmetrics classes over pure functions."""
+
+from lightning_freqdiff.metrics.baselines import dummy_baseline, floor, self_baseline
+from lightning_freqdiff.metrics.context_fid import (
+    ContextFID,
+    context_fid,
+    fit_context_encoder,
+    frechet_distance,
+)
+from lightning_freqdiff.metrics.contrastive import EncoderSettings
+from lightning_freqdiff.metrics.correlational import CorrelationalScore, correlational_score
+from lightning_freqdiff.metrics.discriminative import DiscriminativeScore, discriminative_score
+from lightning_freqdiff.metrics.marginal import MarginalWasserstein, marginal_wasserstein
+from lightning_freqdiff.metrics.post_hoc import PostHoc
+from lightning_freqdiff.metrics.predictive import PredictiveScore, predictive_score
+from lightning_freqdiff.metrics.projections import SortedReference, random_directions
+from lightning_freqdiff.metrics.sliced_wasserstein import (
+    SlicedWasserstein,
+    sliced_distances,
+    sliced_wasserstein,
+)
+from lightning_freqdiff.metrics.spectral import (
+    SpectralDensityDistance,
+    spectral_density_distance,
+    spectral_localisation,
+)
+from lightning_freqdiff.metrics.wasserstein import wasserstein_1d
+
+__all__ = [
+    "ContextFID",
+    "CorrelationalScore",
+    "DiscriminativeScore",
+    "EncoderSettings",
+    "MarginalWasserstein",
+    "PostHoc",
+    "PredictiveScore",
+    "SlicedWasserstein",
+    "SortedReference",
+    "SpectralDensityDistance",
+    "context_fid",
+    "correlational_score",
+    "discriminative_score",
+    "dummy_baseline",
+    "fit_context_encoder",
+    "floor",
+    "frechet_distance",
+    "marginal_wasserstein",
+    "predictive_score",
+    "random_directions",
+    "self_baseline",
+    "sliced_distances",
+    "sliced_wasserstein",
+    "spectral_density_distance",
+    "spectral_localisation",
+    "wasserstein_1d",
+]

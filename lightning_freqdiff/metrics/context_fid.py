@@ -1,0 +1,110 @@
+"""Context-FID: Fréchet distance between learnt embeddings of whole series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.metrics.base import TwoSampleMetric
+from lightning_freqdiff.metrics.contrastive import DilatedEncoder, EncoderSettings, train_encoder
+from lightning_freqdiff.metrics.post_hoc import batched, standardize
+from lightning_freqdiff.metrics.projections import exact_matmul
+from lightning_freqdiff.metrics.samples import check_pair, check_samples, widen
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
+    r"""Compute the Fréchet distance between Gaussians fitted to two samples.
+
+    .. math:: \|m_a - m_b\|^2 + \mathrm{tr}\big(S_a + S_b - 2 (S_a^{1/2} S_b S_a^{1/2})^{1/2}\big)
+
+    (Dowson and Landau 1982.) Both roots are of symmetric matrices, taken by eigen-decomposition.
+
+    Args:
+        a: Vectors, ``(n, C)``, ``n >= 2``.
+        b: Vectors, ``(m, C)``, ``m >= 2``.
+
+    Returns:
+        Scalar, float64, on the CPU: some devices have no such precision, which the roots of small
+        eigenvalues need.
+
+    Examples:
+        >>> x = torch.randn(50, 3)
+        >>> round(float(frechet_distance(x, x + torch.tensor([1.0, 2.0, 2.0]))), 4)
+        9.0
+    """
+    a, b = a.detach().cpu().double(), b.detach().cpu().double()
+    cov_a, cov_b = (torch.cov(x.T).reshape(x.shape[1], x.shape[1]) for x in (a, b))
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    distance = (a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
+    return distance.clamp(min=0)
+
+
+def context_fid(
+    generated: Tensor,
+    reference: Tensor,
+    settings: EncoderSettings | None = None,
+    encoder: DilatedEncoder | None = None,
+) -> Tensor:
+    """Compute the Fréchet distance between embeddings of generated and of real series.
+
+    The encoder is trained by contrast on the real series (Jeha et al., PSA-GAN, ICLR 2022; the encoder
+    is a small TS2Vec). **Values are comparable only under the same encoder settings, reference
+    and counts**, and not with figures published with other encoders.
+
+    Args:
+        generated: Series, ``(n, N, M)``, ``n >= 2``.
+        reference: Real series, ``(m, N, M)``, ``m >= 2`` and ``N >= 2``.
+        settings: How the encoder is built and trained.
+        encoder: One that :func:`fit_context_encoder` trained on the same reference, to be used again.
+
+    Returns:
+        Scalar, lower is better.
+
+    Examples:
+        >>> x = torch.randn(64, 16, 2)
+        >>> bool(context_fid(x, x, EncoderSettings(steps=2)) < 1e-6)
+        True
+    """
+    check_pair(generated, reference)
+    if min(len(generated), len(reference)) < 2:
+        raise ValueError("expected at least 2 series for a covariance, got 1: add some to the smaller set")
+    encoder = encoder or fit_context_encoder(reference, settings)
+    device = reference.device
+    real, fake = widen(reference), widen(generated).to(device)
+    with exact_matmul(device):
+        embedded = [batched(encoder.embed, standardize(x, real)) for x in (fake, real)]
+    return frechet_distance(*embedded).to(device, torch.float32)
+
+
+def fit_context_encoder(reference: Tensor, settings: EncoderSettings | None = None) -> DilatedEncoder:
+    """Train the encoder of :func:`context_fid` on real series ``(m, N, M)``, ``N >= 2``."""
+    if check_samples(reference, "reference").shape[1] < 2:
+        raise ValueError("expected at least 2 steps to tell one from another, got 1: lengthen the series")
+    real = widen(reference)
+    return train_encoder(standardize(real, real), settings or EncoderSettings())
+
+
+class ContextFID(TwoSampleMetric):
+    """Fréchet distance between embeddings of generated and of real series (:func:`context_fid`).
+
+    Every rank trains the same encoder on the gathered real series. The value depends on their order, as that
+    of any trained network does, so it may differ a little with the number of ranks.
+
+    Args:
+        settings: How the encoder is built and trained; values compare only under equal settings.
+        kwargs: Options of ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, settings: EncoderSettings | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings or EncoderSettings()
+
+    def compute(self) -> Tensor:
+        """Return the distance, a scalar."""
+        return context_fid(*self.samples(), settings=self.settings)

@@ -1,0 +1,105 @@
+"""What the documents say can be done: commands parse, YAML files run, paths exist."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_freqdiff.__main__ import main
+from lightning_freqdiff.cli import CLI
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.replace("\\\n", " ").split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in re.split(r"(?<!\\)\n", block)
+    if line.startswith("python -m lightning_freqdiff")
+]
+SMALL = [
+    "--model.network=Transformer",
+    *(
+        "--model.network.layers=1",
+        "--model.network.width=8",
+        "--model.network.heads=2",
+        "--model.network.feedforward=8",
+    ),
+]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, checkpoint):
+    """A folder with what the README's commands name: the presets, a checkpoint, series of one's own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("configs", "callbacks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    series = np.random.default_rng(0).normal(size=(40, 187, 1)).astype(np.float32)
+    np.save("series.npy", series)
+    (tmp_path / "data").mkdir()
+    np.savez("data/ecg_mitbih.npz", x=series)
+    monkeypatch.setenv("FREQDIFF_DATA", "data")
+    for place in ("C", "runs/fit/version_0/checkpoints/best.ckpt", "runs/fit/version_0/checkpoints/last.ckpt"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(checkpoint.read_bytes())
+    return tmp_path
+
+
+def run(monkeypatch, args) -> int:
+    monkeypatch.setattr(sys, "argv", ["lightning_freqdiff", *args])
+    try:
+        main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+def test_the_readme_has_commands():
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
+    """Each command to its end, but with the work cut down: one batch, few steps, one process."""
+    args = shlex.split(command)[3:]
+    args = [a for a in args if not a.startswith("--model.network.preset")] if "paper" in command else args
+    short = ["--trainer.fast_dev_run=1", *SMALL, "--trainer.precision=32-true", "--model.compile=false"]
+    if args[0] == "fit" and "--help" not in args and "--print_config" not in args:
+        args += short[:1] if "LSTM" in command or "--ckpt_path" in command else short
+    elif args[0] == "predict":
+        args += ["--sampling.num_steps=6", "--sampling.num_samples=4", "--sampling.output=out"]
+        if "--trainer.devices" in args:
+            args += ["--trainer.devices=1", "--trainer.strategy=auto"]
+    assert run(monkeypatch, args) == 0, capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*every token was recomputed.*")
+@pytest.mark.parametrize("path", sorted((ROOT / "callbacks").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_callback_preset_plugs_in(project, monkeypatch, capfd, path):
+    args = ["predict", "--ckpt_path=C", f"--config=callbacks/{path.name}", "--sampling.num_steps=6"]
+    assert run(monkeypatch, [*args, "--sampling.num_samples=4"]) == 0, capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_configuration_runs(project, monkeypatch, capfd, path):
+    args = ["fit", f"--config=configs/{path.name}", "--trainer.fast_dev_run=1", "--trainer.precision=32-true"]
+    args += [] if "paper" not in path.stem else SMALL[1:]
+    assert run(monkeypatch, args) == 0, capfd.readouterr().err
+
+
+def test_every_setting_has_a_line_of_help(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["lightning_freqdiff", "predict", "--help"])
+    with pytest.raises(SystemExit):
+        CLI()
+    text = capfd.readouterr().out
+    ours = re.findall(r"^  --((?:model|sampling)\.\w+) [^\n]*\n?\s*([^\n]*)", text, re.MULTILINE)
+    assert len(ours) > 15
+    assert not [name for name, line in ours if line.startswith("(type")]
+
+
+def test_paths_in_documents_exist():
+    for document in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / document).read_text()):
+            assert (ROOT / target).exists(), f"{document} points to {target}"
