@@ -60,18 +60,21 @@ def test_the_readme_has_commands():
     assert len(COMMANDS) > 10
 
 
+@pytest.mark.filterwarnings("ignore:.*every token was recomputed.*")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
     """Each command to its end, but with the work cut down: one batch, few steps, one process."""
     args = shlex.split(command)[3:]
-    args = [a for a in args if not a.startswith("--model.network.preset")] if "paper" in command else args
-    short = ["--trainer.fast_dev_run=1", *SMALL, "--trainer.precision=32-true", "--model.compile=false"]
-    if args[0] == "fit" and "--help" not in args and "--print_config" not in args:
-        args += short[:1] if "LSTM" in command or "--ckpt_path" in command else short
-    elif args[0] == "predict":
+    if "--help" in args or "--print_config" in args:
+        pass
+    elif "--ckpt_path" in args and args[0] == "fit":  # the checkpoint at hand is of shorter series, four epochs old
+        args += ["--data.length=64", "--trainer.max_epochs=5", "--trainer.limit_train_batches=1"]
+    elif args[0] == "fit":
+        args += ["--trainer.fast_dev_run=1", "--trainer.precision=32-true", "--model.compile=false"]
+        args += SMALL if "LSTM" not in args else []
+    else:
         args += ["--sampling.num_steps=6", "--sampling.num_samples=4", "--sampling.output=out"]
-        if "--trainer.devices" in args:
-            args += ["--trainer.devices=1", "--trainer.strategy=auto"]
+        args += ["--trainer.devices=1", "--trainer.strategy=auto"] if "ddp" in args else []
     assert run(monkeypatch, args) == 0, capfd.readouterr().err
 
 
