@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_freqdiff.callbacks import SampleWriter, SamplingProgress
+from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.data import SeriesData
@@ -51,7 +51,7 @@ RUN_DEFAULTS: dict[str, Any] = {
 COMMANDS = {
     "fit": "Train a model; with no other word, a small one on embedded heartbeats.",
     "validate": "Report the loss of a checkpoint on the validation part of a data set.",
-    "test": "Report the loss of a checkpoint on the test part of a data set.",
+    "test": "Measure a checkpoint against a data set: loss, distances, report page.",
     "predict": "Sample series from a checkpoint; no data set is read.",
 }
 
@@ -219,7 +219,10 @@ class CLI(LightningCLI):
             self.trainer_defaults["callbacks"] = [
                 SamplingProgress(),
                 SampleWriter(sampling.output, sampling.format),
+                RunReport(),
             ]
+        elif self.subcommand == "test":
+            self.trainer_defaults["callbacks"] = [RunReport(self.config_init["test"]["sampling"].output)]
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:

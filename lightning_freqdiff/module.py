@@ -65,7 +65,7 @@ class ScoreModule(LightningModule):
         weighting: Weighting = "unit",
         times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
-        learning_rate: float = 2e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         compile: bool = False,

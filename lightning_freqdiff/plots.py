@@ -88,3 +88,49 @@ def mean_spectra(generated: Array, training: Array | None, channels: Sequence[st
 def _positive(density: Array) -> Array:
     """Leave out what a logarithmic axis cannot show (a constant channel has no energy but at DC)."""
     return np.where(density > 0, density, np.nan)
+
+
+def spectra_with_bands(generated: Array, training: Array, channels: Sequence[str] = ()) -> Figure:
+    """Draw each channel's spectral density, median and 10 to 90 % band, generated beside training.
+
+    Args:
+        generated: ``|x~_k|²`` of generated series, ``(n, K, M)``.
+        training: The same of training series, ``(m, K, M)``.
+        channels: Names of the channels.
+    """
+    count = generated.shape[2]
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(3.4 * columns + 0.6, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    for m, axis in enumerate(axes[:count]):
+        for density, color, label in ((training, TRAINING, "training"), (generated, GENERATED, "generated")):
+            low, middle, high = (_positive(q) for q in np.quantile(density[:, :, m], (0.1, 0.5, 0.9), axis=0))
+            axis.fill_between(np.arange(len(middle)), low, high, color=color, alpha=0.2, lw=0)
+            axis.semilogy(middle, color=color, lw=1.2, label=label)
+        _style(axis, "frequency (cycles per series)", "|x̃|², median and 10 to 90 %")
+        axis.set_title(channels[m] if m < len(channels) else f"channel {m}", fontsize=9)
+    axes[0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def cache_curves(curves: dict[str, list[float]]) -> Figure:
+    """Draw hit rate, event intensity and probe error of a cache against the network call.
+
+    Args:
+        curves: Means over samples for every call, as a cache reports them; NaN where nothing was measured.
+    """
+    figure = Figure(figsize=(10, 2.8), layout="constrained")
+    panels = (("hit_rate", "hit rate"), ("intensity", "event intensity"), ("probe_error", "probe error (rms of ξ̂)"))
+    for axis, (name, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        values = np.asarray(curves[name], dtype=float)
+        known = np.flatnonzero(np.isfinite(values))
+        axis.plot(known, values[known], color=GENERATED, lw=0.9)
+        _style(axis, "network call", label)
+        if name == "hit_rate":
+            axis.set_ylim(-0.03, 1.03)
+        elif (values[known] > 0).any():
+            axis.set_yscale("log")
+    return figure

@@ -8,7 +8,7 @@ import lightning_freqdiff
 ROOT = Path(lightning_freqdiff.__file__).parent
 ORDER = [
     "spectral", "sde", "networks", "score", "losses", "solvers", "noise", "caching", "sampling", "metrics", "data",
-    "plots", "checkpoint", "module", "callbacks", "cli", "__main__",
+    "plots", "report", "checkpoint", "module", "callbacks", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -3,7 +3,17 @@
 from lightning_freqdiff.callbacks.base import SamplingCallback
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
+from lightning_freqdiff.callbacks.monitor import SampleMonitor
 from lightning_freqdiff.callbacks.progress import SamplingProgress
+from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 
-__all__ = ["CacheCallback", "E2CRFCache", "SampleWriter", "SamplingCallback", "SamplingProgress"]
+__all__ = [
+    "CacheCallback",
+    "E2CRFCache",
+    "RunReport",
+    "SampleMonitor",
+    "SampleWriter",
+    "SamplingCallback",
+    "SamplingProgress",
+]

@@ -75,12 +75,17 @@ class CacheCallback(SamplingCallback):
         if self._cached is not None:
             self._memory = max(self._memory, self._cached.memory())
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Detach, add up what all ranks saw, and say what was saved."""
-        assert isinstance(pl_module, ScoreModule)
-        self.detach(pl_module)
+    def collect(self, trainer: Trainer) -> None:
+        """Add up what all ranks saw, so that the report is about the whole run."""
         assert self._ledger is not None
         self._ledger.sums = trainer.strategy.reduce(self._ledger.sums, reduce_op="sum")
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Detach, and say what was saved."""
+        assert isinstance(pl_module, ScoreModule)
+        self.detach(pl_module)
+        self.collect(trainer)
+        assert self._ledger is not None
         if float(self._ledger.sums[:, 0].sum()) == 0:
             return  # nothing was left to do
         totals = self._ledger.totals()

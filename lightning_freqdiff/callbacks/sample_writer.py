@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -14,33 +16,32 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lightning_freqdiff import __version__, plots
+from lightning_freqdiff import __version__
 from lightning_freqdiff.callbacks.base import SamplingCallback
 from lightning_freqdiff.callbacks.run_folder import RunFolder, missing_ranges
 from lightning_freqdiff.callbacks.table import Format, check_format, convert
 from lightning_freqdiff.checkpoint import as_settings
-from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.spectral import spectral_density
 
-SPECTRUM_SERIES = 4096
-"""Samples that the spectrum's picture is drawn from, at most."""
+Finisher = Callable[[Trainer, ScoreModule, np.ndarray, Path, dict[str, Any]], None]
+"""Called on rank zero with the samples ``(n, N, M)``, the run's folder and its facts, once all are on disk."""
 
 
 class SampleWriter(Callback):
-    """Write ``samples.npy`` and ``manifest.json``, each unit as soon as it is done, and pictures at the end.
+    """Write ``samples.npy`` and ``manifest.json``, each unit as soon as it is done.
 
     Args:
         output: Folder of the run. Empty or new, or that of the same run cut short, which is then finished.
         format: What is left at the end: npy, or npz, parquet or csv instead of it.
-        pictures: Draw samples.png and spectra.png at the end.
     """
 
-    def __init__(self, output: str = "samples", format: Format = "npy", pictures: bool = True) -> None:
+    def __init__(self, output: str = "samples", format: Format = "npy") -> None:
         check_format(format)
-        self.folder, self.pictures = RunFolder(output), pictures
+        self.folder = RunFolder(output)
+        self.finishers: list[Finisher] = []
         self.format: Format = format
         self._since = self._started = 0.0
+        self._todo = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the run's folder and leave the module only the work that is not done yet."""
@@ -55,7 +56,7 @@ class SampleWriter(Callback):
         trainer.strategy.barrier("run folder")
         todo = missing_ranges(self.folder.done(), total)
         pl_module.work = pl_module.sampling.units(todo)
-        rest = sum(stop - start for start, stop in todo)
+        self._todo = rest = sum(stop - start for start, stop in todo)
         if rest < total:
             rank_zero_info(f"{self.folder.path}: {total - rest} of {total} samples are there, {rest} to do")
         self._started = time.perf_counter()
@@ -100,20 +101,21 @@ class SampleWriter(Callback):
         self.folder.write(trainer.global_rank, batch.first, series, seconds)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the manifest, draw the pictures, convert the samples."""
+        """Let the finishers look at the samples, convert them, close the manifest."""
         trainer.strategy.barrier("samples")
         if not trainer.is_global_zero or self.folder.read_manifest()["status"] == "complete":
             return
         assert isinstance(pl_module, ScoreModule)
         if missing_ranges(self.folder.done(), pl_module.sampling.num_samples):
             return  # --trainer.limit_predict_batches: the rest may be done later
-        names = pl_module.channels
-        if self.pictures:
-            self._draw(pl_module, getattr(trainer, "reference_data", None), names)
-        file = self.folder.samples
+        names, file = pl_module.channels, self.folder.samples
+        facts = {**self._facts(trainer), "channels": list(names)}
+        about = {**self.folder.read_manifest(), **facts, "units": self.folder.journal()}
+        for finish in self.finishers:
+            finish(trainer, pl_module, np.load(file, mmap_mode="r"), self.folder.path, about)
         if self.format != "npy":
             file = convert(self.folder.samples, self.format, names)
-        self.folder.close({**self._facts(trainer), "file": file.name, "channels": list(names)})
+        self.folder.close({**facts, "file": file.name})
         if self.format != "npy":
             self.folder.samples.unlink()
         rank_zero_info(f"samples: {file}")
@@ -129,18 +131,8 @@ class SampleWriter(Callback):
                 "python": platform.python_version(),
             },
             "devices": trainer.world_size,
+            "samples_drawn": self._todo,
             "threads": torch.get_num_threads(),
             "seconds": round(time.perf_counter() - self._started, 3),
             "reports": [c.report() for c in callbacks],
         }
-
-    def _draw(self, module: ScoreModule, data: Any, names: tuple[str, ...]) -> None:
-        """Draw samples and spectra, beside the training set as far as it is known."""
-        samples = np.load(self.folder.samples, mmap_mode="r")
-        training = data.train_series()[:6].numpy() if isinstance(data, SeriesData) else None
-        gallery = plots.sample_gallery(samples[:6], training, names)
-        gallery.savefig(self.folder.path / "samples.png", dpi=150)
-        generated = spectral_density(torch.from_numpy(samples[:SPECTRUM_SERIES].copy())).mean(0)
-        known = module.training_density()
-        spectra = plots.mean_spectra(generated.numpy(), None if known is None else known.numpy(), names)
-        spectra.savefig(self.folder.path / "spectra.png", dpi=150)

@@ -25,7 +25,7 @@ def predict(module, *callbacks, **sampling):
 def test_attached_for_the_run_and_gone_after(model, tmp_path):
     plain = predict(model)
     cache = E2CRFCache(R=6, tau_safe=1.0)
-    cached = predict(model, cache, SampleWriter(str(tmp_path / "run"), pictures=False))
+    cached = predict(model, cache, SampleWriter(str(tmp_path / "run")))
     assert not torch.equal(plain, cached)
     assert model.score_function is model.score
     assert torch.equal(predict(model), plain)
@@ -77,6 +77,6 @@ def test_two_calls_per_step(model):
 
 
 def test_another_cache_makes_another_run(model, tmp_path):
-    predict(model, E2CRFCache(tau_safe=1.0), SampleWriter(str(tmp_path / "run"), pictures=False))
+    predict(model, E2CRFCache(tau_safe=1.0), SampleWriter(str(tmp_path / "run")))
     with pytest.raises(ValueError, match=r"caches\.0\.init_args\.R was 50 and is now 20"):
-        predict(model, E2CRFCache(R=20, tau_safe=1.0), SampleWriter(str(tmp_path / "run"), pictures=False))
+        predict(model, E2CRFCache(R=20, tau_safe=1.0), SampleWriter(str(tmp_path / "run")))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_freqdiff.callbacks import SampleWriter, SamplingProgress
+from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.sampling import Sampling, WorkUnit
 
@@ -20,7 +20,7 @@ def predict(module, *callbacks, data=None, **sampling):
 
 
 def test_npy_holds_exactly_what_was_asked_for(model, tmp_path, capsys):
-    predict(model, SampleWriter(str(tmp_path / "run")), SamplingProgress())
+    predict(model, SampleWriter(str(tmp_path / "run")), RunReport(), SamplingProgress())
     samples = np.load(tmp_path / "run" / "samples.npy", mmap_mode="r")
     assert samples.shape == (10, 64, 1)
     assert samples.dtype == np.float32
@@ -32,19 +32,15 @@ def test_npy_holds_exactly_what_was_asked_for(model, tmp_path, capsys):
     assert manifest["identity"]["sampling"]["solver"]["class_path"].endswith("EulerMaruyama")
     assert sum(u["count"] for u in manifest["units"]) == 10
     assert manifest["versions"]["torch"] == torch.__version__
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "samples.npy",
-        "manifest.json",
-        "samples.png",
-        "spectra.png",
-    }
+    made = {"samples.npy", "manifest.json", "samples.png", "spectra.png", "report.html", "evaluation.csv"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == made
     assert "samples/s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("format", ["npz", "csv", "parquet"])
 def test_other_formats_hold_the_same_numbers(model, tmp_path, format):
-    predict(model, SampleWriter(str(tmp_path / "npy"), pictures=False))
-    predict(model, SampleWriter(str(tmp_path / "other"), format=format, pictures=False))
+    predict(model, SampleWriter(str(tmp_path / "npy")))
+    predict(model, SampleWriter(str(tmp_path / "other"), format=format))
     expected = np.load(tmp_path / "npy" / "samples.npy")
     file = tmp_path / "other" / f"samples.{format}"
     assert {p.name for p in file.parent.iterdir()} == {file.name, "manifest.json"}
@@ -67,7 +63,7 @@ def test_other_formats_hold_the_same_numbers(model, tmp_path, format):
 
 
 def test_only_the_rest_is_done(model, tmp_path):
-    writer = SampleWriter(str(tmp_path / "run"), pictures=False)
+    writer = SampleWriter(str(tmp_path / "run"))
     model.sampling = Sampling(num_samples=10, num_steps=4, batch_size=4)
     trainer = Trainer(
         accelerator="cpu",
@@ -86,9 +82,9 @@ def test_only_the_rest_is_done(model, tmp_path):
             done.append((batch.first, batch.count))
             super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    predict(model, Counter(str(tmp_path / "run"), pictures=False), batch_size=3)
+    predict(model, Counter(str(tmp_path / "run")), batch_size=3)
     assert done == [(4, 3), (7, 3)]
-    predict(model, Counter(str(tmp_path / "run"), pictures=False))
+    predict(model, Counter(str(tmp_path / "run")))
     assert len(done) == 2
     expected = model.predict_step(WorkUnit(0, 0, 10), 0)
     samples = torch.from_numpy(np.load(tmp_path / "run" / "samples.npy"))
@@ -105,8 +101,8 @@ def test_samples_that_are_not_finite_are_refused(model, tmp_path):
 
 def test_pictures_show_the_training_series_where_given(model, tmp_path):
     data = SyntheticECG(num_series=32, length=64)
-    predict(model, SampleWriter(str(tmp_path / "with")), data=data)
-    predict(model, SampleWriter(str(tmp_path / "without")))
+    predict(model, SampleWriter(str(tmp_path / "with")), RunReport(), data=data)
+    predict(model, SampleWriter(str(tmp_path / "without")), RunReport())
     sizes = [(tmp_path / name / "samples.png").stat().st_size for name in ("with", "without")]
     assert sizes[0] > sizes[1]
 

@@ -1,0 +1,123 @@
+"""Watch samples while a model trains: a small sampling every so many epochs, measured and drawn."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from lightning_freqdiff.callbacks.boards import Board, boards
+from lightning_freqdiff.callbacks.cache import CacheCallback
+from lightning_freqdiff.callbacks.evaluation import Evaluation, Judge, cache_evaluation
+from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.solvers import DPMSolverPP
+
+
+def draw_share(trainer: Trainer, module: ScoreModule, sampling: Sampling) -> tuple[Tensor, list[dict[str, Any]]]:
+    """Draw this rank's share of the samples, through the caches in use.
+
+    Returns:
+        Series ``(n, N, M)`` on the module's device, in data units, and what the caches report over all ranks.
+    """
+    caches = [c for c in trainer.callbacks if isinstance(c, CacheCallback)]  # pyright: ignore
+    before, module.sampling = module.sampling, sampling
+    units = sampling.units()[trainer.global_rank :: trainer.world_size]
+    try:
+        if caches:
+            with caches[0].around(module):
+                parts = [module.predict_step(unit, 0) for unit in units]
+            caches[0].collect(trainer)
+        else:
+            parts = [module.predict_step(unit, 0) for unit in units]
+    finally:
+        module.sampling = before
+    shape = module.representation.length, module.representation.channels
+    series = torch.cat(parts) if parts else torch.empty(0, *shape, device=module.device)
+    return series, [c.report() for c in caches[:1]]
+
+
+class SampleMonitor(Callback):
+    """During training, sample with the averaged weights, and show distances, spectra and galleries.
+
+    Results go to every logger of the trainer (W&B with pictures and tables) and to the run folder.
+
+    Args:
+        every_n_epochs: Epochs between samplings; the last epoch is always among them.
+        num_samples: Samples each time, over all ranks.
+        num_steps: Steps of DPM-Solver++(2M) SDE, uniform in log-SNR.
+        num_directions: Directions of the sliced Wasserstein distance.
+        seed: Seed of the samples: the same noise each time, so that epochs compare.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 5,
+        num_samples: int = 128,
+        num_steps: int = 50,
+        num_directions: int = 500,
+        seed: int = 0,
+    ) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(
+                f"expected every_n_epochs >= 1, got {every_n_epochs}: set --trainer.callbacks.every_n_epochs"
+            )
+        self.every_n_epochs, self.num_directions = every_n_epochs, num_directions
+        self.sampling = Sampling(num_samples, num_steps, DPMSolverPP("sde"), "logsnr", seed)
+        self.history: list[Evaluation] = []
+        self._judge: Judge | None = None
+        self._boards: list[Board] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Sample after the last validation batch: the averaged weights are surely in place then."""
+        batches = trainer.num_val_batches
+        count = batches[0] if isinstance(batches, list) else batches
+        if trainer.sanity_checking or trainer.state.fn != "fit" or batch_idx + 1 < count:
+            return
+        last = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        if (trainer.current_epoch + 1) % self.every_n_epochs and not last:
+            return
+        assert isinstance(pl_module, ScoreModule)
+        # Sampling must not move the generator that training draws its noise from.
+        with torch.random.fork_rng(devices=[]):
+            self._evaluate(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _evaluate(self, trainer: Trainer, module: ScoreModule, data: SeriesData) -> None:
+        if self._judge is None:
+            self._judge = Judge(data, self.num_directions)
+            folder = None if trainer.log_dir is None else Path(trainer.log_dir)
+            self._boards = boards(trainer, folder) if trainer.is_global_zero else []
+        share = min(self.sampling.batch_size, -(-self.sampling.num_samples // trainer.world_size))
+        since = time.perf_counter()
+        series, reports = draw_share(trainer, module, replace(self.sampling, batch_size=share))
+        seconds = time.perf_counter() - since
+        train = data.train_series() if trainer.is_global_zero else None
+        measured = self._judge.measure(series, None if train is None else train.to(series.device))
+        if not trainer.is_global_zero:
+            return
+        drawn = series.cpu().numpy()
+        result = self._judge.judge(measured, drawn, self.sampling.num_samples, module.channels)
+        cache = cache_evaluation(reports)
+        result.scalars |= cache.scalars | {"samples_per_second": self.sampling.num_samples / seconds}
+        result.figures |= cache.figures
+        self.history.append(result)
+        for board in self._boards:
+            board.show(result, trainer.global_step, "samples/")
+            board.summarize(
+                {"epoch": trainer.current_epoch, **{f"samples/{k}": v for k, v in result.scalars.items()}}
+            )

@@ -1,0 +1,138 @@
+"""The last word on a run: what `predict` and `test` leave for people, as pictures, a table and one HTML page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from lightning_freqdiff import plots
+from lightning_freqdiff.callbacks.boards import boards
+from lightning_freqdiff.callbacks.evaluation import DRAWN, Evaluation, Judge, cache_evaluation
+from lightning_freqdiff.callbacks.monitor import draw_share
+from lightning_freqdiff.callbacks.sample_writer import SampleWriter
+from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.report import Page
+from lightning_freqdiff.spectral import spectral_density
+
+
+class RunReport(Callback):
+    """Measure and draw the samples of a run, and leave ``report.html`` beside them.
+
+    After ``predict`` it reads the samples from disk; with a data set given it measures them against its training
+    part. ``test`` draws samples of its own, each rank its share.
+
+    Args:
+        folder: Where ``test`` leaves its report; ``predict`` uses the folder of the samples.
+        num_directions: Directions of the sliced Wasserstein distance.
+    """
+
+    def __init__(self, folder: str = "report", num_directions: int = 1000) -> None:
+        self.folder, self.num_directions = Path(folder), num_directions
+        self.result: Evaluation | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ask the writer to be called when all samples are on disk."""
+        for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            if stage == "predict" and isinstance(callback, SampleWriter):
+                callback.finishers.append(self._finish_predict)
+
+    def _finish_predict(
+        self, trainer: Trainer, module: ScoreModule, samples: np.ndarray, folder: Path, facts: dict[str, Any]
+    ) -> None:
+        data = getattr(trainer, "reference_data", None)
+        if isinstance(data, SeriesData):
+            judge = Judge(data, self.num_directions)
+            measured = judge.measure(torch.from_numpy(np.array(samples)), data.train_series())
+            result = judge.judge(measured, samples, len(samples), module.channels)
+        else:
+            result = Evaluation(figures=_figures_alone(module, samples))
+        self._leave(trainer, module, result, folder, facts, count=len(samples))
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw samples and measure them against the training part of the data set."""
+        data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(pl_module, ScoreModule)
+        if not isinstance(data, SeriesData) or trainer.fast_dev_run:  # pyright: ignore
+            return
+        sampling = pl_module.sampling
+        share = min(sampling.batch_size, -(-sampling.num_samples // trainer.world_size))
+        series, reports = draw_share(trainer, pl_module, replace(sampling, batch_size=share))
+        judge = Judge(data, self.num_directions)
+        train = data.train_series().to(series.device) if trainer.is_global_zero else None
+        measured = judge.measure(series, train)
+        for name, values in measured.items():
+            pl_module.log(f"test_{name}", values["mean"], rank_zero_only=True)
+        if trainer.is_global_zero:
+            result = judge.judge(measured, series.cpu().numpy(), sampling.num_samples, pl_module.channels)
+            facts = {"reports": reports, "checkpoint": pl_module.checkpoint_hash}
+            self._leave(trainer, pl_module, result, self.folder, facts, sampling.num_samples)
+
+    def _leave(
+        self,
+        trainer: Trainer,
+        module: ScoreModule,
+        result: Evaluation,
+        folder: Path,
+        facts: dict[str, Any],
+        count: int,
+    ) -> None:
+        """Show the result on every board and write the page."""
+        self.result = result
+        cache = cache_evaluation(facts.get("reports", []))
+        result.scalars |= cache.scalars
+        result.figures |= cache.figures
+        if facts.get("seconds"):
+            result.scalars["samples_per_second"] = facts["samples_drawn"] / facts["seconds"]
+        row = {"num_samples": count, **{f"samples/{k}": v for k, v in result.scalars.items()}}
+        for board in boards(trainer, folder):
+            board.show(result, trainer.global_step, "samples/")
+            board.summarize(row)
+        _page(module, result, facts, count).write(folder / "report.html")
+        rank_zero_info(f"report: {folder / 'report.html'}")
+
+
+def _figures_alone(module: ScoreModule, samples: np.ndarray) -> dict[str, Any]:
+    """Draw what the checkpoint alone allows: samples, and mean spectra beside the training statistics."""
+    generated = spectral_density(torch.from_numpy(np.array(samples[:DRAWN]))).mean(0).numpy()
+    known = module.training_density()
+    training = None if known is None else known.numpy()
+    return {
+        "samples": plots.sample_gallery(samples[:6], None, module.channels),
+        "spectra": plots.mean_spectra(generated, training, module.channels),
+    }
+
+
+def _page(module: ScoreModule, result: Evaluation, facts: dict[str, Any], count: int) -> Page:
+    """Lay out the page."""
+    layout = module.representation
+    page = Page(f"{count} series of {layout.length} steps and {layout.channels} channel(s)")
+    if result.rows:
+        page.heading("Distance to the training set")
+        page.text(
+            "Lower is closer. The floor is what as many real series, not trained on, score; a distance below it "
+            "means nothing. Figures of different sample counts do not compare."
+        )
+        page.table(Evaluation.COLUMNS, result.rows)
+    page.heading("Samples")
+    page.figure(result.figures["samples"], "Generated series, and training series below them where they are known")
+    page.heading("Spectra")
+    page.figure(result.figures["spectra"], "Spectral density of generated and training series per channel")
+    for report in facts.get("reports", []):
+        if report.get("curves"):
+            page.heading(f"Cache: {report['cache']}")
+            shown = {k: v for k, v in report.items() if isinstance(v, (int, float))}
+            page.table(list(shown), [list(shown.values())])
+            page.figure(result.figures["cache"], "Hit rate, event intensity and probe error along the trajectory")
+    page.heading("Settings")
+    kept = {k: v for k, v in facts.items() if k not in ("reports", "units")}
+    page.settings(json.loads(json.dumps(kept, default=str)))
+    return page

@@ -1,0 +1,84 @@
+"""One self-contained HTML page: pictures, tables and settings, for those who want no service at all."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .25rem .8rem; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
+p { max-width: 44rem; } pre { overflow-x: auto; font-size: 13px; background: #8881; padding: .8rem; }
+"""
+
+
+@dataclass
+class Page:
+    """The page's sections in the order they are added.
+
+    Args:
+        title: What the page is about.
+    """
+
+    title: str
+    parts: list[str] = field(default_factory=list)
+
+    def heading(self, text: str) -> None:
+        """Start a section."""
+        self.parts.append(f"<h2>{escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        """Add a paragraph."""
+        self.parts.append(f"<p>{escape(text)}</p>")
+
+    def figure(self, figure: Figure, alt: str) -> None:
+        """Add a figure, embedded as PNG, with a description for those who cannot see it."""
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        self.parts.append(f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">')
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Add a table; numbers are shown with four significant digits."""
+        head = "".join(f"<th>{escape(c)}</th>" for c in columns)
+        body = "".join("<tr>" + "".join(f"<td>{escape(shown(v))}</td>" for v in row) + "</tr>" for row in rows)
+        self.parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Add settings as formatted JSON."""
+        self.parts.append(f"<pre>{escape(json.dumps(values, indent=2, default=str))}</pre>")
+
+    def write(self, path: Path) -> None:
+        """Write the page."""
+        body = "\n".join(self.parts)
+        path.write_text(
+            f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>\n'
+            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>\n'
+            f"<h1>{escape(self.title)}</h1>\n{body}\n</html>\n",
+            encoding="utf-8",
+        )
+
+
+def shown(value: Any) -> str:
+    """Format a cell.
+
+    Examples:
+        >>> shown(0.0123456), shown(1000), shown(None)
+        ('0.01235', '1000', '')
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
