@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from lightning_freqdiff.callbacks.boards import Board
 from lightning_freqdiff.callbacks.evaluation import Evaluation
 
 
 def has_key() -> bool:
-    """Tell whether W&B would find an API key, without asking for one."""
+    """Tell whether W&B would find credentials, without asking for any and without a network."""
     import wandb
 
-    return bool(wandb.api.api_key)
+    return wandb.login(prompt=False, verify=False)
 
 
 class WandbRun(WandbLogger):
@@ -26,7 +28,8 @@ class WandbRun(WandbLogger):
         project: Project on W&B.
         name: Name of the run; W&B makes one up if not given.
         group: Runs that belong together.
-        save_dir: Folder that the run's files go to, in a subfolder wandb.
+        save_dir: Folder for W&B's own files, in a subfolder wandb; checkpoints, configuration and figures go to
+            a subfolder of the project and the run.
     """
 
     def __init__(
@@ -44,18 +47,35 @@ class WandbRun(WandbLogger):
             mode = "offline"
         os.makedirs(save_dir, exist_ok=True)
         # Host, command line, packages and git state hold paths and names that nobody asked to upload.
-        settings = wandb.Settings(x_disable_meta=True, save_code=False, disable_git=True, console="off")
-        super().__init__(
-            name=name, save_dir=save_dir, project=project, offline=mode == "offline", group=group, settings=settings
-        )
+        private = {"x_disable_meta": True, "save_code": False, "disable_git": True, "console": "off"}
+        settings = wandb.Settings(mode=mode, **private)  # pyright: ignore[reportArgumentType]
+        run = os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)  # an agent gives the name
+        self._folder = os.path.join(save_dir, project, run)
+        offline = mode == "offline"
+        super().__init__(name, save_dir, run, offline, project=project, group=group, settings=settings)
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of this run alone, so that a second run finds nothing of the first in its way."""
+        return self._folder
+
+    @property
+    def name(self) -> str:
+        """Nothing: the project is in the folder's path already."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Nothing, for the same reason."""
+        return ""
 
     @property
     def experiment(self) -> Any:
         """The W&B run, on rank zero; says once what to do with an offline one."""
         run = super().experiment
-        if self._offline and not self._told:
+        if self._offline and not self._told and rank_zero_only.rank == 0:
             self._told = True
-            folder = os.path.relpath(os.path.dirname(str(getattr(run, "dir", "."))))
+            folder = os.path.relpath(os.path.dirname(run.dir))
             rank_zero_info(f"W&B: no key was found, so the run is offline; upload it later with: wandb sync {folder}")
         return run
 
@@ -98,6 +118,4 @@ def _pixels(figure: Any) -> Any:
     figure.set_dpi(110)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    import numpy as np
-
     return np.asarray(canvas.buffer_rgba())
