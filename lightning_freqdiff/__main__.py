@@ -17,10 +17,13 @@ def main(args: list[str] | None = None) -> None:
     quiet()
     try:
         CLI(args)
-    except (ValueError, OSError, MisconfigurationException) as error:
+    except Exception as error:
         if os.environ.get("FREQDIFF_TRACEBACK"):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        if not isinstance(error, (ValueError, OSError, MisconfigurationException)):
+            text = f"{type(error).__name__}: {text} (FREQDIFF_TRACEBACK=1 shows where)"
+        print(f"error: {text}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 MARK = "lightning_freqdiff"
 """The key under which a checkpoint says that it is ours, and what it was trained on."""
@@ -56,12 +57,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"expected a whole checkpoint, but {path} cannot be read (cut short, or not a checkpoint): "
             "set --ckpt_path to another file"
         ) from error
-    if not isinstance(content, dict) or MARK not in content:
+    whole = isinstance(content, dict) and {"hyper_parameters", "state_dict", MARK} <= content.keys()
+    if not whole:
         raise ValueError(
             f"expected a checkpoint of lightning_freqdiff, but {path} belongs to another project: "
             "set --ckpt_path to a checkpoint made by `python -m lightning_freqdiff fit`"
         )
     return content
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights and buffers: equal for equal models, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def file_hash(path: str | Path) -> str:

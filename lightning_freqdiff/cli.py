@@ -110,7 +110,10 @@ class Parser(LightningArgumentParser):
             if base and unknown:
                 names = ", ".join(sorted(_concrete_names(base)))
                 text = f"expected one of {names}, or a dotted path to your own class, got {unknown[1]}"
-            text = f"--{key}: {text}"
+            given = [a.split("=")[0][2:] for a in sys.argv if re.match(rf"--[\w.]*\.{re.escape(key)}(=|$)", a)]
+            problem = r"Problem with given class_path '[^']+': (.*?)(?: - Expected an? <class| Given value|$)"
+            within = re.search(problem, text)
+            text = f"--{(given or [key])[0]}: {within[1] if within else text}"
         refused = re.match(r"Option '(\w+)' is not accepted", text)
         if refused:
             given = [a.split("=")[0] for a in sys.argv if re.match(rf"--[\w.]*\.{refused[1]}(=|$)", a)]
@@ -200,9 +203,14 @@ class CLI(LightningCLI):
         """Refuse a command that lacks its checkpoint; when training goes on, keep the checkpoint's model settings."""
         config = self.config[self.config.subcommand]
         path = config.get("ckpt_path")
+        given = [a.split("=")[0] for a in sys.argv if a.startswith("--model.") and "--model.compile" not in a]
+        if path is not None and given:
+            raise ValueError(f"{given[0]} has no effect beside --ckpt_path, whose model is used: leave it out")
         if self.config.subcommand != "fit":
             if path is None:
                 raise ValueError(f"expected a checkpoint to {self.config.subcommand} with: set --ckpt_path")
+            if self.config.subcommand in ("test", "validate") and config.get("data") is None:
+                raise ValueError(f"expected a data set to {self.config.subcommand} on: set --data")
         elif path is not None and path not in CHECKPOINT_WORDS:
             model = {"model": read_checkpoint(path)["hyper_parameters"]}
             self.config = self.parser.parse_object({"fit": model}, Namespace(self.config))
@@ -246,8 +254,18 @@ class CLI(LightningCLI):
             kwargs["return_predictions"] = False
             self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             if self.datamodule is not None:
-                self.datamodule.setup("predict")  # a missing file should be said now, not after hours of sampling
+                self._check_reference(self.datamodule)
         return kwargs
+
+    def _check_reference(self, data: SeriesData) -> None:
+        """Say now, and not after hours of sampling, that the data set to compare with cannot be read or differs."""
+        data.setup("predict")
+        layout = self.model.representation
+        if data.shape != (layout.length, layout.channels):
+            raise ValueError(
+                f"expected series of (N, M) = ({layout.length}, {layout.channels}) as in the checkpoint, got "
+                f"{data.shape}: set --data, or leave it out"
+            )
 
     @rank_zero_only
     def after_fit(self) -> None:

@@ -14,7 +14,6 @@ All losses are weighted squares of ``e``, averaged over the coordinates that car
 
 from __future__ import annotations
 
-import math
 from typing import Literal, get_args
 
 import torch
@@ -45,8 +44,10 @@ def time_quantiles(sde: SDE, density: TimeDensity, points: int = 2049) -> Tensor
     quantiles = torch.linspace(0, 1, points, dtype=torch.float64)
     if density == "uniform":
         return (T_MIN + (1 - T_MIN) * quantiles).float()
-    log_ratio = -0.5 + 1.3 * math.sqrt(2) * torch.erfinv(2 * quantiles.clamp(1e-4, 1 - 1e-4) - 1)
-    return sde.time_at(-log_ratio).float()
+    mean, deviation = -0.5, 1.3
+    ends = -sde.log_snr(torch.tensor([T_MIN, 1.0], dtype=torch.float64))
+    low, high = torch.special.ndtr((ends - mean) / deviation)  # truncated to the times there are
+    return sde.time_at(-mean - deviation * torch.special.ndtri(low + quantiles * (high - low))).float()
 
 
 def stratified_times(quantiles: Tensor, count: int, generator: Generator | None = None) -> Tensor:

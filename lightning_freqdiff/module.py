@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from lightning_freqdiff import __version__
 from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint
@@ -41,8 +41,8 @@ class ScoreModule(LightningModule):
         sde: Forward noising process.
         parametrization: What the network outputs: the unit-variance remainder of the Wiener filter, the noise,
             the clean signal, or the score itself.
-        weighting: Weighting of the loss; unit is EDM's, noise plain noise prediction, likelihood and fd the
-            papers'.
+        weighting: Weighting of the loss: unit is EDM's, noise plain noise prediction, likelihood and fd the
+            papers'. If not given, unit for the Wiener form and noise for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
             as in EDM, which learns faster. Validation is always uniform.
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
@@ -62,7 +62,7 @@ class ScoreModule(LightningModule):
         network: Architecture = Transformer(),
         sde: SDE = VP(),
         parametrization: Parametrization = "wiener",
-        weighting: Weighting = "unit",
+        weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
         learning_rate: float = 3e-3,
@@ -79,7 +79,7 @@ class ScoreModule(LightningModule):
             )
         self.architecture, self.sde, self.compile_network = network, sde, compile
         self.parametrization: Parametrization = parametrization
-        self.weighting: Weighting = weighting
+        self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "noise")
         self.domain: Domain = domain
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
@@ -115,7 +115,8 @@ class ScoreModule(LightningModule):
         self.score = Score(self.architecture, self.sde, self.parametrization, self.representation)
         self.hparams["shape"] = [length, channels]
         if self.compile_network:
-            self.score.network.compile()
+            for layer in cast("list[torch.nn.Module]", list(self.score.network.layers)):
+                layer.compile()
 
     @property
     def score_function(self) -> ScoreFunction:
@@ -176,6 +177,10 @@ class ScoreModule(LightningModule):
         power = statistics.mean.square() + (statistics.scale * statistics.variance).square()
         return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)
 
+    def on_train_start(self) -> None:
+        """Let every rank draw times and noise of its own: all were seeded alike, so that their weights agree."""
+        torch.manual_seed(torch.initial_seed() + self.global_rank)
+
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the denoising score matching loss of series ``(B, N, M)``."""
         z0 = self.encode(batch)
@@ -221,7 +226,8 @@ class ScoreModule(LightningModule):
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those of :attr:`work` where a writer left fewer to do."""
         units = self.sampling.units() if self.work is None else self.work
-        return DataLoader(cast(Any, units), batch_size=1, collate_fn=_only)
+        share = _Share(cast(Any, units), self.trainer.world_size, self.global_rank)
+        return DataLoader(cast(Any, units), batch_size=1, sampler=share, collate_fn=_only)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
         """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
@@ -264,6 +270,20 @@ class ScoreModule(LightningModule):
         model.on_load_checkpoint(checkpoint)
         model.checkpoint_hash = file_hash(checkpoint_path)
         return model.eval() if map_location is None else model.eval().to(map_location)
+
+
+class _Share(DistributedSampler[WorkUnit]):
+    """Every world-size-th unit, no more and no less; Lightning's own wants at least one for each rank."""
+
+    def __init__(self, units: Any, ranks: int, rank: int) -> None:
+        super().__init__(units, ranks, rank, shuffle=False)
+        self.share = range(rank, len(units), ranks)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.share)
+
+    def __len__(self) -> int:
+        return len(self.share)
 
 
 def _only(batch: list[WorkUnit]) -> WorkUnit:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 Domain = Literal["frequency", "time"]
 
-# Below this share of its channel's largest coordinate, a spread is float32 rounding and not data.
+# Below this share of the largest spread in its channel, a coordinate's spread is rounding and not data.
 CONSTANT_TOLERANCE = 1e-6
 
 
@@ -34,8 +34,11 @@ def to_half_spectrum(x: Tensor) -> Tensor:
         >>> to_half_spectrum(torch.ones(1, 4, 1)).squeeze(0).tolist()
         [[2.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
     """
-    spectrum = torch.fft.rfft(x, dim=1, norm="ortho")
-    return torch.cat([spectrum.real, spectrum.imag], dim=-1)
+    # The mean goes to DC by itself: beside a large offset, float32 would leave no digits to the other frequencies.
+    mean = x.mean(dim=1, keepdim=True)
+    spectrum = torch.fft.rfft(x - mean, dim=1, norm="ortho")
+    real = torch.cat([mean * math.sqrt(x.shape[1]), spectrum.real[:, 1:]], dim=1)
+    return torch.cat([real, spectrum.imag], dim=-1)
 
 
 def from_half_spectrum(z: Tensor, length: int) -> Tensor:
@@ -45,7 +48,9 @@ def from_half_spectrum(z: Tensor, length: int) -> Tensor:
     Nyquist frequency carry no data and are ignored.
     """
     real, imag = z.chunk(2, dim=-1)
-    return torch.fft.irfft(torch.complex(real, imag), n=length, dim=1, norm="ortho")
+    mean = real[:, :1] / math.sqrt(length)
+    rest = torch.complex(torch.cat([torch.zeros_like(mean), real[:, 1:]], dim=1), imag)
+    return torch.fft.irfft(rest, n=length, dim=1, norm="ortho") + mean
 
 
 def spectral_density(x: Tensor) -> Tensor:
@@ -154,10 +159,10 @@ class Standardizer(nn.Module):
         if count == 0:
             raise ValueError("expected at least one training series, got none: check --data")
         deviation = (moment / count).sqrt()
-        # The largest coordinate of a channel sets what float32 can resolve in the others.
-        size = (mean.square() + deviation.square()).sqrt().amax(0).reshape(-1, channels).amax(0)
-        floor = CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // channels)
-        varies = deviation > floor
+        size = deviation.amax(0).reshape(-1, channels).amax(0)
+        varies = deviation > CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // channels)
+        if not varies.any():
+            raise ValueError("expected series that differ, but every training series is the same: check --data")
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, deviation, 1.0))
         self.variance.copy_(varies)
@@ -167,5 +172,5 @@ class Standardizer(nn.Module):
         return (z - self.mean) / self.scale * self.variance
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Undo :meth:`forward`."""
-        return z * self.scale + self.mean
+        """Undo :meth:`forward`; coordinates without variance return to their one value, whatever ``z`` holds."""
+        return z * (self.scale * self.variance) + self.mean

@@ -100,6 +100,23 @@ def test_two_processes_give_the_samples_of_one(trained, tmp_path):
     assert sum(u["count"] for u in manifest["units"]) == 40
 
 
+def test_more_processes_than_units_and_a_cache_over_both(trained, tmp_path):
+    """One unit left for two processes; and a cache reports what both of them saw."""
+    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+    cache = [
+        "--trainer.callbacks+=E2CRFCache",
+        "--trainer.callbacks.preset=fixed_schedule",
+        "--trainer.callbacks.R=3",
+    ]
+    shell(*predict_args(trained, "few", num_samples=3), *two, cwd=tmp_path)
+    assert np.load(tmp_path / "few" / "samples.npy").any(axis=(1, 2)).all()
+    shell(*predict_args(trained, "one"), *cache, cwd=tmp_path)
+    shell(*predict_args(trained, "both"), *cache, *two, cwd=tmp_path)
+    one, both = (json.loads((tmp_path / n / "manifest.json").read_text())["reports"][0] for n in ("one", "both"))
+    assert both["hit_rate"] == pytest.approx(one["hit_rate"])
+    assert both["probe_error"] == pytest.approx(one["probe_error"], rel=1e-3)
+
+
 def test_killed_and_resumed_gives_the_same_file(trained, tmp_path):
     args = {"num_steps": 300, "batch_size": 4}
     shell(*predict_args(trained, "whole", **args), cwd=tmp_path)
@@ -206,6 +223,34 @@ def test_bad_settings_of_predict_end_in_one_line(checkpoint, tmp_path, call, ext
     (error,) = [line for line in err.splitlines() if line.startswith("error:")]
     assert says in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--data=SyntheticECG", "--data.length=32", "--data.num_series=64"], "as in the checkpoint"),
+        (["--model.sde=VE"], "--model.sde has no effect beside --ckpt_path"),
+        (["--sampling.num_samples=100000000000000000000000"], "error:"),
+        (["--trainer.precision=nonsense"], "--trainer.precision"),
+    ],
+)
+def test_what_would_fail_late_or_be_ignored_is_said_at_once(checkpoint, tmp_path, call, extra, says):
+    code, _, err = call("predict", f"--ckpt_path={checkpoint}", "--sampling.output=out", *extra)
+    assert code in (1, 2)
+    (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert says in error
+    assert not (tmp_path / "out" / "samples.npy").exists()
+
+
+def test_a_finished_run_gives_another_format_too(checkpoint, tmp_path, call):
+    assert call(*predict_args(checkpoint, "out", num_samples=3))[0] == 0
+    assert call(*predict_args(checkpoint, "out", num_samples=3, format="npz"))[0] == 0
+    both = np.load(tmp_path / "out" / "samples.npy"), np.load(tmp_path / "out" / "samples.npz")["x"]
+    np.testing.assert_array_equal(*both)
+    (tmp_path / "out" / "samples.npy").unlink()
+    code, _, err = call(*predict_args(checkpoint, "out", num_samples=3))
+    assert code == 1
+    assert "samples.npy is not there" in err
 
 
 def test_bad_checkpoints_end_in_one_line(tmp_path, call, checkpoint):

@@ -122,6 +122,18 @@ def test_training_lowers_the_loss():
     assert after < 0.95
 
 
+def test_compile_reaches_the_layers_that_are_run():
+    plain, compiled = (ScoreModule(TINY, shape=(16, 1), compile=flag) for flag in (False, True))
+    assert all(layer._compiled_call_impl is None for layer in plain.score.network.layers)
+    assert all(layer._compiled_call_impl is not None for layer in compiled.score.network.layers)
+
+
+def test_weighting_follows_the_parametrization():
+    assert ScoreModule(TINY).weighting == "unit"
+    assert ScoreModule(TINY, parametrization="noise").weighting == "noise"
+    assert ScoreModule(TINY, parametrization="noise", weighting="unit").weighting == "unit"
+
+
 def test_a_second_cache_is_refused(model):
     model.attach(model.score)
     with pytest.raises(ValueError, match="at most one cache"):

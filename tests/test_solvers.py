@@ -171,3 +171,40 @@ def test_one_step_is_allowed_and_none_is_not():
 def test_bad_settings_name_themselves(make):
     with pytest.raises(ValueError, match=r"--sampling\.solver\."):
         make()
+
+
+def test_sampling_starts_at_the_noise_level_of_the_process():
+    """VE ends at sigma_max, not at 1: a start at the wrong level would show in the variance."""
+    sde = VE(sigma_max=8.0)
+    z = sample(oracle(sde), sde, SCALE.float(), WorkUnit(0, 0, 4000), Sampling(num_steps=400, grid="edm"))
+    assert z[:, 0, 0].var() == pytest.approx(VARIANCE, rel=0.12)
+    first = sample(
+        GaussianScore(sde, SCALE, torch.zeros(2, 2)), sde, SCALE.float(), WorkUnit(0, 0, 9), Sampling(num_steps=1)
+    )
+    assert first.isfinite().all()
+
+
+def test_ancestral_ddim_draws_from_the_posterior_of_ddpm():
+    """With eta = 1 the fresh noise has DDPM's posterior variance (Ho et al., arXiv 2006.11239, equation 7)."""
+    step = plan(VP(), time_grid(VP(), 20), "cpu")[7]
+    z = torch.zeros(1, 1, 2)
+    with_noise, _ = DDIM(1.0).step(oracle(VP()), z, step, SCALE.float(), [torch.ones_like(z)], None)
+    now, then = step.now.alpha**2, step.then.alpha**2  # the cumulative products of DDPM
+    beta = 1 - now / then
+    assert float(with_noise[0, 0, 0]) == pytest.approx(0.5 * math.sqrt(beta * (1 - then) / (1 - now)), rel=1e-5)
+
+
+def test_the_corrector_takes_songs_step():
+    """One Langevin step by the formula: delta = 2 (snr |xi| / |Lambda s|)^2, per sample, masked coordinates left out."""
+    step = plan(VP(), time_grid(VP(), 20), "cpu")[7]
+    scale, score = SCALE.float(), oracle(VP())
+    z = torch.tensor([[[0.7, 0.0]], [[-2.0, 0.0]]])
+    noises = [torch.randn(2, 1, 2, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    moved, _ = PredictorCorrector(1, 0.2).step(score, z, step, scale, noises, None)
+    predicted, _ = EulerMaruyama().step(score, z, step, scale, noises[:1], None)
+    for b in range(2):
+        gradient = 0.5 * float(score(predicted, step.then.t)[b, 0, 0])
+        xi = float(noises[1][b, 0, 0])
+        delta = 2 * (0.2 * abs(xi) / abs(gradient)) ** 2
+        expected = float(predicted[b, 0, 0]) + delta * 0.5 * gradient + math.sqrt(2 * delta) * 0.5 * xi
+        assert float(moved[b, 0, 0]) == pytest.approx(expected, rel=1e-4)

@@ -111,3 +111,30 @@ def test_small_high_frequencies_are_not_mistaken_for_constants():
 def test_statistics_need_a_series():
     with pytest.raises(ValueError, match="at least one training series"):
         Standardizer(2, 2).fit([], channels=1)
+
+
+def test_a_large_offset_leaves_the_rest_its_digits():
+    generator = torch.Generator().manual_seed(0)
+    x = (1e5 + torch.randn(500, 187, 1, generator=generator, dtype=torch.float64)).float()
+    layout = Representation("frequency", 187, 1)
+    standardizer = Standardizer(layout.tokens, layout.features)
+    standardizer.fit([layout.encode(x.double())], channels=1)
+    assert standardizer.variance.sum() == 187  # all but the imaginary part at DC
+    exact = (layout.encode(x.double()) - standardizer.mean) / standardizer.scale
+    error = (standardizer(layout.encode(x)) - exact).abs()[:, 1:]
+    assert error.max() < 0.05  # float32 itself resolves 1e5 to 0.008
+
+
+def test_constant_coordinates_return_to_their_value_whatever_was_sampled():
+    x = torch.randn(50, 10, 2)
+    x[:, :, 1] = 3e-4
+    layout = Representation("frequency", 10, 2)
+    standardizer = Standardizer(layout.tokens, layout.features)
+    standardizer.fit([layout.encode(x.double())], channels=2)
+    series = layout.decode(standardizer.inverse(torch.randn(4, layout.tokens, layout.features)))
+    torch.testing.assert_close(series[:, :, 1], torch.full((4, 10), 3e-4))
+
+
+def test_series_that_are_all_the_same_are_refused():
+    with pytest.raises(ValueError, match="every training series is the same"):
+        Standardizer(2, 2).fit([torch.ones(5, 2, 2)], channels=1)

@@ -96,7 +96,7 @@ class Ledger:
         error = outcome.error.nan_to_num()
         columns = (
             torch.ones_like(outcome.tokens),
-            outcome.tokens > 0,
+            outcome.work > 0,
             outcome.tokens,
             outcome.work,
             outcome.intensity.nan_to_num(),

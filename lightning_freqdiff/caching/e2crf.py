@@ -13,6 +13,7 @@ comes when ``i mod R = 0`` or ``r > τ_warn``. Where the text is open, each read
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import SimpleNamespace
@@ -31,7 +32,8 @@ from lightning_freqdiff.score import Score, Trajectory
 PROBE_STREAM = 1
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The text's defaults, its threshold in absolute units.
+    # The text's defaults, its threshold in absolute units. The text reuses z_L, and so the raw output; with the
+    # Wiener parametrisation that is the remainder under the present input (stale: wiener).
     "paper": {},
     # Ours, from benchmarks/results/e2crf.md.
     "balanced": {
@@ -50,6 +52,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "no_feedback": {"feedback": "off"},
     "uniform_threshold": {"energy_weighting": False},
 }
+
+TOKEN_SETTINGS = ("K_low", "tau0", "epsilon", "probes", "signal", "since", "energy_weighting")
+"""Settings that choose tokens, and so say nothing where all are run."""
 
 DEFAULTS: dict[str, Any] = {
     "K_low": None,
@@ -80,7 +85,7 @@ class E2CRF(CachePolicy):
     """E²-CRF for transformers. A setting that is not given comes from the preset, and else from the paper.
 
     Args:
-        preset: ``paper``, ``balanced`` (ours, from measurement), or an ablation of Table 2:
+        preset: ``paper``, ``balanced`` (ours: it skips whole calls), or an ablation of Table 2:
             ``naive`` (filled once), ``fixed_schedule``, ``no_feedback``, ``uniform_threshold``.
         K_low: Highest frequency that is always recomputed; N // 10 if not given, -1 for none.
         tau0: Base threshold of the event trigger.
@@ -136,16 +141,8 @@ class E2CRF(CachePolicy):
 
     def __post_init__(self) -> None:
         chosen = self.settings
-        limits = {
-            "R": 1,
-            "probes": 0,
-            "tau0": 0,
-            "epsilon": 0,
-            "tau_safe": 0,
-            "tau_warn": 0,
-            "eta": 0,
-            "tolerance": 0,
-        }
+        limits = {"R": 1, "probes": 0, "tau0": 0, "epsilon": 0, "tau_safe": 0, "tau_warn": 0, "eta": 0}
+        limits |= {"tolerance": 1e-9, "reach": 1e-9, "alpha_max": 0}
         for name, least in limits.items():
             if getattr(chosen, name) < least:
                 raise ValueError(
@@ -153,6 +150,15 @@ class E2CRF(CachePolicy):
                 )
         if not 0 < chosen.budget <= 1:
             raise ValueError(f"expected budget in (0, 1], got {chosen.budget}: set --trainer.callbacks.budget")
+        if chosen.K_low is not None and chosen.K_low < -1:
+            raise ValueError(f"expected K_low >= -1, got {chosen.K_low}: set --trainer.callbacks.K_low")
+        idle = [name for name in TOKEN_SETTINGS if getattr(self, name) is not None]
+        if idle and chosen.trigger == "budget" and chosen.budget == 1:
+            warnings.warn(
+                f"{', '.join(idle)} has no effect here: preset {self.preset} decides on whole calls (budget 1); "
+                "lower --trainer.callbacks.budget, or choose --trainer.callbacks.preset paper",
+                stacklevel=4,
+            )
 
     @cached_property
     def settings(self) -> SimpleNamespace:
@@ -171,7 +177,8 @@ class E2CRF(CachePolicy):
         device = score.noise_scale.device
         low = self.settings.K_low
         if low is None:
-            low = 2 * (tokens - 1) // 10  # N // 10, from K = N // 2 + 1
+            in_time = bool((score.noise_scale == 1).all())
+            low = (tokens if in_time else 2 * (tokens - 1)) // 10  # N // 10, from K = N // 2 + 1
         return TokenState(
             low=torch.arange(tokens, device=device) <= low,
             probes=normal_stream(trajectory.seed, trajectory.first, (batch, tokens, 1), device, PROBE_STREAM),

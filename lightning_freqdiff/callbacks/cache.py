@@ -94,19 +94,20 @@ class CacheCallback(SamplingCallback):
             f"hit rate {totals['hit_rate']:.1%}, {1 - totals['flops_fraction']:.1%} of the FLOPs saved"
         )
         if trainer.is_global_zero:
-            self._warn(totals["hit_rate"])
+            self._warn(pl_module.sampling.solver.calls_per_step)
 
-    def _warn(self, hit_rate: float) -> None:
-        """Warn of a trigger that decides nothing."""
+    def _warn(self, positions: int) -> None:
+        """Warn of a trigger that decides nothing; each of the step's call positions is filled once in any case."""
         assert self._ledger is not None
-        tokens, calls = self._ledger.tokens, self._ledger.calls
-        if hit_rate == 0:
+        samples, recomputed = (round(float(self._ledger.sums[:, i].sum())) for i in (0, 2))
+        whole = samples * self._ledger.tokens  # samples counts every call
+        if recomputed == whole:
             warnings.warn(
                 f"{type(self).__name__}: every token was recomputed at every call, so the cache only costs: "
                 "raise its thresholds or lower its budget",
                 stacklevel=2,
             )
-        elif calls > 1 and (1 - hit_rate) * calls * tokens <= tokens:
+        elif recomputed * self._ledger.calls <= whole * positions:
             warnings.warn(
                 f"{type(self).__name__}: nothing was recomputed after the first call, so the samples are those of a "
                 "single network call: lower its thresholds or its interval",

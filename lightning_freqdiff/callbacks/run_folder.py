@@ -8,13 +8,20 @@ the rank's journal; a run that was killed reads the journals and does the rest.
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
+
 Ranges = list[tuple[int, int]]
+LOCK = ".lock"
 
 
 def merge_ranges(ranges: Ranges) -> Ranges:
@@ -53,6 +60,15 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for key, entry in value.items() for k, v in _flatten(entry, f"{prefix}.{key}".strip(".")).items()}
 
 
+def _plain(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON does not know, by null."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 class RunFolder:
     """The files of one predict run.
 
@@ -64,6 +80,7 @@ class RunFolder:
         self.path = Path(path)
         self.samples = self.path / "samples.npy"
         self.manifest = self.path / "manifest.json"
+        self._locked: IO[str] | None = None
 
     def open(self, identity: dict[str, Any], shape: tuple[int, int, int]) -> None:
         """Start a run of this identity, or take one up that was interrupted. Called on one rank.
@@ -84,21 +101,47 @@ class RunFolder:
             ) from error
         if not os.access(self.path, os.W_OK):
             raise OSError(f"the output folder {self.path} is not writable: set --sampling.output")
+        self._lock()
         if self.manifest.exists():
             self._check_identity(identity)
+            if not self.samples.exists() and self.read_manifest()["status"] == "running":
+                self._reserve(shape)  # killed between the manifest and the samples
             return
-        if next(self.path.iterdir(), None) is not None:
+        if {p.name for p in self.path.iterdir()} - {LOCK}:
             raise ValueError(
                 f"expected an empty output folder or an unfinished run, but {self.path} holds other files: "
                 "set --sampling.output to another folder"
             )
-        self._reserve(shape)
         self.write_manifest({"status": "running", "identity": identity})
+        try:
+            self._reserve(shape)
+        except OSError:
+            self.manifest.unlink()
+            raise
+
+    def _lock(self) -> None:
+        """Keep a second process out of the folder until this one ends."""
+        if fcntl is None:
+            return
+        self._locked = (self.path / LOCK).open("a")
+        try:
+            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._locked.close()
+            raise ValueError(
+                f"another process is writing to the output folder {self.path}: wait for it, or set --sampling.output"
+            ) from error
+
+    def release(self) -> None:
+        """Let other processes in again."""
+        if self._locked is not None and not self._locked.closed:
+            (self.path / LOCK).unlink(missing_ok=True)
+            self._locked.close()
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
         """Refuse a folder that belongs to a run with other settings, naming those that differ."""
         before = _flatten(self.read_manifest().get("identity", {}))
-        now = _flatten(json.loads(json.dumps(identity)))
+        now = _flatten(json.loads(json.dumps(_plain(identity))))
         keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if keys:
             changes = ", ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in keys[:3])
@@ -127,16 +170,20 @@ class RunFolder:
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest."""
         try:
-            return json.loads(self.manifest.read_text())
-        except json.JSONDecodeError as error:
+            content = json.loads(self.manifest.read_text())
+            if not isinstance(content, dict) or "status" not in content:
+                raise ValueError("no manifest")
+            return content
+        except ValueError as error:
             raise ValueError(
-                f"expected JSON in {self.manifest}, but it cannot be read: set --sampling.output to another folder"
+                f"expected a run's manifest in {self.manifest}, but it cannot be read: set --sampling.output to "
+                "another folder"
             ) from error
 
     def write_manifest(self, content: dict[str, Any]) -> None:
         """Replace the manifest in one move, so that a reader never meets half of it."""
         partial = self.manifest.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
         partial.replace(self.manifest)
 
     def write(self, rank: int, first: int, series: np.ndarray, seconds: float) -> None:
@@ -145,8 +192,10 @@ class RunFolder:
         rows[first : first + len(series)] = series
         rows.flush()
         line = {"first": first, "count": len(series), "seconds": round(seconds, 4)}
-        with (self.path / f"journal-{rank}.jsonl").open("a") as journal:
-            journal.write(json.dumps(line) + "\n")
+        path = self.path / f"journal-{rank}.jsonl"
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a kill cut the last line short
+        with path.open("a") as journal:
+            journal.write("\n" * torn + json.dumps(line) + "\n")
 
     def journal(self) -> list[dict[str, Any]]:
         """Return the finished units of all ranks; a last line cut short by a kill does not count."""
@@ -161,12 +210,12 @@ class RunFolder:
 
     def done(self) -> Ranges:
         """Return the index ranges whose samples are on disk."""
-        units = self.journal() or self.read_manifest().get("units", [])
+        units = self.journal() + self.read_manifest().get("units", [])
         return merge_ranges([(unit["first"], unit["first"] + unit["count"]) for unit in units])
 
     def close(self, facts: dict[str, Any]) -> None:
         """Move the journals into the manifest and mark the run as complete."""
-        units = sorted(self.journal(), key=lambda unit: unit["first"])
+        units = sorted(self.journal() + self.read_manifest().get("units", []), key=lambda unit: unit["first"])
         manifest = self.read_manifest()
         self.write_manifest({**manifest, "status": "complete", **facts, "units": units})
         for path in self.path.glob("journal-*.jsonl"):

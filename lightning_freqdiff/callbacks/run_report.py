@@ -133,6 +133,6 @@ def _page(module: ScoreModule, result: Evaluation, facts: dict[str, Any], count:
             page.table(list(shown), [list(shown.values())])
             page.figure(result.figures["cache"], "Hit rate, event intensity and probe error along the trajectory")
     page.heading("Settings")
-    kept = {k: v for k, v in facts.items() if k not in ("reports", "units")}
+    kept = {k: v for k, v in facts.items() if k not in ("status", "reports", "units")}
     page.settings(json.loads(json.dumps(kept, default=str)))
     return page

@@ -20,7 +20,7 @@ from lightning_freqdiff import __version__
 from lightning_freqdiff.callbacks.base import SamplingCallback
 from lightning_freqdiff.callbacks.run_folder import RunFolder, missing_ranges
 from lightning_freqdiff.callbacks.table import Format, check_format, convert
-from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.checkpoint import as_settings, weights_hash
 from lightning_freqdiff.module import ScoreModule
 
 Finisher = Callable[[Trainer, ScoreModule, np.ndarray, Path, dict[str, Any]], None]
@@ -53,6 +53,7 @@ class SampleWriter(Callback):
         total = pl_module.sampling.num_samples
         if trainer.is_global_zero:
             self.folder.open(identity, (total, *shape))
+            self._check_result()
         trainer.strategy.barrier("run folder")
         todo = missing_ranges(self.folder.done(), total)
         pl_module.work = pl_module.sampling.units(todo)
@@ -61,13 +62,26 @@ class SampleWriter(Callback):
             rank_zero_info(f"{self.folder.path}: {total - rest} of {total} samples are there, {rest} to do")
         self._started = time.perf_counter()
 
+    def _check_result(self) -> None:
+        """Refuse a finished run whose samples were moved away, or cannot be had in the format asked for."""
+        manifest = self.folder.read_manifest()
+        wanted = {self.folder.path / manifest.get("file", "samples.npy"), self.folder.samples}
+        if manifest["status"] == "running" or manifest["file"] == f"samples.{self.format}":
+            wanted = {self.folder.path / manifest.get("file", "samples.npy")}
+        missing = sorted(path.name for path in wanted if not path.exists())
+        if missing:
+            raise ValueError(
+                f"the run in {self.folder.path} is finished, but its {missing[0]} is not there: set "
+                "--sampling.output to another folder, or --sampling.format to the one it has"
+            )
+
     def _identity(self, trainer: Trainer, module: ScoreModule) -> dict[str, Any]:
         """Collect everything that the samples depend on, and nothing else (not batch size, not devices)."""
         sampling = asdict(module.sampling)
         del sampling["batch_size"]
         callbacks = [c for c in trainer.callbacks if isinstance(c, SamplingCallback)]  # pyright: ignore
         return {
-            "checkpoint": module.checkpoint_hash,
+            "weights": weights_hash(module),
             "sampling": {**sampling, "solver": as_settings(module.sampling.solver)},
             "model": dict(module.hparams),
             "precision": str(trainer.precision),
@@ -103,14 +117,25 @@ class SampleWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the finishers look at the samples, convert them, close the manifest."""
         trainer.strategy.barrier("samples")
-        if not trainer.is_global_zero or self.folder.read_manifest()["status"] == "complete":
+        if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, ScoreModule)
-        if missing_ranges(self.folder.done(), pl_module.sampling.num_samples):
-            return  # --trainer.limit_predict_batches: the rest may be done later
+        missing = missing_ranges(self.folder.done(), pl_module.sampling.num_samples)
+        manifest = self.folder.read_manifest()
+        if missing:  # --trainer.limit_predict_batches, for instance
+            count = sum(stop - start for start, stop in missing)
+            rank_zero_info(f"{self.folder.path}: {count} samples are still missing; the same command draws them")
+        elif manifest["status"] == "running":
+            self._finish(trainer, pl_module)
+        elif manifest["file"] != f"samples.{self.format}":
+            file = convert(self.folder.samples, self.format, pl_module.channels)
+            rank_zero_info(f"samples: {file}")
+
+    def _finish(self, trainer: Trainer, pl_module: ScoreModule) -> None:
+        """Close a run whose samples are all on disk."""
         names, file = pl_module.channels, self.folder.samples
         facts = {**self._facts(trainer), "channels": list(names)}
-        about = {**self.folder.read_manifest(), **facts, "units": self.folder.journal()}
+        about = {**self.folder.read_manifest(), **facts}
         for finish in self.finishers:
             finish(trainer, pl_module, np.load(file, mmap_mode="r"), self.folder.path, about)
         if self.format != "npy":
@@ -119,6 +144,16 @@ class SampleWriter(Callback):
         if self.format != "npy":
             self.folder.samples.unlink()
         rank_zero_info(f"samples: {file}")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave module and folder to the next run."""
+        if isinstance(pl_module, ScoreModule):
+            pl_module.work = None
+        self.folder.release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Do so after an error, too, when teardown is not called."""
+        self.teardown(trainer, pl_module, "predict")
 
     def _facts(self, trainer: Trainer) -> dict[str, Any]:
         """Collect what is worth knowing about the run but does not change the samples."""
@@ -130,6 +165,7 @@ class SampleWriter(Callback):
                 "lightning": lightning.__version__,
                 "python": platform.python_version(),
             },
+            "checkpoint": getattr(trainer.lightning_module, "checkpoint_hash", None),
             "devices": trainer.world_size,
             "samples_drawn": self._todo,
             "threads": torch.get_num_threads(),

@@ -15,6 +15,8 @@ class Backbone(nn.Module, ABC):
     What the raw output means (score, noise, ...) is not decided here but in ``score.py``.
     """
 
+    layers: nn.ModuleList
+
     @abstractmethod
     def embed(self, z: Tensor, t: Tensor) -> Tensor:
         """Embed tokens ``(B, K, F)`` at time ``t`` (a scalar, or ``(B,)``) as features ``h⁰``, ``(B, K', d)``."""

@@ -153,7 +153,8 @@ def test_5_every_parameter_changes_the_samples(setting, variant, one, other):
 def test_5_every_preset_is_different():
     score = random_score(31, 1)
     names = ["paper", "balanced", "naive", "fixed_schedule", "no_feedback", "uniform_threshold"]
-    results = [draw(cached(score, E2CRF(preset=name, R=6, tau0=0.3)), score) for name in names]
+    given = {name: {"R": 6} if name == "balanced" else {"R": 6, "tau0": 0.3} for name in names}
+    results = [draw(cached(score, E2CRF(preset=name, **given[name])), score) for name in names]
     for i, a in enumerate(results):
         assert all(not torch.allclose(a, b, atol=1e-4) for b in results[:i]), names[i]
 
@@ -256,13 +257,28 @@ def test_networks_without_tokens_are_refused(architecture):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"R": 0}, {"budget": 0.0}, {"budget": 1.5}, {"probes": -1}, {"tau0": -1.0}, {"preset": "magic"}],
+    [
+        {"R": 0},
+        {"budget": 0.0},
+        {"budget": 1.5},
+        {"probes": -1},
+        {"tau0": -1.0},
+        {"preset": "magic"},
+        {"K_low": -2},
+        {"reach": 0.0},
+    ],
     ids=str,
 )
 def test_bad_settings_name_themselves(settings):
     (name,) = settings
     with pytest.raises(ValueError, match=rf"--trainer\.callbacks\.{name}"):
         E2CRF(**settings)
+
+
+def test_a_setting_that_cannot_act_is_said():
+    with pytest.warns(UserWarning, match="tau0 has no effect here"):
+        E2CRF(preset="balanced", tau0=0.02)
+    E2CRF(preset="balanced", tau0=0.02, budget=0.5)
 
 
 def test_settings_come_from_the_call_then_the_preset_then_the_paper():

@@ -32,7 +32,7 @@ def test_attached_for_the_run_and_gone_after(model, tmp_path):
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["identity"]["caches"][0]["init_args"]["R"] == 6
     (report,) = manifest["reports"]
-    assert report == json.loads(json.dumps(cache.report()))
+    assert report["hit_rate"] == cache.report()["hit_rate"]
     assert 0 < report["hit_rate"] < 1
     assert len(report["curves"]["intensity"]) == 30
     assert report["memory_bytes"] > 0

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 
 import numpy as np
@@ -13,8 +14,12 @@ IDENTITY = {"sampling": {"seed": 0, "num_steps": 10}, "caches": []}
 
 
 def opened(path, shape=(6, 4, 1)) -> RunFolder:
+    """Open a folder as a process would that then goes away."""
     folder = RunFolder(path)
-    folder.open(IDENTITY, shape)
+    try:
+        folder.open(IDENTITY, shape)
+    finally:
+        folder.release()
     return folder
 
 
@@ -44,6 +49,31 @@ def test_a_line_cut_short_by_a_kill_does_not_count(tmp_path):
     with (folder.path / "journal-0.jsonl").open("a") as journal:
         journal.write('{"first": 2, "cou')
     assert folder.done() == [(0, 2)]
+    folder.write(0, 2, np.ones((2, 4, 1), np.float32), 0.1)  # the next line must not be glued to the torn one
+    assert folder.done() == [(0, 4)]
+
+
+def test_two_processes_at_once_are_refused(tmp_path):
+    first = RunFolder(tmp_path / "run")
+    first.open(IDENTITY, (6, 4, 1))
+    with pytest.raises(ValueError, match="another process"):
+        RunFolder(tmp_path / "run").open(IDENTITY, (6, 4, 1))
+    first.release()
+    opened(tmp_path / "run")
+
+
+def test_killed_before_the_samples_were_reserved(tmp_path):
+    folder = opened(tmp_path / "run")
+    folder.samples.unlink()
+    (tmp_path / "run" / "samples.partial").write_bytes(b"x")
+    assert opened(tmp_path / "run").done() == []
+    assert np.load(folder.samples).shape == (6, 4, 1)
+
+
+def test_nan_is_null_in_the_manifest(tmp_path):
+    folder = opened(tmp_path / "run")
+    folder.write_manifest({"status": "running", "identity": {"tau": math.inf}, "curve": [math.nan, 1.0]})
+    assert json.loads(folder.manifest.read_text(), parse_constant=pytest.fail)["curve"] == [None, 1.0]
 
 
 def test_closing_moves_the_journal_into_the_manifest(tmp_path):
@@ -65,6 +95,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
     other = {**IDENTITY, "sampling": {"seed": 1, "num_steps": 10}}
     with pytest.raises(ValueError, match=r"sampling\.seed was 0 and is now 1.*--sampling\.output"):
         folder.open(other, (6, 4, 1))
+    folder.release()
     assert {p.name: p.read_bytes() for p in folder.path.iterdir()} == before
 
 
@@ -104,4 +135,4 @@ def test_a_damaged_manifest_is_named(tmp_path):
     folder = opened(tmp_path / "run")
     folder.manifest.write_text("{")
     with pytest.raises(ValueError, match="manifest.json"):
-        folder.open(IDENTITY, (6, 4, 1))
+        opened(tmp_path / "run")

@@ -28,7 +28,7 @@ def test_npy_holds_exactly_what_was_asked_for(model, tmp_path, capsys):
     torch.testing.assert_close(torch.from_numpy(samples.copy()), expected, atol=1e-4, rtol=1e-4)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["status"] == "complete"
-    assert manifest["identity"]["checkpoint"] == model.checkpoint_hash
+    assert manifest["checkpoint"] == model.checkpoint_hash
     assert manifest["identity"]["sampling"]["solver"]["class_path"].endswith("EulerMaruyama")
     assert sum(u["count"] for u in manifest["units"]) == 10
     assert manifest["versions"]["torch"] == torch.__version__
