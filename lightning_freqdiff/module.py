@@ -272,7 +272,7 @@ class ScoreModule(LightningModule):
         return model.eval() if map_location is None else model.eval().to(map_location)
 
 
-class _Share(DistributedSampler[WorkUnit]):
+class _Share(DistributedSampler[Any]):
     """Every world-size-th unit, no more and no less; Lightning's own wants at least one for each rank."""
 
     def __init__(self, units: Any, ranks: int, rank: int) -> None:

@@ -108,7 +108,9 @@ def test_more_processes_than_units_and_a_cache_over_both(trained, tmp_path):
         "--trainer.callbacks.preset=fixed_schedule",
         "--trainer.callbacks.R=3",
     ]
-    shell(*predict_args(trained, "few", num_samples=3), *two, cwd=tmp_path)
+    data = ["--data=SyntheticECG", "--data.length=16", "--data.num_series=64"]
+    shell(*predict_args(trained, "few", num_samples=3), *data, *two, cwd=tmp_path)
+    assert "sw_time/mean" in (tmp_path / "few" / "evaluation.csv").read_text()
     assert np.load(tmp_path / "few" / "samples.npy").any(axis=(1, 2)).all()
     shell(*predict_args(trained, "one"), *cache, cwd=tmp_path)
     shell(*predict_args(trained, "both"), *cache, *two, cwd=tmp_path)

@@ -69,6 +69,8 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
         pass
     elif "--ckpt_path" in args and args[0] == "fit":  # the checkpoint at hand is of shorter series, four epochs old
         args += ["--data.length=64", "--trainer.max_epochs=5", "--trainer.limit_train_batches=1"]
+    elif args[0] == "test":
+        args += ["--data.length=64", "--data.num_series=128", "--sampling.num_steps=6", "--sampling.num_samples=4"]
     elif args[0] == "fit":
         args += ["--trainer.fast_dev_run=1", "--trainer.precision=32-true", "--model.compile=false"]
         args += SMALL if "LSTM" not in args else []

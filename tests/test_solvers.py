@@ -178,10 +178,6 @@ def test_sampling_starts_at_the_noise_level_of_the_process():
     sde = VE(sigma_max=8.0)
     z = sample(oracle(sde), sde, SCALE.float(), WorkUnit(0, 0, 4000), Sampling(num_steps=400, grid="edm"))
     assert z[:, 0, 0].var() == pytest.approx(VARIANCE, rel=0.12)
-    first = sample(
-        GaussianScore(sde, SCALE, torch.zeros(2, 2)), sde, SCALE.float(), WorkUnit(0, 0, 9), Sampling(num_steps=1)
-    )
-    assert first.isfinite().all()
 
 
 def test_ancestral_ddim_draws_from_the_posterior_of_ddpm():
@@ -195,7 +191,7 @@ def test_ancestral_ddim_draws_from_the_posterior_of_ddpm():
 
 
 def test_the_corrector_takes_songs_step():
-    """One Langevin step by the formula: delta = 2 (snr |xi| / |Lambda s|)^2, per sample, masked coordinates left out."""
+    """One Langevin step by the formula, delta = 2 (snr |xi| / |Lambda s|)^2, per sample and without masked ones."""
     step = plan(VP(), time_grid(VP(), 20), "cpu")[7]
     scale, score = SCALE.float(), oracle(VP())
     z = torch.tensor([[[0.7, 0.0]], [[-2.0, 0.0]]])

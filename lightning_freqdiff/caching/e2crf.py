@@ -43,7 +43,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "feedback": "full",
         "stale": "wiener",
         "since": "last_refresh",
-        "tau_safe": 0.01,
+        "tau_safe": 0.02,
+        "R": 8,
         "budget": 1.0,
     },
     # The ablations of the paper's Table 2.

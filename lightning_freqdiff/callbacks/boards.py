@@ -71,8 +71,9 @@ def boards(trainer: Trainer, folder: Path | None) -> list[Board]:
     """Return a board for the folder and one for every logger of the trainer."""
     found: list[Board] = [] if folder is None else [FolderBoard(folder)]
     for logger in trainer.loggers:
-        board = getattr(logger, "board", None)
-        found.append(board() if callable(board) else LoggerBoard(logger))
+        make = getattr(logger, "board", None)
+        own = make() if callable(make) else None
+        found.append(own if isinstance(own, Board) else LoggerBoard(logger))
     return found
 
 

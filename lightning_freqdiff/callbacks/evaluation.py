@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_freqdiff import plots
 from lightning_freqdiff.data import SeriesData
@@ -46,9 +47,10 @@ class Judge:
             was not trained on.
         num_directions: Directions of the sliced Wasserstein distance.
         seed: Which directions, and which rows in the baselines.
+        alone: Whether one rank measures by itself, having all samples; the others must not be waited for then.
     """
 
-    def __init__(self, data: SeriesData, num_directions: int = 1000, seed: int = 0) -> None:
+    def __init__(self, data: SeriesData, num_directions: int = 1000, seed: int = 0, alone: bool = False) -> None:
         self.data, self.seed = data, seed
         self.metrics = {
             "sw_time": SlicedWasserstein(num_directions, seed=seed, domain="time"),
@@ -56,6 +58,9 @@ class Judge:
             "marginal": MarginalWasserstein(),
             "spectral": SpectralDensityDistance(),
         }
+        if alone:
+            for metric in self.metrics.values():
+                _measure_alone(metric)
         self._baselines: dict[tuple[str, int], tuple[float, float, float]] = {}
 
     def measure(self, generated: Tensor, reference: Tensor | None) -> dict[str, dict[str, float]]:
@@ -80,8 +85,7 @@ class Judge:
 
             def distance(a: Tensor, b: Tensor) -> float:
                 metric = kind.clone()
-                metric.sync_on_compute = False  # one rank works this out by itself
-                metric.distributed_available_fn = _alone
+                _measure_alone(metric)
                 metric.reset()
                 metric.update(a, b)
                 return float(metric.compute()["mean"])
@@ -120,7 +124,13 @@ class Judge:
         return result
 
 
-def _alone() -> bool:
+def _measure_alone(metric: Metric) -> None:
+    """Keep a metric from waiting for other ranks."""
+    metric.sync_on_compute = False
+    metric.distributed_available_fn = _no_ranks
+
+
+def _no_ranks() -> bool:
     return False
 
 

@@ -50,7 +50,7 @@ class RunReport(Callback):
     ) -> None:
         data = getattr(trainer, "reference_data", None)
         if isinstance(data, SeriesData):
-            judge = Judge(data, self.num_directions)
+            judge = Judge(data, self.num_directions, alone=True)
             measured = judge.measure(torch.from_numpy(np.array(samples)), data.train_series())
             result = judge.judge(measured, samples, len(samples), module.channels)
         else:

@@ -73,11 +73,15 @@ class WandbRun(WandbLogger):
     def experiment(self) -> Any:
         """The W&B run, on rank zero; says once what to do with an offline one."""
         run = super().experiment
-        if self._offline and not self._told and rank_zero_only.rank == 0:
+        if self._offline and not self._told and self._is_rank_zero():
             self._told = True
             folder = os.path.relpath(os.path.dirname(run.dir))
             rank_zero_info(f"W&B: no key was found, so the run is offline; upload it later with: wandb sync {folder}")
         return run
+
+    @staticmethod
+    def _is_rank_zero() -> bool:
+        return getattr(rank_zero_only, "rank", 0) == 0
 
     def board(self) -> WandbBoard:
         """Return the board that shows results in this run."""

@@ -1,0 +1,104 @@
+import csv
+import json
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import CSVLogger
+
+from lightning_freqdiff.callbacks import E2CRFCache, SampleMonitor
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.report import Page
+
+TINY = Transformer(layers=1, heads=2, width=8, feedforward=8)
+
+
+def fit(tmp_path, *callbacks, epochs=3):
+    seed_everything(0, verbose=False)
+    module = ScoreModule(TINY)
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=CSVLogger(str(tmp_path), name="", version=""),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        log_every_n_steps=1,
+    )
+    trainer.fit(module, datamodule=SyntheticECG(num_series=96, length=16))
+    return module
+
+
+def monitor(**settings) -> SampleMonitor:
+    return SampleMonitor(**{"every_n_epochs": 2, "num_samples": 10, "num_steps": 6, "num_directions": 20, **settings})
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_samples_are_measured_every_so_many_epochs_and_at_the_last(tmp_path):
+    watch = monitor()
+    fit(tmp_path, watch)
+    rows = read(tmp_path / "evaluation.csv")
+    assert [int(row["step"]) for row in rows] == [4, 6]  # two steps an epoch; after the second epoch, and the last
+    for name in ("sw_time", "sw_freq", "marginal", "spectral"):
+        assert float(rows[0][f"{name}/mean"]) > 0
+        assert 0 < float(rows[0][f"{name}/floor"]) < float(rows[0][f"{name}/dummy"])
+    assert {"samples.png", "spectra.png"} <= {p.name for p in tmp_path.iterdir()}
+    logged = [row for row in read(tmp_path / "metrics.csv") if row["samples/sw_time/mean"]]
+    assert [float(r["samples/sw_time/mean"]) for r in logged] == [float(r["sw_time/mean"]) for r in rows]
+
+
+def test_watching_does_not_change_the_training(tmp_path):
+    plain, watched = fit(tmp_path / "a"), fit(tmp_path / "b", monitor(every_n_epochs=1))
+    for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("first", ["average", "monitor"])
+def test_samples_come_from_the_averaged_weights_in_either_order(tmp_path, first):
+    seen = []
+
+    class Recorder(SampleMonitor):
+        def _evaluate(self, trainer, module, data):
+            seen.append(module.score.network.token.weight.detach().clone())
+            super()._evaluate(trainer, module, data)
+
+    watch = Recorder(every_n_epochs=2, num_samples=4, num_steps=3, num_directions=5)
+    # With a decay of 1 the average never moves from the first weights it was given.
+    average = EMAWeightAveraging(decay=1.0)
+    fit(tmp_path, *([average, watch] if first == "average" else [watch, average]), epochs=4)
+    assert len(seen) == 2
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_sampling_goes_through_the_cache_in_use(tmp_path):
+    cache = E2CRFCache(preset="fixed_schedule", R=2)
+    watch = monitor()
+    module = fit(tmp_path, watch, cache)
+    assert watch.history[-1].scalars["cache/hit_rate"] == pytest.approx(0.5)
+    assert "cache" in watch.history[-1].figures
+    assert module.score_function is module.score
+    json.dumps(watch.history[-1].scalars)
+
+
+def test_reports_need_nothing_but_themselves(tmp_path):
+    page = Page("<title> & more")
+    page.heading("A <b>heading</b>")
+    page.table(["a", "b"], [["<x>", 0.123456], ["y", None]])
+    page.write(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "<b>" not in text
+    assert "&lt;x&gt;" in text
+    assert "0.1235" in text
+
+
+def test_bad_settings_name_themselves():
+    with pytest.raises(ValueError, match="every_n_epochs"):
+        SampleMonitor(every_n_epochs=0)
