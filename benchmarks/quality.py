@@ -108,7 +108,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    result: dict[str, Any] = {"machine": describe_machine(), "settings": vars(args) | {"data": args.data}, "data": {}}
+    kept = ("steps", "sampling_steps", "preset", "threads")
+    settings = {name: getattr(args, name) for name in kept}
+    result: dict[str, Any] = {"machine": describe_machine(), "settings": settings, "data": {}}
     for name in args.data:
         data = open_data(name)
         entry: dict[str, Any] = {"shape": [data.num_train, *data.shape], **baselines(data), "runs": {}}

@@ -221,8 +221,12 @@ class E2CRF(CachePolicy):
         due = state.intensity > s.tau_warn
         if call.step % s.R == 0:
             due = torch.ones_like(due)
-        triggered = state.low | self._triggered(score, z, call, state)
-        probes = self._probes(state, triggered)
+        if s.trigger == "budget" and s.budget == 1 and s.feedback != "propagate":
+            triggered = torch.ones_like(state.age, dtype=torch.bool)  # whole calls: no token needs choosing
+            probes = ~triggered
+        else:
+            triggered = state.low | self._triggered(score, z, call, state)
+            probes = self._probes(state, triggered)
         mask = triggered | probes
         if s.below_safe == "skip":
             mask = mask & (state.rate * state.idle >= s.tau_safe).unsqueeze(1)
