@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_networks import random_score
 
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.score import Score
 from lightning_freqdiff.sde import VP
 
 torch.set_num_threads(1)
@@ -44,6 +46,13 @@ def checkpoint(tmp_path_factory) -> Path:
         trainer.fit(module, datamodule=SyntheticECG(num_series=1024, length=64))
         trainer.save_checkpoint(folder / "model.ckpt")
     return folder / "model.ckpt"
+
+
+@pytest.fixture(params=["even", "odd", "channels", "trained"])
+def score(request) -> Score:
+    if request.param == "trained":
+        return request.getfixturevalue("model").score
+    return random_score(*{"even": (16, 1), "odd": (17, 1), "channels": (13, 3)}[request.param])
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import draw, random_score
+from random_networks import draw, random_score
 from slow_e2crf import SlowE2CRF
 
 from lightning_freqdiff.caching import E2CRF, CachedScore

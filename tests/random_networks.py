@@ -1,4 +1,5 @@
-import pytest
+"""Networks with random weights, and runs of them, for the tests of caches."""
+
 import torch
 
 from lightning_freqdiff.networks import Transformer
@@ -17,13 +18,6 @@ def random_score(length: int, channels: int, seed: int = 0) -> Score:
         torch.nn.init.normal_(parameter, std=0.4)
     score.standardizer.variance[-1, 0] = 0
     return score
-
-
-@pytest.fixture(params=["even", "odd", "channels", "trained"])
-def score(request) -> Score:
-    if request.param == "trained":
-        return request.getfixturevalue("model").score
-    return random_score(*{"even": (16, 1), "odd": (17, 1), "channels": (13, 3)}[request.param])
 
 
 def draw(score_function, score: Score, count=5, first=0, num_steps=25, solver=None, seed=0):
