@@ -13,8 +13,8 @@ demo: .venv  ## train on embedded heartbeats, sample with and without a cache, s
 	$(BIN)/python -m lightning_freqdiff fit
 	$(BIN)/python benchmarks/demo.py
 
-test: .venv  ## the default suite, under 8 minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+test: .venv  ## the default suite; SLOW=1 adds the long tests
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow")
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -226,8 +226,8 @@ class CLI(LightningCLI):
             sampling: SamplingRun = self.config_init["predict"]["sampling"]
             self.trainer_defaults["callbacks"] = [
                 SamplingProgress(),
-                SampleWriter(sampling.output, sampling.format),
                 RunReport(),
+                SampleWriter(sampling.output, sampling.format),
             ]
         elif self.subcommand == "test":
             self.trainer_defaults["callbacks"] = [RunReport(self.config_init["test"]["sampling"].output)]

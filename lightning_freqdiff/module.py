@@ -86,6 +86,7 @@ class ScoreModule(LightningModule):
         self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
         self.sampling = Sampling()
         self.work: list[WorkUnit] | None = None
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a rank may find no unit left to do
         self.step_listeners: list[Callable[[int], None]] = []
         self.data_facts: dict[str, Any] = {}
         self.checkpoint_hash: str | None = None

@@ -61,6 +61,16 @@ class SampleWriter(Callback):
         if rest < total:
             rank_zero_info(f"{self.folder.path}: {total - rest} of {total} samples are there, {rest} to do")
         self._started = time.perf_counter()
+        if not todo and trainer.is_global_zero:
+            self._take_up_finished(trainer, pl_module)
+
+    def _take_up_finished(self, trainer: Trainer, pl_module: ScoreModule) -> None:
+        """Do what is left of a run that has all its samples: with no unit to do, the predict loop ends at once."""
+        manifest = self.folder.read_manifest()
+        if manifest["status"] == "running":  # killed after the last unit
+            self._finish(trainer, pl_module)
+        elif manifest["file"] != f"samples.{self.format}":
+            rank_zero_info(f"samples: {convert(self.folder.samples, self.format, pl_module.channels)}")
 
     def _check_result(self) -> None:
         """Refuse a finished run whose samples were moved away, or cannot be had in the format asked for."""
@@ -127,9 +137,6 @@ class SampleWriter(Callback):
             rank_zero_info(f"{self.folder.path}: {count} samples are still missing; the same command draws them")
         elif manifest["status"] == "running":
             self._finish(trainer, pl_module)
-        elif manifest["file"] != f"samples.{self.format}":
-            file = convert(self.folder.samples, self.format, pl_module.channels)
-            rank_zero_info(f"samples: {file}")
 
     def _finish(self, trainer: Trainer, pl_module: ScoreModule) -> None:
         """Close a run whose samples are all on disk."""

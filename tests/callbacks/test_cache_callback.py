@@ -78,5 +78,5 @@ def test_two_calls_per_step(model):
 
 def test_another_cache_makes_another_run(model, tmp_path):
     predict(model, E2CRFCache(tau_safe=1.0), SampleWriter(str(tmp_path / "run")))
-    with pytest.raises(ValueError, match=r"caches\.0\.init_args\.R was 50 and is now 20"):
+    with pytest.raises(ValueError, match=r"caches\.0\.init_args\.R was 8 and is now 20"):
         predict(model, E2CRFCache(R=20, tau_safe=1.0), SampleWriter(str(tmp_path / "run")))

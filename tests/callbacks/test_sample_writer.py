@@ -20,7 +20,7 @@ def predict(module, *callbacks, data=None, **sampling):
 
 
 def test_npy_holds_exactly_what_was_asked_for(model, tmp_path, capsys):
-    predict(model, SampleWriter(str(tmp_path / "run")), RunReport(), SamplingProgress())
+    predict(model, RunReport(), SampleWriter(str(tmp_path / "run")), SamplingProgress())
     samples = np.load(tmp_path / "run" / "samples.npy", mmap_mode="r")
     assert samples.shape == (10, 64, 1)
     assert samples.dtype == np.float32
@@ -91,6 +91,18 @@ def test_only_the_rest_is_done(model, tmp_path):
     torch.testing.assert_close(samples, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_run_killed_after_its_last_unit_is_finished(model, tmp_path):
+    predict(model, RunReport(), SampleWriter(str(tmp_path / "run")))
+    manifest = tmp_path / "run" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "status": "running"}))
+    (tmp_path / "run" / "report.html").unlink()
+    predict(model, RunReport(), SampleWriter(str(tmp_path / "run")))
+    assert json.loads(manifest.read_text())["status"] == "complete"
+    assert (tmp_path / "run" / "report.html").exists()
+    assert model.work is None
+
+
 def test_samples_that_are_not_finite_are_refused(model, tmp_path):
     with torch.no_grad():
         model.score.network.out.bias.fill_(float("nan"))
@@ -101,8 +113,8 @@ def test_samples_that_are_not_finite_are_refused(model, tmp_path):
 
 def test_pictures_show_the_training_series_where_given(model, tmp_path):
     data = SyntheticECG(num_series=32, length=64)
-    predict(model, SampleWriter(str(tmp_path / "with")), RunReport(), data=data)
-    predict(model, SampleWriter(str(tmp_path / "without")), RunReport())
+    predict(model, RunReport(), SampleWriter(str(tmp_path / "with")), data=data)
+    predict(model, RunReport(), SampleWriter(str(tmp_path / "without")))
     sizes = [(tmp_path / name / "samples.png").stat().st_size for name in ("with", "without")]
     assert sizes[0] > sizes[1]
 
