@@ -86,7 +86,6 @@ class ScoreModule(LightningModule):
         self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
         self.sampling = Sampling()
         self.work: list[WorkUnit] | None = None
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # a rank may find no unit left to do
         self.step_listeners: list[Callable[[int], None]] = []
         self.data_facts: dict[str, Any] = {}
         self.checkpoint_hash: str | None = None
@@ -227,11 +226,15 @@ class ScoreModule(LightningModule):
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those of :attr:`work` where a writer left fewer to do."""
         units = self.sampling.units() if self.work is None else self.work
+        if units:  # an empty unit keeps a rank in step that would have nothing to do
+            units = units + [WorkUnit(units[0].seed, 0, 0)] * (self.trainer.world_size - len(units))
         share = _Share(cast(Any, units), self.trainer.world_size, self.global_rank)
         return DataLoader(cast(Any, units), batch_size=1, sampler=share, collate_fn=_only)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
         """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
+        if unit.count == 0:
+            return torch.empty(0, self.representation.length, self.representation.channels)
         z = sample(self.score_function, self.sde, self.score.noise_scale, unit, self.sampling, self._report_step)
         return self.decode(z)
 

@@ -276,7 +276,7 @@ def test_an_output_of_another_run_is_left_alone(checkpoint, tmp_path, call):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["fit", "--data=Nothing"], "--data: expected one of ArrayData, SyntheticECG"),
+        (["fit", "--data=Nothing"], "--data: expected one of ArrayData"),
         (["fit", "--model.network=Nothing"], "--model.network: expected one of LSTM, MLP, Transformer"),
         (["fit", "--model.sde=Nothing"], "--model.sde: expected one of SubVP, VE, VP"),
         (["fit", "--data.path=x.npy"], "--data.path"),

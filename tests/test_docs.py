@@ -44,7 +44,9 @@ def project(tmp_path, monkeypatch, checkpoint):
     for place in ("C", "runs/fit/version_0/checkpoints/best.ckpt", "runs/fit/version_0/checkpoints/last.ckpt"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(checkpoint.read_bytes())
-    return tmp_path
+    yield tmp_path
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()  # a run belongs to its process, which here goes on to the next test
 
 
 def run(monkeypatch, args) -> int:

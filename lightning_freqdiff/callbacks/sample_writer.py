@@ -115,6 +115,8 @@ class SampleWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the unit's samples into their rows."""
+        if batch.count == 0:
+            return
         series = outputs.float().cpu().numpy()
         seconds = time.perf_counter() - self._since
         if not np.isfinite(series).all():
