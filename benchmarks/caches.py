@@ -2,8 +2,8 @@
 
     python benchmarks/caches.py --ckpt_path C --data ecg_mitbih --output benchmarks/results/e2crf
 
-Cached and uncached runs start from the same noise and use the same increments. Timings alternate: the uncached run is
-timed again before every few caches, and the speedup is against the median of its times.
+Cached and uncached runs start from the same noise and use the same increments. Each cache is
+timed once; the uncached run is timed again before every few of them, and the speedup is against its median.
 """
 
 from __future__ import annotations
