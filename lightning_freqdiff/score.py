@@ -83,6 +83,9 @@ class Score(nn.Module, ScoreFunction):
         sde: Forward process.
         parametrization: Meaning of the raw output.
         representation: Layout of the tokens.
+
+    Attributes:
+        calibration: What was fitted to this network for its caches, by name; see ``calibration.py``.
     """
 
     noise_scale: Tensor
@@ -105,6 +108,7 @@ class Score(nn.Module, ScoreFunction):
         self.network: Backbone = architecture.build(representation.tokens, representation.features)
         self.standardizer = Standardizer(representation.tokens, representation.features)
         self.register_buffer("noise_scale", representation.noise_scale(), persistent=False)
+        self.calibration: dict[str, Tensor] = {}
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """Return the scales at time ``t``, a scalar or ``(B,)``."""

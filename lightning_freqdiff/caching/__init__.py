@@ -2,5 +2,26 @@
 
 from lightning_freqdiff.caching.base import CachedScore, CachePolicy, Call, Ledger, Outcome
 from lightning_freqdiff.caching.e2crf import E2CRF
+from lightning_freqdiff.caching.fastcache import FastCache
+from lightning_freqdiff.caching.firstblock import FirstBlock
+from lightning_freqdiff.caching.spectralcache import SpectralCache
+from lightning_freqdiff.caching.spectrum import Spectrum
+from lightning_freqdiff.caching.taylorseer import TaylorSeer
+from lightning_freqdiff.caching.teacache import TeaCache
+from lightning_freqdiff.caching.wiener import Wiener
 
-__all__ = ["E2CRF", "CachePolicy", "CachedScore", "Call", "Ledger", "Outcome"]
+__all__ = [
+    "E2CRF",
+    "CachePolicy",
+    "CachedScore",
+    "Call",
+    "FastCache",
+    "FirstBlock",
+    "Ledger",
+    "Outcome",
+    "SpectralCache",
+    "Spectrum",
+    "TaylorSeer",
+    "TeaCache",
+    "Wiener",
+]

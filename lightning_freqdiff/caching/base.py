@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,12 +22,14 @@ class Call:
         t: Time of the call, a scalar on the device.
         gap: Time since the same call position of the step before, positive; 0 at first.
         last: Whether this is the last step.
+        time: Time of the call as a host number, in double precision.
     """
 
     step: int
     t: Tensor
     gap: float
     last: bool
+    time: float
 
 
 class Outcome(NamedTuple):
@@ -57,6 +60,19 @@ class CachePolicy(ABC):
     @abstractmethod
     def evaluate(self, score: Score, z: Tensor, call: Call, state: Any) -> tuple[Outcome, Any]:
         """Answer a call for tokens ``z``, ``(B, K, F)``, and return the state for the next."""
+
+    def integrate(
+        self,
+        score: Score,
+        z: Tensor,
+        times: Tensor,
+        steps: list[tuple[float, float, float]],
+        noise: Iterator[Tensor],
+        ledger: Ledger,
+        on_step: Callable[[int], None] | None,
+    ) -> Tensor | None:
+        """Run a whole trajectory of affine steps at once, for policies that can; see :class:`Wiener`."""
+        return None
 
 
 STATISTICS = (
@@ -96,7 +112,7 @@ class Ledger:
         error = outcome.error.nan_to_num()
         columns = (
             torch.ones_like(outcome.tokens),
-            outcome.work > 0,
+            outcome.tokens > 0,
             outcome.tokens,
             outcome.work,
             outcome.intensity.nan_to_num(),
@@ -106,6 +122,10 @@ class Ledger:
             estimated,
         )
         self.sums[index] += torch.stack([column.double() for column in columns], dim=1).sum(0)
+
+    def skip(self, index: int, samples: int) -> None:
+        """Note that call number ``index`` was skipped for all samples."""
+        self.sums[index, 0] += samples
 
     def curves(self) -> dict[str, list[float]]:
         """Return the means over samples for every call; NaN where nothing was measured."""
@@ -177,11 +197,33 @@ class CachedScore(ScoreFunction):
         step, position = divmod(self._index, per_step)
         before = self._index - per_step
         gap = float(times[before] - times[self._index]) if before >= 0 else 0.0
-        call = Call(step, t, gap, last=self._index + per_step >= len(times))
+        call = Call(step, t, gap, self._index + per_step >= len(times), float(times[self._index]))
         outcome, self._states[position] = self.policy.evaluate(self.score, z, call, self._states[position])
         self.ledger.add(self._index, outcome)
         self._index += 1
         return self.score.from_noise(outcome.noise, self.score.coefficients(t))
+
+    def integrate(
+        self,
+        z: Tensor,
+        steps: list[tuple[float, float, float]],
+        noise: Iterator[Tensor],
+        on_step: Callable[[int], None] | None = None,
+    ) -> Tensor | None:
+        """Run the whole trajectory that was started, where every step is affine and the policy can.
+
+        Args:
+            z: Tokens at the start, ``(B, K, F)``.
+            steps: Coefficients of every step, see ``Solver.affine``.
+            noise: One draw for each step, if any adds noise.
+            on_step: Called with the number of each step.
+
+        Returns:
+            Tokens at the end, or ``None``, with nothing drawn, where it must be done step by step.
+        """
+        trajectory = self._trajectory
+        assert trajectory is not None
+        return self.policy.integrate(self.score, z, trajectory.times, steps, noise, self.ledger, on_step)
 
     def memory(self) -> int:
         """Return the bytes that the present states hold."""

@@ -69,6 +69,13 @@ class Solver(ABC):
             Tokens at ``step.then``, and the state for the next step.
         """
 
+    def affine(self, step: Step) -> tuple[float, float, float] | None:
+        """Return ``(a, b, c)`` where a step is ``z' = a z + b Λ ξ̂ + c Λ ξ``, or ``None`` where it is not so simple.
+
+        What a cache needs in order to take many steps at once.
+        """
+        return None
+
     def call_times(self, times: Tensor) -> Tensor:
         """Return the time of every network call on a grid ``(T + 1,)``, in order: ``(T * calls_per_step,)``."""
         return times[:-1].repeat_interleave(self.calls_per_step)

@@ -30,6 +30,13 @@ class DDIM(Solver):
         """One, unless the steps are deterministic."""
         return 1 if self.eta else 0
 
+    def affine(self, step: Step) -> tuple[float, float, float]:
+        """Return the coefficients of :meth:`step`."""
+        now, then = step.now, step.then
+        fresh = 0.0 if step.last else self.eta * then.sigma * math.sqrt(1 - (then.ratio / now.ratio) ** 2)
+        shrink = then.alpha / now.alpha
+        return shrink, math.sqrt(then.sigma**2 - fresh**2) - shrink * now.sigma, fresh
+
     def step(
         self, score: ScoreFunction, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
     ) -> tuple[Tensor, None]:

@@ -17,6 +17,12 @@ class EulerMaruyama(Solver):
 
     noises_per_step = 1
 
+    def affine(self, step: Step) -> tuple[float, float, float]:
+        """Return the coefficients of :meth:`step`."""
+        now, size = step.now, step.size
+        fresh = 0.0 if step.last else now.diffusion * math.sqrt(size)
+        return 1 - now.drift * size, -(now.diffusion**2) * size / now.sigma, fresh
+
     def step(
         self, score: ScoreFunction, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
     ) -> tuple[Tensor, None]:

@@ -70,9 +70,9 @@ def test_2_asked_twice_reuse_is_exact(score, name):
     z = torch.randn(4, *score.noise_scale.shape) * (score.noise_scale > 0)
     t = torch.tensor(0.4)
     state = chosen.begin(score, Trajectory(torch.ones(9), 1, tuple(z.shape), 0, 0))
-    first, state = chosen.evaluate(score, z, Call(0, t, 0.0, False), state)
+    first, state = chosen.evaluate(score, z, Call(0, t, 0.0, False, float(t)), state)
     for step in (1, 2, 3):
-        again, state = chosen.evaluate(score, z, Call(step, t, 0.1, False), state)
+        again, state = chosen.evaluate(score, z, Call(step, t, 0.1, False, float(t)), state)
         torch.testing.assert_close(again.noise, first.noise, atol=2e-6, rtol=2e-6)
 
 
@@ -194,7 +194,7 @@ def test_the_equations_against_a_slow_second_implementation(name):
         for step, time in enumerate(times):
             t = time.float()
             gap = float(times[step - 1] - time) if step else 0.0
-            outcome, state = chosen.evaluate(score, z, Call(step, t, gap, step == 15), state)
+            outcome, state = chosen.evaluate(score, z, Call(step, t, gap, step == 15, float(t)), state)
             expected = torch.stack([one(z[b], t, gap) for b, one in enumerate(slow)])
             torch.testing.assert_close(outcome.noise, expected, atol=2e-4, rtol=2e-4)
             sets.append(outcome.tokens.tolist())
@@ -212,13 +212,13 @@ def test_three_tokens_by_hand():
     now = torch.tensor([[[1.0, 0.0], [1.0, 1.3], [0.5, 0.9]]])
     t = torch.tensor(0.5)
     with torch.no_grad():
-        _, state = chosen.evaluate(score, before, Call(0, t, 0.0, False), state)
+        _, state = chosen.evaluate(score, before, Call(0, t, 0.0, False, float(t)), state)
         # delta = (0, 0.3, 0.9); E = (1, 2.69, 1.06); tau = 0.5 / E = (0.5, 0.186, 0.472).
-        plan_mask = chosen._plan(score, now, Call(1, t, 0.1, False), state).mask
+        plan_mask = chosen._plan(score, now, Call(1, t, 0.1, False, float(t)), state).mask
         assert plan_mask.tolist() == [[True, True, True]]  # 0 by K_low, 1 and 2 by the event
         gentle = E2CRF(preset="paper", K_low=0, tau0=1.0, epsilon=0.0, probes=0, feedback="off")
         # tau doubles to (1, 0.372, 0.943): no event any more.
-        assert gentle._plan(score, now, Call(1, t, 0.1, False), state).mask.tolist() == [[True, False, False]]
+        assert gentle._plan(score, now, Call(1, t, 0.1, False, float(t)), state).mask.tolist() == [[True, False, False]]
     old = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [0.0, 2.0]]])
     new = torch.tensor([[[3.0, 5.0], [9.0, 9.0], [0.0, 0.0]]])
     valid = torch.tensor([[True, False, True]])

@@ -1,0 +1,64 @@
+"""First-Block Cache: run one block, and the rest only where its residual has changed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.caching.presets import Length
+from lightning_freqdiff.caching.stale import Stale
+from lightning_freqdiff.caching.teacache import relative_change
+from lightning_freqdiff.caching.tokens import layers_of, require_tokens
+from lightning_freqdiff.caching.whole import Fresh, WholeCallPolicy, WholeState, set_rows, take_rows
+from lightning_freqdiff.score import Score, Trajectory
+
+
+@dataclass(frozen=True)
+class FirstBlock(WholeCallPolicy):
+    """Skip while ``mean|r - r_prev| / mean|r_prev| < τ`` for the residual ``r`` of the first block.
+
+    ``r_prev`` is that of the last network call. The method comes from image models and has no paper. The first
+    block is run again by a call that is due, so that the samples at ``tau: 0`` are those of no cache, bit for bit.
+
+    Args:
+        preset: ``short`` (as published, tens of steps), ``long`` (1,000 steps), or ``auto``, by the number of steps.
+        tau: Threshold of the relative change.
+        stale: What a skipped call returns; published is the residual.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {"tau": 0.12, "stale": "residual"}, "long": {}}
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"tau": (0, math.inf)}
+    preset: Length = "auto"
+    tau: float | None = None
+    stale: Stale | None = None
+
+    def begin(self, score: Score, trajectory: Trajectory) -> WholeState:
+        """Start with nothing cached."""
+        require_tokens(score.network)
+        return super().begin(score, trajectory)
+
+    def decide(self, score: Score, h0: Tensor, call: Call, state: WholeState) -> Tensor:
+        """Run the first block, and compare its residual."""
+        network = require_tokens(score.network)
+        first = layers_of(network)[0]
+        pieces = h0.split(network.piece(len(h0), h0.device))
+        state.memory["now"] = torch.cat([first(piece) for piece in pieces]) - h0
+        if "residual" not in state.memory:
+            return torch.ones_like(state.idle, dtype=torch.bool)
+        return relative_change(state.memory["now"], state.memory["residual"]) >= state.settings.tau
+
+    def note(self, score: Score, fresh: Fresh, rows: Tensor | None, state: WholeState) -> None:
+        """Compare with this call from now on."""
+        now = state.memory["now"]
+        state.memory["residual"] = (
+            set_rows(state.memory["residual"], rows, take_rows(now, rows)) if "residual" in state.memory else now
+        )
+
+    def cost_of_looking(self, score: Score) -> float:
+        """One block of all."""
+        return 1 / len(require_tokens(score.network).layers)

@@ -1,0 +1,90 @@
+"""Forecasters: compute every so often, and at the steps between predict the features from their history."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
+from lightning_freqdiff.caching.presets import Presets
+from lightning_freqdiff.caching.stale import keep, recall
+from lightning_freqdiff.caching.whole import run_network
+from lightning_freqdiff.score import Score, Trajectory
+
+
+@dataclass
+class ForecastState:
+    """What a forecaster remembers.
+
+    Args:
+        settings: Every setting of the policy, for this trajectory.
+        start: Time of the first call.
+        end: Time of the last.
+        times: Times of the network calls so far.
+        skipped: Calls skipped since the last one.
+        terms: Tensors that a forecast is a weighted sum of, each ``(B, K, *)``.
+        history: What was kept at those calls, as far as it is still needed, each ``(B, K, *)``.
+        window: Calls from one network call to the next.
+    """
+
+    settings: SimpleNamespace
+    start: float
+    end: float
+    times: list[float] = field(default_factory=list)
+    skipped: int = 0
+    terms: list[Tensor] = field(default_factory=list)
+    history: list[Tensor] = field(default_factory=list)
+    window: float = 1.0
+
+
+class Forecaster(Presets, CachePolicy):
+    """Compute by a clock that all samples share, and forecast between. The last step is always computed."""
+
+    def begin(self, score: Score, trajectory: Trajectory) -> ForecastState:
+        """Start with no history."""
+        steps = len(trajectory.times) // trajectory.calls_per_step
+        return ForecastState(self.settings_for(steps), float(trajectory.times[0]), float(trajectory.times[-1]))
+
+    @abstractmethod
+    def is_due(self, state: ForecastState) -> bool:
+        """Say whether the network is called now."""
+
+    @abstractmethod
+    def learn(self, state: ForecastState, kept: Tensor, t: float) -> None:
+        """Take a network call's features into the history, and make the terms of the forecasts to come."""
+
+    @abstractmethod
+    def weights(self, state: ForecastState, t: float) -> list[float]:
+        """Return the weight of each term at time ``t``."""
+
+    def evaluate(self, score: Score, z: Tensor, call: Call, state: ForecastState) -> tuple[Outcome, ForecastState]:
+        """Compute or forecast."""
+        c, s = score.coefficients(call.t), state.settings
+        unknown = torch.full((len(z),), math.nan, device=z.device)
+        error = unknown
+        due = not state.times or call.last or self.is_due(state)
+        if state.times:
+            weights = self.weights(state, call.time)
+            kept = sum(
+                (w * term for w, term in zip(weights[1:], state.terms[1:], strict=True)), weights[0] * state.terms[0]
+            )
+            past = recall(s.stale, score, kept, z, call.t, c)
+        if not due:
+            state.skipped += 1
+            zero = torch.zeros_like(unknown)
+            return Outcome(past, zero, zero, unknown, unknown), state  # pyright: ignore[reportPossiblyUnboundVariable]
+        fresh = run_network(score, z, call.t, c)
+        if state.times:
+            error = (fresh.noise - past).square().mean((1, 2))  # pyright: ignore[reportPossiblyUnboundVariable]
+        kept = keep(s.stale, score, fresh.noise, z, c, fresh.h0, fresh.features)
+        if not state.times or state.times[-1] != call.time:
+            self.learn(state, kept, call.time)
+            state.times.append(call.time)
+        state.skipped = 0
+        one = torch.ones_like(unknown)
+        return Outcome(fresh.noise, one * z.shape[1], one, unknown, error), state

@@ -1,0 +1,54 @@
+"""TaylorSeer: forecast features by a Taylor series of finite differences (arXiv 2503.06923)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from lightning_freqdiff.caching.forecast import Forecaster, ForecastState
+from lightning_freqdiff.caching.presets import Length
+from lightning_freqdiff.caching.stale import Stale
+
+
+@dataclass(frozen=True)
+class TaylorSeer(Forecaster):
+    """Forecast ``F(t + k) = Σ F⁽ⁿ⁾ kⁿ / n!``, computed every ``interval`` steps.
+
+    ``F⁽ⁿ⁾`` is the finite difference of ``F⁽ⁿ⁻¹⁾`` over the last two network calls, divided by the true gap in
+    time, so uneven grids are right. Of order 0 it is naive reuse with a clock.
+
+    Args:
+        preset: ``short`` (as published, tens of steps), ``long`` (1,000 steps), or ``auto``, by the number of steps.
+        interval: Steps from one network call to the next.
+        order: Highest derivative.
+        stale: What is forecast; published are the features.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "short": {"interval": 4, "order": 2, "stale": "features"},
+        "long": {"interval": 10, "order": 1},
+    }
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"interval": (1, math.inf), "order": (0, 8)}
+    preset: Length = "auto"
+    interval: int | None = None
+    order: int | None = None
+    stale: Stale | None = None
+
+    def is_due(self, state: ForecastState) -> bool:
+        """Go by the clock."""
+        return state.skipped + 1 >= state.settings.interval
+
+    def learn(self, state: ForecastState, kept: Tensor, t: float) -> None:
+        """Raise the differences by one order at most, as far as there is history."""
+        old, terms = state.terms, [kept]
+        for n in range(min(state.settings.order, len(old))):
+            terms.append((terms[n] - old[n]) / (t - state.times[-1]))
+        state.terms = terms
+
+    def weights(self, state: ForecastState, t: float) -> list[float]:
+        """Return ``kⁿ / n!``."""
+        k = t - state.times[-1]
+        return [k**n / math.factorial(n) for n in range(len(state.terms))]

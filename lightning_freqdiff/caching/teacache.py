@@ -1,0 +1,79 @@
+"""TeaCache: skip calls while the accumulated change of the first block's input is small (arXiv 2411.19108)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.caching.presets import Length
+from lightning_freqdiff.caching.stale import Stale
+from lightning_freqdiff.caching.whole import WholeCallPolicy, WholeState
+from lightning_freqdiff.networks.transformer import TransformerBackbone
+from lightning_freqdiff.score import Score
+
+IDENTITY = (1.0, 0.0)
+
+
+def modulated(score: Score, h0: Tensor) -> Tensor:
+    """Return ``M = Norm₁(h⁰; t)``, the first block's normalised input ``(B, K, d)``; ``h⁰`` without such a block."""
+    network = score.network
+    return network.layers[0].norm_attention(h0) if isinstance(network, TransformerBackbone) else h0  # type: ignore[operator, union-attr]
+
+
+def relative_change(new: Tensor, old: Tensor) -> Tensor:
+    """Return ``‖new - old‖₁ / ‖old‖₁`` of each sample, ``(B,)``; 0 for 0 / 0."""
+    size = old.abs().flatten(1).sum(1)
+    change = (new - old).abs().flatten(1).sum(1)
+    return torch.where(change > 0, change / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)
+
+
+def polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    """Evaluate a polynomial, highest power first, by Horner's rule; never below 0, since it bounds a change."""
+    result = torch.zeros_like(x)
+    for coefficient in coefficients:
+        result = result * x + coefficient
+    return result.clamp(min=0)
+
+
+@dataclass(frozen=True)
+class TeaCache(WholeCallPolicy):
+    """Accumulate ``A += P(d)``, ``d = ‖M_i - M_{i-1}‖₁ / ‖M_{i-1}‖₁``; skip while ``A < τ``, else call and reset.
+
+    ``P`` turns a change of the input into one of the output. It is fitted by ``calibrate`` on the user's checkpoint;
+    without that it is the identity.
+
+    Args:
+        preset: ``short`` (as published, tens of steps), ``long`` (1,000 steps), or ``auto``, by the number of steps.
+        tau: Threshold of the accumulated change.
+        coefficients: Polynomial, highest power first; from the calibration if not given.
+        stale: What a skipped call returns; published is the residual.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "short": {"tau": 0.25, "stale": "residual", "coefficients": None},
+        "long": {"tau": 0.25},
+    }
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"tau": (0, math.inf)}
+    preset: Length = "auto"
+    tau: float | None = None
+    coefficients: list[float] | None = None
+    stale: Stale | None = None
+
+    def decide(self, score: Score, h0: Tensor, call: Call, state: WholeState) -> Tensor:
+        """Add to the accumulated change."""
+        now, memory = modulated(score, h0), state.memory
+        if "input" not in memory:
+            memory["input"], memory["sum"] = now, torch.zeros_like(state.idle)
+            return torch.ones_like(state.idle, dtype=torch.bool)
+        fitted = score.calibration.get("teacache.polynomial")
+        chosen = state.settings.coefficients or (IDENTITY if fitted is None else fitted.tolist())
+        total = memory["sum"] + polynomial(chosen, relative_change(now, memory["input"]))
+        due = total >= state.settings.tau
+        memory["input"], memory["sum"] = now, torch.where(due, 0.0, total)
+        return due

@@ -1,0 +1,245 @@
+"""The Wiener cache, ours: keep the remainder of the Wiener filter, and let its measured error place the calls.
+
+In coordinates of unit variance the linear part of the score is the Wiener filter: exact, diagonal, free. What the
+network adds is the remainder ``u`` (see ``stale.py``), and only that is cached: between two network calls the
+sampling equation is linear in ``z``, and is integrated for the whole stretch at once (``frame.py``). When the network
+is called again, at ``t_b``, the remainder that was held since ``t_a`` turns out to be wrong by ``e = u_b - u_a``.
+Along an SDE ``u`` is itself a diffusion, so that no extrapolation helps; but now the stretch has two ends, and a
+straight line between them corrects it, exactly and for free:
+
+    z ← z + G e,        G = ∫ P(t → t_b) D(t) (t_a - t) / (t_a - t_b) dt
+
+(an exponential trapezoidal rule, with the network called once a stretch, at the predicted ``z``). The size of
+``G e`` is the damage that a stretch does, and places the next call: see ``damage.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching.base import CachePolicy, Call, Ledger, Outcome
+from lightning_freqdiff.caching.damage import Damage, expected_rate, relative_damage
+from lightning_freqdiff.caching.frame import Frame
+from lightning_freqdiff.caching.stale import keep, recall
+from lightning_freqdiff.caching.whole import rows_of, run_network, set_rows, take_rows
+from lightning_freqdiff.score import Score, Trajectory
+
+LATTICE = 200
+"""Calls are placed on every ``T / LATTICE``-th step, so that samples that are due meet in one network call."""
+
+RATIO_BOUNDS = (0.3, 3.0)
+"""How far one measurement may lie from what was expected; beyond, it is taken for chance."""
+
+
+@dataclass
+class WienerState:
+    """What is remembered, per sample.
+
+    Args:
+        damage: Expected damage of a stretch from one step to another, divided by ``h`` to its power.
+        times: Time of each step and of the end, ``(T + 1,)``, on the CPU.
+        due: Step of the next call, ``(B,)``, on the CPU.
+        at: Step of the last call, ``(B,)``, on the CPU.
+        ratio: Damage measured over damage expected, ``(B,)``.
+        kept: Remainder at the last call, ``(B, K, F)``.
+    """
+
+    damage: Damage
+    times: Tensor
+    due: list[int]
+    at: list[int]
+    ratio: Tensor
+    kept: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+@dataclass(frozen=True)
+class Wiener(CachePolicy):
+    """Hold the Wiener remainder between calls that its measured error places, and correct each stretch at its end.
+
+    Under a solver whose steps are affine (Euler-Maruyama, DDIM) whole stretches are integrated at once; under the
+    others the remainder is held step by step, without the correction.
+
+    Args:
+        tolerance: Damage that a stretch between two calls may do, relative to the series; 0 calls at every step.
+        caution: How much more an early error counts than a late one: ``κ`` in ``exp(κ t)``.
+        longest: Longest stretch, as a share of the trajectory.
+        final: Time of the last call, where the trajectory has steps after it.
+        memory: Share of its old value that a sample's ratio of measured to expected damage keeps; 1 makes the calls
+            a clock that all samples share.
+        correct: Correct a stretch once its other end is known.
+        calibrated: Use what ``calibrate`` measured on the checkpoint, where it did.
+    """
+
+    tolerance: float = 0.02
+    caution: float = 5.0
+    longest: float = 0.2
+    final: float = 0.01
+    memory: float = 0.5
+    correct: bool = True
+    calibrated: bool = True
+
+    def __post_init__(self) -> None:
+        limits = {
+            "tolerance": (0, math.inf),
+            "caution": (-50, 50),
+            "longest": (0, 1),
+            "final": (0, 1),
+            "memory": (0, 1),
+        }
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"expected {name} from {least} to {most}, got {getattr(self, name)}: "
+                    f"set --trainer.callbacks.{name}"
+                )
+
+    def begin(self, score: Score, trajectory: Trajectory) -> WienerState:
+        """Start with nothing cached and every sample due."""
+        times = trajectory.times[:: trajectory.calls_per_step].double()
+        return self._state(score, times, trajectory.shape[0], 1.5)
+
+    def _state(self, score: Score, times: Tensor, batch: int, power: float) -> WienerState:
+        ends = torch.cat([times, times[-1:] - (times[-2:-1] - times[-1:] if len(times) > 1 else 0)]).clamp(min=0)
+        damage = Damage(expected_rate(score, times, self.calibrated), ends, power, self.caution)
+        ratio = torch.ones(batch, dtype=torch.float64, device=score.noise_scale.device)
+        return WienerState(damage, ends, [0] * batch, [0] * batch, ratio)
+
+    def _next(self, state: WienerState, now: int, ratio: Tensor) -> list[int]:
+        """Return the step of the next call of samples that were called ``now``."""
+        steps = len(state.times) - 1
+        stride = max(1, steps // LATTICE)
+        if self.tolerance == 0:
+            return [now + 1] * len(ratio)
+        final = int((state.times[:-1] >= self.final).sum()) - 1
+        furthest = min(now + max(stride, round(self.longest * steps)), steps)
+        if now < final:
+            furthest = min(furthest, final)
+        stops = torch.arange(now + stride, furthest + stride, stride).clamp(max=furthest)
+        reach = torch.searchsorted(state.damage.ahead(now, stops), self.tolerance / ratio.cpu(), right=True)
+        chosen = stops[(reach - 1).clamp(min=0)]
+        chosen = torch.where((now >= final) & (chosen >= steps - stride), steps, chosen)
+        return chosen.tolist()
+
+    def _measure(
+        self, score: Score, state: WienerState, moved: Tensor, start: list[int], now: int, rows: Any
+    ) -> None:
+        """Learn from the damage that stretches did; ``moved`` is ``G e`` at their end, ``(n, K, F)``."""
+        measured = relative_damage(score, moved)
+        expected = state.damage.plain(torch.tensor(start), now).to(measured)
+        news = (measured / expected.clamp(min=1e-300)).clamp(*RATIO_BOUNDS).log()
+        old = take_rows(state.ratio, rows).log()
+        state.ratio = set_rows(state.ratio, rows, (self.memory * old + (1 - self.memory) * news).exp())
+
+    def evaluate(self, score: Score, z: Tensor, call: Call, state: WienerState) -> tuple[Outcome, WienerState]:
+        """Step by step, under any solver: call the network for the samples that are due, hold the rest."""
+        c = score.coefficients(call.t)
+        unknown = torch.full((len(z),), math.nan, device=z.device)
+        due = [step <= call.step or call.last for step in state.due]
+        past = recall("wiener", score, state.kept, z, call.t, c) if state.kept.numel() else None
+        if past is not None and not any(due):
+            zero = torch.zeros_like(unknown)
+            return Outcome(past, zero, zero, unknown, unknown), state
+        rows = rows_of(due, z.device)
+        zs = take_rows(z, rows)
+        fresh = run_network(score, zs, call.t, c)
+        kept = keep("wiener", score, fresh.noise, zs, c, fresh.h0, fresh.features)
+        noise, error = fresh.noise, unknown
+        if past is not None:
+            squared = (fresh.noise - take_rows(past, rows)).square().mean((1, 2))
+            noise, error = set_rows(past, rows, fresh.noise), set_rows(unknown, rows, squared)
+            start = [state.at[b] for b, yes in enumerate(due) if yes]
+            q = (state.times[torch.tensor(start)] - state.times[call.step]).to(z).reshape(-1, 1, 1)
+            rate = (
+                score.sde.diffusion(call.t).square()
+                * score.noise_scale
+                * c.spread
+                / c.total
+                / c.noise.clamp(min=1e-6)
+            )
+            self._measure(score, state, 0.5 * q * rate * (kept - take_rows(state.kept, rows)), start, call.step, rows)
+        state.kept = set_rows(state.kept, rows, kept) if state.kept.numel() else kept
+        self._schedule(state, due, call.step, rows)
+        called = torch.tensor(due, dtype=z.dtype, device=z.device)
+        return Outcome(noise, called * z.shape[1], called, unknown, error), state
+
+    def _schedule(self, state: WienerState, due: list[bool], now: int, rows: Tensor | None) -> None:
+        stops = iter(self._next(state, now, take_rows(state.ratio, rows)))
+        for b, yes in enumerate(due):
+            if yes:
+                state.at[b], state.due[b] = now, next(stops)
+
+    def integrate(
+        self,
+        score: Score,
+        z: Tensor,
+        times: Tensor,
+        steps: list[tuple[float, float, float]],
+        noise: Iterator[Tensor],
+        ledger: Ledger,
+        on_step: Callable[[int], None] | None,
+    ) -> Tensor | None:
+        """Run a whole trajectory of affine steps, a stretch at a time.
+
+        Args:
+            score: The model.
+            z: Tokens at the start, ``(B, K, F)``.
+            times: Times of the steps, ``(T,)``, float64.
+            steps: Their coefficients, see :meth:`Solver.affine`.
+            noise: One draw for each step, if any adds noise.
+            ledger: Where to note what was done.
+            on_step: Called with the number of each step.
+
+        Returns:
+            Tokens at the end, or ``None``, with nothing drawn, where it cannot be done.
+        """
+        frame = Frame.build(score, times, steps) if self.tolerance > 0 and self.correct else None
+        if frame is None:
+            return None
+        state = self._state(score, times, len(z), 1.5 if frame.noisy else 2.0)
+        y, total = z.clone(), len(steps)
+        for i in range(total):
+            if min(state.due) <= i:
+                y = self._call(score, frame, y, i, state, ledger)
+            else:
+                ledger.skip(i, len(z))
+            if frame.noisy:
+                y.addcmul_(next(noise), frame.noise[i])
+            if on_step is not None:
+                on_step(i)
+        y = y + frame.held(torch.tensor(state.at, device=z.device), total).to(y) * state.kept
+        return frame.product[total] * y
+
+    def _call(self, score: Score, frame: Frame, y: Tensor, now: int, state: WienerState, ledger: Ledger) -> Tensor:
+        """Finish the stretches that end here, call the network for their samples, and correct them."""
+        due = [step <= now for step in state.due]
+        rows, product = rows_of(due, y.device), frame.product[now]
+        start = [state.at[b] for b, yes in enumerate(due) if yes]
+        ys, first = take_rows(y, rows), state.kept.numel() == 0
+        if not first:
+            since = torch.tensor(start, device=y.device)
+            held = take_rows(state.kept, rows)
+            ys = ys + frame.held(since, now).to(y) * held
+        t = frame.times[now].to(y)
+        c = score.coefficients(t)
+        zs = product * ys
+        fresh = run_network(score, zs, t, c)
+        kept = keep("wiener", score, fresh.noise, zs, c, fresh.h0, fresh.features)
+        unknown = torch.full((len(y),), math.nan, device=y.device)
+        error = unknown
+        if not first:
+            wrong = kept - held  # pyright: ignore[reportPossiblyUnboundVariable]
+            moved = frame.risen(since, now).to(y) * wrong  # pyright: ignore[reportPossiblyUnboundVariable]
+            ys = ys + moved
+            self._measure(score, state, product * moved, start, now, rows)
+            error = set_rows(unknown, rows, (c.spread / c.total * wrong).square().mean((1, 2)))
+        state.kept = kept if first else set_rows(state.kept, rows, kept)
+        self._schedule(state, due, now, rows)
+        called = torch.tensor(due, dtype=y.dtype, device=y.device)
+        ledger.add(now, Outcome(y, called * y.shape[1], called, unknown, error))
+        return set_rows(y, rows, ys)
