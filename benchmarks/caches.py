@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from machine import describe_machine
+from lightning_freqdiff.studies.machine import describe_machine
 from matplotlib.figure import Figure
 from quality import distances, open_data
 

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from machine import describe_machine
+from lightning_freqdiff.studies.machine import describe_machine
 from reference import ReferenceNetwork, reference_steps, uniform_times
 
 from lightning_freqdiff.networks import Transformer

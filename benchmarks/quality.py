@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from machine import describe_machine
+from lightning_freqdiff.studies.machine import describe_machine
 
 from lightning_freqdiff import plots
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG

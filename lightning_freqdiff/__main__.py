@@ -1,4 +1,4 @@
-"""``python -m lightning_freqdiff fit | validate | test | predict``."""
+"""``python -m lightning_freqdiff fit | validate | test | predict | compare | tune | calibrate``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ def main(args: list[str] | None = None) -> None:
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from lightning_freqdiff.cli import CLI, quiet
+    from lightning_freqdiff import commands
+    from lightning_freqdiff.cli import CLI, Parser, quiet
 
     quiet()
+    given = sys.argv[1:] if args is None else args
     try:
-        CLI(args)
+        if given and given[0] in commands.STUDIES:
+            commands.run(given[0], given[1:], Parser)
+        else:
+            CLI(args)
     except Exception as error:
         if os.environ.get("FREQDIFF_TRACEBACK"):
             raise

@@ -68,8 +68,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def weights_hash(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights and buffers: equal for equal models, whatever file they came from."""
+    return tensors_hash(module.state_dict())
+
+
+def tensors_hash(tensors: dict[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of named tensors, whatever their order."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

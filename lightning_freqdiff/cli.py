@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.checkpoint import read_checkpoint
+from lightning_freqdiff.commands import STUDIES, build_parser
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Architecture
@@ -169,6 +170,8 @@ class CLI(LightningCLI):
         for command, text in COMMANDS.items():
             self._subcommand_parsers[command] = self._prepare_subcommand_parser(Trainer, command, **kwargs[command])
             commands.add_subcommand(command, self._subcommand_parsers[command], help=text)
+        for command, text in STUDIES.items():  # for the help: __main__ runs them by themselves
+            commands.add_subcommand(command, build_parser(command, Parser), help=text)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from lightning_freqdiff import __version__
-from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint
+from lightning_freqdiff.calibration import calibration_path, read_calibration
+from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint, weights_hash
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.losses import (
     TimeDensity,
@@ -273,6 +274,9 @@ class ScoreModule(LightningModule):
         model.load_state_dict(checkpoint["state_dict"])
         model.on_load_checkpoint(checkpoint)
         model.checkpoint_hash = file_hash(checkpoint_path)
+        fitted = calibration_path(checkpoint_path)
+        if fitted.is_file():
+            model.score.calibration = read_calibration(fitted, weights_hash(model))
         return model.eval() if map_location is None else model.eval().to(map_location)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -133,4 +134,68 @@ def cache_curves(curves: dict[str, list[float]]) -> Figure:
             axis.set_ylim(-0.03, 1.03)
         elif (values[known] > 0).any():
             axis.set_yscale("log")
+    return figure
+
+
+def series_and_spectra(series: Array, density: Array, channels: Sequence[str] = (), count: int = 5) -> Figure:
+    """Draw each channel of a data set: a few series in the 10 to 90 % band of all, and their spectral density.
+
+    Args:
+        series: Series ``(n, N, M)``; ``count`` of them, evenly spaced, are drawn.
+        density: ``|x~_k|²`` of the same series, ``(n, K, M)``.
+        channels: Names of the channels; the first eight are drawn.
+        count: Series to draw.
+    """
+    rows = min(series.shape[2], 8)
+    some = np.linspace(0, len(series) - 1, count).astype(int)
+    figure = Figure(figsize=(9, 1.9 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False)
+    for m, (left, right) in enumerate(axes):
+        low, high = np.quantile(series[:, :, m], (0.1, 0.9), axis=0)
+        left.fill_between(np.arange(len(low)), low, high, color=TRAINING, alpha=0.2, lw=0)
+        left.plot(series[some, :, m].T, color=TRAINING, lw=0.7)
+        low, middle, high = (_positive(q) for q in np.quantile(density[:, :, m], (0.1, 0.5, 0.9), axis=0))
+        right.fill_between(np.arange(len(middle)), low, high, color=GENERATED, alpha=0.2, lw=0)
+        right.semilogy(middle, color=GENERATED, lw=1)
+        left.set_title(channels[m] if m < len(channels) else f"channel {m}", fontsize=9)
+        for axis in (left, right):
+            _style(axis)
+    axes[-1][0].set_xlabel("time step", fontsize=9)
+    axes[-1][1].set_xlabel("frequency (cycles per series)", fontsize=9)
+    axes[0][1].set_title("|x̃|², median and 10 to 90 %", fontsize=9)
+    return figure
+
+
+MARKERS = {"cache": "o", "solver": "x"}
+
+
+def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Draw what each way to sample gains and what it costs.
+
+    Args:
+        rows: Dictionaries with ``name``, ``kind`` (``cache`` or ``solver``; others are left out), ``speedup``,
+            ``distance`` and, where it was measured, ``sw_time_change``.
+
+    Returns:
+        A figure: distance, and change of the sliced Wasserstein distance, against speedup.
+    """
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    shown = [row for row in rows if row["kind"] in MARKERS]
+    for axis, key, scale in ((left, "distance", 1), (right, "sw_time_change", 100)):
+        for i, row in enumerate(shown):
+            value = row.get(key)
+            if value is None or value != value:
+                continue
+            axis.plot(row["speedup"], scale * value, MARKERS[row["kind"]], color=f"C{i % 10}", label=row["name"])
+            axis.annotate(
+                row["name"], (row["speedup"], scale * value), fontsize=7, xytext=(4, 3), textcoords="offset points"
+            )
+        axis.set_xscale("log")
+    if any((row.get("distance") or 0) > 0 for row in shown):
+        left.set_yscale("log")
+    right.axhline(0, color=TRAINING, lw=0.6)
+    right.set_yscale("symlog", linthresh=5)
+    _style(left, "speedup over uncached", "distance to the uncached samples")
+    _style(right, "speedup over uncached", "change of SW to the training set, %")
     return figure

@@ -2,7 +2,8 @@
 
 The damage of a stretch grows as ``h^{3/2}`` with its length ``h`` along an SDE, where the remainder ``u`` is a
 diffusion (``h²`` along an ODE), and in much the same way for all data: as the derivative of
-``q = σ / √(α² + σ²)``, in which the sampling equation weighs ``u`` evenly. So a stretch that starts at ``t_a`` is made as long as
+``q = σ / √(α² + σ²)``, in which the sampling equation weighs ``u`` evenly. So a stretch that starts at ``t_a``
+is made as long as
 
     exp(κ t_a) · ratio · |dq/dt| · h^{3/2} ≤ tolerance,
 

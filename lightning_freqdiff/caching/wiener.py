@@ -30,8 +30,9 @@ from lightning_freqdiff.caching.stale import keep, recall
 from lightning_freqdiff.caching.whole import rows_of, run_network, set_rows, take_rows
 from lightning_freqdiff.score import Score, Trajectory
 
-LATTICE = 200
-"""Calls are placed on every ``T / LATTICE``-th step, so that samples that are due meet in one network call."""
+LATTICE = 0.25
+"""Calls are placed where a sample with this share of the tolerance, and a ratio of 1, would place them: close enough
+for samples with more damage than most, and few enough for samples that are due to meet in one network call."""
 
 RATIO_BOUNDS = (0.3, 3.0)
 """How far one measurement may lie from what was expected; beyond, it is taken for chance."""
@@ -42,8 +43,8 @@ class WienerState:
     """What is remembered, per sample.
 
     Args:
-        damage: Expected damage of a stretch from one step to another, divided by ``h`` to its power.
-        times: Time of each step and of the end, ``(T + 1,)``, on the CPU.
+        damage: Expected damage of a stretch from one step to another.
+        lattice: Steps at which calls may be made, increasing, the end last; on the CPU.
         due: Step of the next call, ``(B,)``, on the CPU.
         at: Step of the last call, ``(B,)``, on the CPU.
         ratio: Damage measured over damage expected, ``(B,)``.
@@ -51,7 +52,7 @@ class WienerState:
     """
 
     damage: Damage
-    times: Tensor
+    lattice: Tensor
     due: list[int]
     at: list[int]
     ratio: Tensor
@@ -76,7 +77,7 @@ class Wiener(CachePolicy):
         calibrated: Use what ``calibrate`` measured on the checkpoint, where it did.
     """
 
-    tolerance: float = 0.02
+    tolerance: float = 0.03
     caution: float = 5.0
     longest: float = 0.2
     final: float = 0.01
@@ -108,23 +109,33 @@ class Wiener(CachePolicy):
         ends = torch.cat([times, times[-1:] - (times[-2:-1] - times[-1:] if len(times) > 1 else 0)]).clamp(min=0)
         damage = Damage(expected_rate(score, times, self.calibrated), ends, power, self.caution)
         ratio = torch.ones(batch, dtype=torch.float64, device=score.noise_scale.device)
-        return WienerState(damage, ends, [0] * batch, [0] * batch, ratio)
+        return WienerState(damage, self._lattice(damage), [0] * batch, [0] * batch, ratio)
+
+    def _lattice(self, damage: Damage) -> Tensor:
+        """Place the steps at which calls may be made; all of them at a tolerance of 0."""
+        steps = len(damage.rate)
+        final = int((damage.times[:-1] >= self.final).sum()) - 1
+        # One sample for which every step is on the lattice: where would it go?
+        points, everywhere, share = [0], torch.arange(steps + 1), torch.tensor([LATTICE * self.tolerance])
+        while points[-1] < steps:
+            stops = everywhere[points[-1] + 1 : final + 1 if points[-1] < final else steps + 1]
+            points.append(int(self._furthest(damage, points[-1], stops, share)[0]))
+        return torch.tensor(points)
+
+    def _furthest(self, damage: Damage, now: int, stops: Tensor, allowed: Tensor) -> Tensor:
+        """Return the last of the ``stops`` that can be reached without more damage than ``allowed``, ``(n,)``."""
+        most = max(1, round(self.longest * len(damage.rate)))
+        stops = stops[: max(1, int((stops <= now + most).sum()))]
+        reach = torch.searchsorted(damage.ahead(now, stops), allowed, right=True)
+        return stops[(reach - 1).clamp(min=0)]
 
     def _next(self, state: WienerState, now: int, ratio: Tensor) -> list[int]:
         """Return the step of the next call of samples that were called ``now``."""
-        steps = len(state.times) - 1
-        stride = max(1, steps // LATTICE)
-        if self.tolerance == 0:
-            return [now + 1] * len(ratio)
-        final = int((state.times[:-1] >= self.final).sum()) - 1
-        furthest = min(now + max(stride, round(self.longest * steps)), steps)
+        stops = state.lattice[state.lattice > now]
+        final = int((state.damage.times[:-1] >= self.final).sum()) - 1
         if now < final:
-            furthest = min(furthest, final)
-        stops = torch.arange(now + stride, furthest + stride, stride).clamp(max=furthest)
-        reach = torch.searchsorted(state.damage.ahead(now, stops), self.tolerance / ratio.cpu(), right=True)
-        chosen = stops[(reach - 1).clamp(min=0)]
-        chosen = torch.where((now >= final) & (chosen >= steps - stride), steps, chosen)
-        return chosen.tolist()
+            stops = stops[stops <= final]
+        return self._furthest(state.damage, now, stops, self.tolerance / ratio.cpu()).tolist()
 
     def _measure(
         self, score: Score, state: WienerState, moved: Tensor, start: list[int], now: int, rows: Any
@@ -154,7 +165,7 @@ class Wiener(CachePolicy):
             squared = (fresh.noise - take_rows(past, rows)).square().mean((1, 2))
             noise, error = set_rows(past, rows, fresh.noise), set_rows(unknown, rows, squared)
             start = [state.at[b] for b, yes in enumerate(due) if yes]
-            q = (state.times[torch.tensor(start)] - state.times[call.step]).to(z).reshape(-1, 1, 1)
+            q = (state.damage.times[torch.tensor(start)] - state.damage.times[call.step]).to(z).reshape(-1, 1, 1)
             rate = (
                 score.sde.diffusion(call.t).square()
                 * score.noise_scale

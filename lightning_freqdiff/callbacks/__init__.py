@@ -7,6 +7,7 @@ from lightning_freqdiff.callbacks.monitor import SampleMonitor
 from lightning_freqdiff.callbacks.progress import SamplingProgress
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
+from lightning_freqdiff.callbacks.wiener import WienerCache
 
 __all__ = [
     "CacheCallback",
@@ -16,4 +17,5 @@ __all__ = [
     "SampleWriter",
     "SamplingCallback",
     "SamplingProgress",
+    "WienerCache",
 ]

@@ -20,7 +20,7 @@ from lightning_freqdiff import __version__
 from lightning_freqdiff.callbacks.base import SamplingCallback
 from lightning_freqdiff.callbacks.run_folder import RunFolder, missing_ranges
 from lightning_freqdiff.callbacks.table import Format, check_format, convert
-from lightning_freqdiff.checkpoint import as_settings, weights_hash
+from lightning_freqdiff.checkpoint import as_settings, tensors_hash, weights_hash
 from lightning_freqdiff.module import ScoreModule
 
 Finisher = Callable[[Trainer, ScoreModule, np.ndarray, Path, dict[str, Any]], None]
@@ -97,6 +97,7 @@ class SampleWriter(Callback):
             "precision": str(trainer.precision),
             "device": trainer.strategy.root_device.type,
             "caches": [c.identity() for c in callbacks],
+            "calibration": tensors_hash(module.score.calibration) if callbacks else None,
         }
 
     def on_predict_batch_start(

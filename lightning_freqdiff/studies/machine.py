@@ -9,8 +9,13 @@ from typing import Any
 import torch
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return processor, cores, threads, device and library versions."""
+def describe_machine(device: torch.device | str | None = None) -> dict[str, Any]:
+    """Return processor, cores, threads, device and library versions.
+
+    Args:
+        device: What was measured on; a GPU where there is one, if not given.
+    """
+    on_gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
     processor = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as file:
@@ -20,7 +25,7 @@ def describe_machine() -> dict[str, Any]:
         "processor": processor,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -1,0 +1,1 @@
+"""Studies of a finished model: compare caches, tune them, calibrate them."""
