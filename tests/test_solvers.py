@@ -12,6 +12,7 @@ from lightning_freqdiff.solvers import (
     DDIM,
     DPMSolverPP,
     EulerMaruyama,
+    ExponentialWiener,
     Heun,
     PredictorCorrector,
     plan,
@@ -22,6 +23,7 @@ from lightning_freqdiff.spectral import Representation
 SCALE = torch.tensor([[0.5, 0.0]], dtype=torch.float64)  # one token, its imaginary part masked
 VARIANCE = 0.3
 ALL = [EulerMaruyama(), PredictorCorrector(), DDIM(), DDIM(1.0), Heun(), DPMSolverPP(), DPMSolverPP("sde")]
+ALL += [ExponentialWiener(), ExponentialWiener("ode"), ExponentialWiener("sde", correct=False)]
 
 
 def oracle(sde):
@@ -67,7 +69,14 @@ def sde_variance_error(solver, sde, steps, grid):
 
 @pytest.mark.parametrize(
     ("solver", "order", "grid"),
-    [(DDIM(), 1, "uniform"), (Heun(), 2, "edm"), (DPMSolverPP(), 2, "logsnr"), (DDIM(), 1, "edm")],
+    [
+        (DDIM(), 1, "uniform"),
+        (Heun(), 2, "edm"),
+        (DPMSolverPP(), 2, "logsnr"),
+        (DDIM(), 1, "edm"),
+        (ExponentialWiener("ode", correct=False), 1, "logsnr"),
+        (ExponentialWiener("ode"), 2, "logsnr"),
+    ],
     ids=lambda v: str(v),
 )
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
@@ -80,7 +89,13 @@ def test_convergence_order_of_ode_solvers(solver, order, grid, sde):
 
 @pytest.mark.parametrize(
     ("solver", "order", "grid"),
-    [(EulerMaruyama(), 1, "uniform"), (DDIM(1.0), 1, "logsnr"), (DPMSolverPP("sde"), 2, "logsnr")],
+    [
+        (EulerMaruyama(), 1, "uniform"),
+        (DDIM(1.0), 1, "logsnr"),
+        (DPMSolverPP("sde"), 2, "logsnr"),
+        (ExponentialWiener(correct=False), 1, "logsnr"),
+        (ExponentialWiener(), 1, "logsnr"),
+    ],
     ids=lambda v: str(v),
 )
 def test_weak_convergence_order_of_sde_solvers(solver, order, grid):
@@ -166,11 +181,33 @@ def test_one_step_is_allowed_and_none_is_not():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: DDIM(2.0), lambda: DPMSolverPP("x"), lambda: PredictorCorrector(0), lambda: PredictorCorrector(1, 0)],
+    [
+        lambda: DDIM(2.0),
+        lambda: DPMSolverPP("x"),
+        lambda: PredictorCorrector(0),
+        lambda: PredictorCorrector(1, 0),
+        lambda: ExponentialWiener("x"),
+    ],
 )
 def test_bad_settings_name_themselves(make):
     with pytest.raises(ValueError, match=r"--sampling\.solver\."):
         make()
+
+
+@pytest.mark.parametrize("kind", ["ode", "sde"])
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
+def test_one_step_is_exact_for_data_that_the_wiener_filter_knows(kind, sde):
+    score = GaussianScore(sde, SCALE, torch.diag(torch.tensor([1.0, 0.0])))
+    (step,) = double_plan(sde, 1, "uniform")
+    object.__setattr__(step, "last", False)
+    now, then = (math.hypot(level.alpha, level.sigma * 0.5) for level in (step.now, step.then))
+    z = torch.tensor([[[now, 0.0]], [[0.0, 0.0]]], dtype=torch.float64)
+    noise = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]], dtype=torch.float64)
+    new, _ = ExponentialWiener(kind).step(score, z, step, SCALE, [noise], None)
+    if kind == "ode":
+        assert float(new[0, 0, 0]) == pytest.approx(then, rel=1e-6)
+    else:  # what was known of z and what the noise adds make up the deviation at the other end
+        assert float(new[:, 0, 0].square().sum()) == pytest.approx(then**2, rel=1e-6)
 
 
 def test_sampling_starts_at_the_noise_level_of_the_process():

@@ -4,6 +4,7 @@ from lightning_freqdiff.solvers.base import Grid, Level, Solver, Step, plan, pre
 from lightning_freqdiff.solvers.ddim import DDIM
 from lightning_freqdiff.solvers.dpm_solver import DPMSolverPP
 from lightning_freqdiff.solvers.euler_maruyama import EulerMaruyama
+from lightning_freqdiff.solvers.exponential import ExponentialWiener
 from lightning_freqdiff.solvers.heun import Heun
 from lightning_freqdiff.solvers.predictor_corrector import PredictorCorrector
 
@@ -11,6 +12,7 @@ __all__ = [
     "DDIM",
     "DPMSolverPP",
     "EulerMaruyama",
+    "ExponentialWiener",
     "Grid",
     "Heun",
     "Level",

@@ -15,7 +15,7 @@ import lightning_freqdiff.callbacks  # noqa: F401 (presets name their callbacks 
 from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.solvers import DDIM, DPMSolverPP, EulerMaruyama
+from lightning_freqdiff.solvers import DDIM, DPMSolverPP, EulerMaruyama, ExponentialWiener
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ def fewer_steps(sampling: Sampling, calls: int) -> list[Contender]:
         "dpm++2m": (DPMSolverPP("ode"), "logsnr"),
         "dpm++2m-sde": (DPMSolverPP("sde"), "logsnr"),
         "dpm++2m-sde-edm": (DPMSolverPP("sde"), "edm"),
+        "exponential": (ExponentialWiener("sde"), "uniform"),
+        "exponential-ode": (ExponentialWiener("ode"), "uniform"),
     }
     return [
         Contender(
