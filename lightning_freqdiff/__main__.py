@@ -1,4 +1,4 @@
-"""``python -m lightning_freqdiff fit | validate | test | predict | compare | tune | calibrate``."""
+"""``python -m lightning_freqdiff fit | validate | test | predict | compare | tune | calibrate | describe``."""
 
 from __future__ import annotations
 

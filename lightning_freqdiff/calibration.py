@@ -49,7 +49,8 @@ def read_calibration(path: Path, weights: str) -> dict[str, Tensor]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a file open that turns out to be no zip archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile):
         warnings.warn(f"{path} cannot be read and is left out: run calibrate again", stacklevel=2)

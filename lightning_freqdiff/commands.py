@@ -15,6 +15,7 @@ from rich.console import Console
 from lightning_freqdiff.calibration import calibration_path, write_calibration
 from lightning_freqdiff.checkpoint import weights_hash
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.describe import run as describe
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.studies.bench import Bench, Target
@@ -30,6 +31,7 @@ STUDIES = {
     "compare": "Compare caches, and solvers with fewer steps, on a checkpoint: speed against damage.",
     "tune": "Find the fastest cache that keeps to a tolerance on a checkpoint, and write its preset.",
     "calibrate": "Fit what caches want to know about a checkpoint, into a file beside it.",
+    "describe": "Describe a data set, and say whether the frequency domain suits it.",
 }
 
 
@@ -39,6 +41,10 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
         prog=f"python -m lightning_freqdiff {command}", description=STUDIES[command], parser_mode="omegaconf"
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    if command == "describe":
+        parser.add_subclass_arguments(SeriesData, "data", required=True, help="Data set to describe.")
+        parser.add_argument("--output", type=str, default="description", help="Folder of the description.")
+        return parser
     parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint to study.")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if any.")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; PyTorch's default if not given.")
@@ -85,7 +91,10 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     """Parse and run one study."""
     parser = build_parser(command, base)
     parsed = parser.parse_args(list(args))
-    config: Any = parser.instantiate_classes(parsed)
+    config: Any = parser.instantiate(parsed)
+    if command == "describe":
+        describe(config.data, config.output)
+        return
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     module = ScoreModule.load_from_checkpoint(config.ckpt_path)
@@ -139,7 +148,7 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
     path = Path(config.output) / f"{config.name}.yaml"
     if path.exists():
         raise ValueError(f"expected a new preset, but {path} is there already: set --name or --output")
-    target = Target(data.train_series()) if data is not None else None
+    target = Target(data.reference_series()) if data is not None else None
     tuner = Tuner(Bench(module, config.sampling), config.tolerance, config.metric, target, config.confirm, console)
     best, confirmed = tuner.run([known[name] for name in config.families or known])
     for trial in best if config.keep_all else ():

@@ -31,7 +31,10 @@ from lightning_freqdiff.sde import SDE, VP
 from lightning_freqdiff.spectral import Domain, Representation
 
 STATISTICS_BATCH = 4096
-"""Series transformed at once while the training statistics are taken."""
+"""Series transformed at once while the training statistics are taken, at most."""
+
+STATISTICS_NUMBERS = 2**22
+"""Numbers in those series, at most."""
 
 
 class ScoreModule(LightningModule):
@@ -148,11 +151,16 @@ class ScoreModule(LightningModule):
                 f"{type(data).__name__}: pass --data, or a checkpoint by --ckpt_path"
             )
         self._build(*data.shape)
-        self.take_statistics(data.train_series().split(STATISTICS_BATCH))
+        length, channels = data.shape
+        size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
+        self.take_statistics(data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train}
 
     def take_statistics(self, batches: Iterable[Tensor]) -> None:
-        """Take mean and deviation of every token coordinate over training series ``(B, N, M)``."""
+        """Take mean and deviation of every token coordinate over training series ``(B, N, M)``, in one pass.
+
+        Every rank streams all of them, so that all have the same figures without a word between them.
+        """
         encoded = (self.representation.encode(batch.double()) for batch in batches)
         self.score.standardizer.fit(encoded, self.representation.channels)
 

@@ -122,6 +122,35 @@ class Representation:
         return scale.flatten(1)
 
 
+class Moments:
+    """Mean and variance of rows that come in batches, in one pass, in float64.
+
+    Batches are merged by Chan, Golub and LeVeque's update, so the result does not depend on how they were cut, and is
+    as exact as two passes over all of them in one piece.
+
+    Attributes:
+        count: Rows seen.
+        mean: Their mean.
+        moment: Their squared distances from the mean, summed.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.moment = 0, torch.zeros((), dtype=torch.float64), torch.zeros(())
+
+    def update(self, batch: Tensor) -> None:
+        """Take in rows ``(B, ...)``."""
+        rows = batch.double()
+        delta, total = rows.mean(0) - self.mean, self.count + len(rows)
+        self.moment = self.moment + rows.var(0, correction=0) * len(rows)
+        self.moment = self.moment + delta.square() * (self.count * len(rows) / total)
+        self.mean, self.count = self.mean + delta * (len(rows) / total), total
+
+    @property
+    def variance(self) -> Tensor:
+        """Mean squared distance from the mean, of shape ``(...)``."""
+        return self.moment / self.count
+
+
 class Standardizer(nn.Module):
     """Zero mean and unit variance in every token coordinate, over the training set.
 
@@ -144,26 +173,18 @@ class Standardizer(nn.Module):
         self.register_buffer("variance", torch.ones(tokens, features))
 
     def fit(self, batches: Iterable[Tensor], channels: int) -> None:
-        """Set the statistics from token batches ``(B, tokens, features)`` in one float64 pass.
-
-        Batches are merged by Chan et al.'s update, so the result does not depend on how they were cut.
-        """
-        count, mean, moment = 0, torch.zeros(()), torch.zeros(())
+        """Set the statistics from token batches ``(B, tokens, features)`` in one float64 pass (:class:`Moments`)."""
+        moments = Moments()
         for batch in batches:
-            batch = batch.double()
-            delta = batch.mean(0) - mean
-            total = count + len(batch)
-            moment = moment + batch.var(0, correction=0) * len(batch)
-            moment = moment + delta.square() * (count * len(batch) / total)
-            mean, count = mean + delta * (len(batch) / total), total
-        if count == 0:
+            moments.update(batch)
+        if moments.count == 0:
             raise ValueError("expected at least one training series, got none: check --data")
-        deviation = (moment / count).sqrt()
+        deviation = moments.variance.sqrt()
         size = deviation.amax(0).reshape(-1, channels).amax(0)
         varies = deviation > CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // channels)
         if not varies.any():
             raise ValueError("expected series that differ, but every training series is the same: check --data")
-        self.mean.copy_(mean)
+        self.mean.copy_(moments.mean)
         self.scale.copy_(torch.where(varies, deviation, 1.0))
         self.variance.copy_(varies)
 

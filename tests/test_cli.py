@@ -289,3 +289,88 @@ def test_unknown_names_list_the_known_ones(call, args, says):
     assert code == 2
     (error,) = [line for line in err.splitlines() if line.startswith("error:")]
     assert says in error
+
+
+CACHES = Path(__file__).parents[1] / "callbacks"
+
+
+def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path):
+    checkpoint = tmp_path / "best.ckpt"
+    checkpoint.write_bytes(trained.read_bytes())
+    few = ["--ckpt_path", checkpoint, "--sampling.num_samples=4", "--sampling.num_steps=30"]
+    said = shell("calibrate", *few, cwd=tmp_path)
+    assert (tmp_path / "best.calibration.npz").exists()
+    assert "best.calibration.npz" in said
+    presets = [CACHES / "wiener.yaml", CACHES / "teacache.yaml"]
+    said = shell(
+        "compare",
+        *few,
+        "--callbacks",
+        *presets,
+        "--data=SyntheticECG",
+        *DATA,
+        "--rounds=1",
+        "--output=out",
+        cwd=tmp_path,
+    )
+    saved = json.loads((tmp_path / "out/compare.json").read_text())
+    assert {"uncached", "wiener", "teacache"} <= {run["name"] for run in saved["runs"]}
+    assert all(run["sw_freq"] > 0 for run in saved["runs"])
+    assert "teacache" in said
+    said = shell("tune", *few, "--tolerance=0.9", "--families", "fixed", "--confirm=4", "--name=mine", cwd=tmp_path)
+    assert (tmp_path / "callbacks/mine.yaml").exists()
+    shell("predict", *few, "--config", "callbacks/mine.yaml", "--sampling.output=samples", cwd=tmp_path)
+    manifest = json.loads((tmp_path / "samples/manifest.json").read_text())
+    assert manifest["reports"][0]["hit_rate"] > 0
+
+
+def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tmp_path):
+    args = ["--ckpt_path", trained, "--sampling.num_steps=2000"]
+    args += ["--sampling.num_samples=64", "--callbacks", CACHES / "fixed.yaml", "--output=out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command("compare", *args), cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out/compare.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 130
+    assert "unfinished, so far: out" in said
+    assert not json.loads((tmp_path / "out/compare.json").read_text())["complete"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["compare"], "ckpt_path"),
+        (["compare", "--ckpt_path=none.ckpt"], "expected a checkpoint file"),
+        (["compare", "--ckpt_path=CKPT", "--callbacks", "none.yaml"], "set --callbacks"),
+        (["compare", "--ckpt_path=CKPT", "--device=quantum"], "set --device"),
+        (["compare", "--ckpt_path=CKPT", "--data=SyntheticECG"], "as in the checkpoint"),
+        (["tune", "--ckpt_path=CKPT", "--tolerance=0"], "set --tolerance"),
+        (["tune", "--ckpt_path=CKPT", "--tolerance=0.1", "--families", "magic"], "expected families of wiener"),
+        (["tune", "--ckpt_path=CKPT", "--tolerance=0.1", "--metric=sw"], "set --data"),
+        (["tune", "--ckpt_path=CKPT"], "tolerance"),
+        (["calibrate", "--ckpt_path=CKPT", "--output=none/x.npz", "--sampling.num_samples=1"], "set --output"),
+        (["describe"], "data"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_studies_end_in_one_line_on_bad_input(call, trained, args, message):
+    checkpoint = trained
+    code, _, err = call(*(a.replace("CKPT", str(checkpoint)) for a in args))
+    assert code in (1, 2)
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_tune_says_so_when_nothing_meets_the_tolerance(call, trained, tmp_path):
+    checkpoint = trained
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=10", "--families", "fixed"]
+    code, _, err = call("tune", "--ckpt_path", checkpoint, "--tolerance=1e-9", *few)
+    assert code == 1
+    assert "raise --tolerance" in err
+    assert not (tmp_path / "callbacks").exists()

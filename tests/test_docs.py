@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import raw_files
 
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.cli import CLI
@@ -30,17 +31,25 @@ SMALL = [
 ]
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    """A folder with small files of every data set, as published, and a cache that the tests share."""
+    folder = tmp_path_factory.mktemp("published")
+    raw_files.everything(folder)
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path, monkeypatch, checkpoint):
+def project(tmp_path, monkeypatch, checkpoint, published):
     """A folder with what the README's commands name: the presets, a checkpoint, series of one's own."""
     monkeypatch.chdir(tmp_path)
     for name in ("configs", "callbacks"):
         (tmp_path / name).symlink_to(ROOT / name)
     series = np.random.default_rng(0).normal(size=(40, 187, 1)).astype(np.float32)
     np.save("series.npy", series)
-    (tmp_path / "data").mkdir()
-    np.savez("data/ecg_mitbih.npz", x=series)
-    monkeypatch.setenv("FREQDIFF_DATA", "data")
+    (tmp_path / "data").symlink_to(published)
+    monkeypatch.setenv("FREQDIFF_DATA", str(published))
+    monkeypatch.setenv("FREQDIFF_CACHE", str(published / "cache"))
     for place in ("C", "runs/fit/version_0/checkpoints/best.ckpt", "runs/fit/version_0/checkpoints/last.ckpt"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(checkpoint.read_bytes())
@@ -89,6 +98,7 @@ def test_every_callback_preset_plugs_in(project, monkeypatch, capfd, path):
     assert run(monkeypatch, [*args, "--sampling.num_samples=4"]) == 0, capfd.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:.*a part of the data set is used.*")
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_configuration_runs(project, monkeypatch, capfd, path):
     args = ["fit", f"--config=configs/{path.name}", "--trainer.fast_dev_run=1", "--trainer.precision=32-true"]

@@ -126,7 +126,7 @@ class Wiener(CachePolicy):
         """Return the last of the ``stops`` that can be reached without more damage than ``allowed``, ``(n,)``."""
         most = max(1, round(self.longest * len(damage.rate)))
         stops = stops[: max(1, int((stops <= now + most).sum()))]
-        reach = torch.searchsorted(damage.ahead(now, stops), allowed, right=True)
+        reach = torch.searchsorted(damage.ahead(now, stops).clamp(min=1e-300), allowed, right=True)  # 0 allows none
         return stops[(reach - 1).clamp(min=0)]
 
     def _next(self, state: WienerState, now: int, ratio: Tensor) -> list[int]:
@@ -168,7 +168,7 @@ class Wiener(CachePolicy):
             q = (state.damage.times[torch.tensor(start)] - state.damage.times[call.step]).to(z).reshape(-1, 1, 1)
             rate = (
                 score.sde.diffusion(call.t).square()
-                * score.noise_scale
+                * score.noise_scale.square()
                 * c.spread
                 / c.total
                 / c.noise.clamp(min=1e-6)

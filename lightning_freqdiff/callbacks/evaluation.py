@@ -90,9 +90,9 @@ class Judge:
                 metric.update(a, b)
                 return float(metric.compute()["mean"])
 
-            train = self.data.train_series()
+            train = self.data.reference_series()
             self._baselines[name, count] = (
-                floor(train, count, distance, real=self.data.test_series(), seed=self.seed),
+                floor(train, count, distance, real=self.data.reference_series(part="test"), seed=self.seed),
                 self_baseline(train, distance, seed=self.seed),
                 dummy_baseline(train, distance),
             )
@@ -115,7 +115,7 @@ class Judge:
             result.rows.append((name, values["mean"], low, half, mean))
             result.scalars |= {f"{name}/{key}": value for key, value in values.items()}
             result.scalars |= {f"{name}/floor": low, f"{name}/self": half, f"{name}/dummy": mean}
-        train = self.data.train_series()
+        train = self.data.reference_series()
         result.figures["samples"] = plots.sample_gallery(generated[:6], train[:6].numpy(), channels)
         densities = [
             spectral_density(torch.as_tensor(np.array(x[:DRAWN]))).numpy() for x in (generated, train.numpy())

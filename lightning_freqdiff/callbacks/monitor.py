@@ -106,7 +106,7 @@ class SampleMonitor(Callback):
         since = time.perf_counter()
         series, reports = draw_share(trainer, module, replace(self.sampling, batch_size=share))
         seconds = time.perf_counter() - since
-        train = data.train_series() if trainer.is_global_zero else None
+        train = data.reference_series() if trainer.is_global_zero else None
         measured = self._judge.measure(series, None if train is None else train.to(series.device))
         if not trainer.is_global_zero:
             return

@@ -51,7 +51,7 @@ class RunReport(Callback):
         data = getattr(trainer, "reference_data", None)
         if isinstance(data, SeriesData):
             judge = Judge(data, self.num_directions, alone=True)
-            measured = judge.measure(torch.from_numpy(np.array(samples)), data.train_series())
+            measured = judge.measure(torch.from_numpy(np.array(samples)), data.reference_series())
             result = judge.judge(measured, samples, len(samples), module.channels)
         else:
             result = Evaluation(figures=_figures_alone(module, samples))
@@ -67,7 +67,7 @@ class RunReport(Callback):
         share = min(sampling.batch_size, -(-sampling.num_samples // trainer.world_size))
         series, reports = draw_share(trainer, pl_module, replace(sampling, batch_size=share))
         judge = Judge(data, self.num_directions)
-        train = data.train_series().to(series.device) if trainer.is_global_zero else None
+        train = data.reference_series().to(series.device) if trainer.is_global_zero else None
         measured = judge.measure(series, train)
         for name, values in measured.items():
             pl_module.log(f"test_{name}", values["mean"], rank_zero_only=True)

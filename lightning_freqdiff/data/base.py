@@ -1,16 +1,20 @@
 """What every data set has in common: checks, a seeded split, and loaders of `(B, N, M)` batches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from lightning_freqdiff.data.rows import Rows, Shuffled
 from lightning_freqdiff.data.series import Series, validate
+from lightning_freqdiff.data.split import split
+
+REFERENCE_BYTES = 2**30
+"""Memory that the series to compare with may take, where no number of them is asked for."""
 
 
 def require_at_least(least: int, **settings: int) -> None:
@@ -18,22 +22,6 @@ def require_at_least(least: int, **settings: int) -> None:
     for name, value in settings.items():
         if value < least:
             raise ValueError(f"expected --data.{name} of at least {least}, got {value}")
-
-
-class _Rows(Dataset[Tensor]):
-    """Series in memory, of which a whole batch is fetched with one gather."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.x[index]
-
-    def __getitems__(self, indices: Sequence[int]) -> Tensor:
-        return self.x[torch.as_tensor(indices)]
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -45,7 +33,9 @@ class SeriesData(LightningDataModule, ABC):
     """Time series as shuffled batches `(B, N, M)` of float32, split into train, validation and test parts.
 
     A subclass implements `_load`. The split depends on `seed` and the number of series only, so every process
-    of a distributed run makes the same one; the validation part does not depend on `test_fraction`.
+    of a distributed run makes the same one; the validation part does not depend on `test_fraction`. Parts that
+    the source gives (`Series.part`) are kept. Series in memory are copied part by part; those in a mapped file
+    and windows over a long series stay in their place, and a part is a list of row numbers.
 
     Args:
         batch_size: Series in a batch, on each device.
@@ -53,6 +43,8 @@ class SeriesData(LightningDataModule, ABC):
         seed: Seed of the random split.
         num_workers: Processes that prepare batches; 0 is best for series in memory.
         test_fraction: Share of the series to test on; at 0 the validation part is tested on.
+        split_by: What series must share to stay on one side of the split, such as the patient: the name of an
+            array or a column with a label for each series. Fractions are then met as nearly as whole groups allow.
     """
 
     def __init__(
@@ -62,6 +54,7 @@ class SeriesData(LightningDataModule, ABC):
         seed: int = 0,
         num_workers: int = 0,
         test_fraction: float = 0.0,
+        split_by: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 < val_fraction < 1:
@@ -75,52 +68,97 @@ class SeriesData(LightningDataModule, ABC):
         self.seed = seed
         self.num_workers = num_workers
         self.test_fraction = test_fraction
-        self._parts: dict[str, Tensor] = {}
+        self.split_by = split_by
+        self._parts: dict[str, Rows] = {}
+        self._whole: dict[str, Tensor] = {}
+        self._labels: dict[str, np.ndarray] = {}
         self._channels: tuple[str, ...] = ()
+        self._source = ""
 
     @abstractmethod
     def _load(self) -> Series:
-        """Read or make the series; called once."""
+        """Read or make the series; called once.
+
+        Where `split_by` is set, `Series.groups` must hold the labels it names.
+        """
 
     def setup(self, stage: str | None = None) -> None:
         """Load, check and split the series, the first time it is called (`stage` makes no difference)."""
         if self._parts:
             return
         series = validate(self._load())
-        n = len(series.x)
-        num_val = max(1, round(n * self.val_fraction))
-        num_test = max(1, round(n * self.test_fraction)) if self.test_fraction else 0
-        if num_val + num_test >= n:
+        if self.split_by is not None and series.groups is None:
             raise ValueError(
-                f"{series.source}: expected a series to train on, but of {n}, {num_val} validate and "
-                f"{num_test} test; lower --data.val_fraction (now {self.val_fraction}) or "
-                f"--data.test_fraction (now {self.test_fraction})"
+                f"{series.source}: expected labels named {self.split_by!r} to split by, got none; leave "
+                "--data.split_by out"
             )
-        order = np.random.default_rng(self.seed).permutation(n)
-        val, test, train = np.split(order, [num_val, num_val + num_test])
-        self._channels = series.channels
-        parts = {"train": train, "val": val, "test": test if num_test else val}
-        self._parts = {name: torch.from_numpy(series.x[index]) for name, index in parts.items()}
+        index = split(series, self.val_fraction, self.test_fraction, self.seed, self.split_by is not None)
+        self._channels, self._source = series.channels, series.source
+        if series.y is not None:
+            self._labels = {name: series.y[rows] for name, rows in index.items()}
+        if series.stays:
+            rows = series.rows
+            self._parts = {k: Rows(series.x, i if rows is None else rows[i]) for k, i in index.items()}
+        else:
+            self._parts = {k: Rows(series.x[i]) for k, i in index.items()}
+            self._whole = {k: part.whole() for k, part in self._parts.items()}
+
+    def _part(self, name: str) -> Rows:
+        self.setup()
+        return self._parts[name]
+
+    def _series(self, name: str) -> Tensor:
+        part = self._part(name)
+        return self._whole[name] if name in self._whole else part.whole()
 
     def train_series(self) -> Tensor:
-        """Return the series to train on, `(num_train, N, M)`."""
-        self.setup()
-        return self._parts["train"]
+        """Return the series to train on, `(num_train, N, M)`, all in memory."""
+        return self._series("train")
 
     def val_series(self) -> Tensor:
-        """Return the series to validate on, `(num_val, N, M)`."""
-        self.setup()
-        return self._parts["val"]
+        """Return the series to validate on, `(num_val, N, M)`, all in memory."""
+        return self._series("val")
 
     def test_series(self) -> Tensor:
-        """Return the series to test on: the validation part if `test_fraction` is 0."""
+        """Return the series to test on, all in memory: the validation part if `test_fraction` is 0."""
+        return self._series("test")
+
+    def train_batches(self, size: int) -> Iterator[Tensor]:
+        """Yield the series to train on once, `size` at a time, without holding more than those in memory."""
+        return self._part("train").batches(size)
+
+    def reference_series(self, limit: int | None = None, part: str = "train") -> Tensor:
+        """Return series of a part to compare samples with: all, or `limit` of them drawn with `seed`.
+
+        Args:
+            limit: The most series to return; if not given, what takes 1 GiB of memory.
+            part: `train`, `val` or `test`.
+        """
+        rows = self._part(part)
+        steps, channels = self.shape
+        limit = limit or max(1, REFERENCE_BYTES // (4 * steps * channels))
+        if len(rows) <= limit:
+            return self._series(part)
+        drawn = np.random.default_rng([self.seed, 2]).choice(len(rows), limit, replace=False, shuffle=False)
+        return rows.__getitems__(np.sort(drawn))
+
+    def labels(self, part: str = "train") -> np.ndarray:
+        """Return the labels of a part, `(n,)`; raise a ValueError where there is nothing to tell apart."""
         self.setup()
-        return self._parts["test"]
+        if part not in self._labels:
+            raise ValueError(f"{self._source}: expected labels, got none; name them with --data.labels")
+        labels = self._labels[part]
+        if len(np.unique(labels)) < 2:
+            raise ValueError(
+                f"{self._source}: expected labels of at least two classes in the {part} part, got only "
+                f"{labels[0]!s}; choose other data with --data.path, or another --data.seed"
+            )
+        return labels
 
     @property
     def shape(self) -> tuple[int, int]:
         """Steps and channels `(N, M)` of a series."""
-        _, steps, channels = self.train_series().shape
+        _, steps, channels = self._part("train").x.shape
         return steps, channels
 
     @property
@@ -132,29 +170,30 @@ class SeriesData(LightningDataModule, ABC):
     @property
     def num_train(self) -> int:
         """Number of series to train on."""
-        return len(self.train_series())
+        return len(self._part("train"))
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return shuffled batches of one size, or a single smaller batch where there is but one."""
-        # A distributed sampler deals the series out, so what counts is the share of one process: dropping the
-        # last batch of a share smaller than a batch would leave none.
-        share = -(-self.num_train // (self.trainer.world_size if self.trainer else 1))
-        return self._loader(self.train_series(), shuffle=True, drop_last=share > self.batch_size)
+        # Each process gets a share, so what counts is its size: dropping the last batch of a share smaller than a
+        # batch would leave none.
+        rows, trainer = self._part("train"), self.trainer
+        sampler = Shuffled(rows, trainer.world_size, trainer.global_rank) if trainer else Shuffled(rows)
+        return self._loader(rows, sampler, drop_last=len(sampler) > self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Return the validation part in order."""
-        return self._loader(self.val_series())
+        return self._loader(self._part("val"))
 
     def test_dataloader(self) -> DataLoader[Tensor]:
         """Return the test part in order."""
-        return self._loader(self.test_series())
+        return self._loader(self._part("test"))
 
-    def _loader(self, x: Tensor, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Tensor]:
-        # A plain DataLoader, so that Lightning can put its DistributedSampler in.
+    def _loader(self, rows: Rows, sampler: Shuffled | None = None, drop_last: bool = False) -> DataLoader[Tensor]:
+        # A plain DataLoader, so that Lightning can put its DistributedSampler in where there is none.
         return DataLoader(
-            _Rows(x),
+            rows,
             batch_size=self.batch_size,
-            shuffle=shuffle,
+            sampler=sampler,
             drop_last=drop_last,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -1,8 +1,12 @@
 """A set of time series, and the checks that each one passes before it is trained on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+CHUNK = 2**24
+"""Numbers looked at together while the values are checked, so that a file on disk is never in memory whole."""
 
 
 @dataclass(frozen=True)
@@ -10,16 +14,60 @@ class Series:
     """A set of `n` time series of `N` steps and `M` channels.
 
     Attributes:
-        x: Values `(n, N, M)`; float32 once `validate` has seen them.
+        x: Values `(n, N, M)`. An array in memory is float32 once `validate` has seen it; one that is mapped from a
+            file, or given with `rows`, stays as it is, and its batches become float32.
         y: Labels `(n,)`, or None. They take no part in training.
         channels: The `M` channel names.
         source: Where the values come from, for error messages and titles.
+        groups: Label `(n,)` of the group of each series, such as its patient. Where `split_by` is set, a group is
+            never on two sides of the split.
+        part: `train`, `val` or `test` for each series `(n,)`, where the source says so. What it does not name is
+            drawn from its training part.
+        rows: Which rows of `x` are the series, where `x` shows more than those (windows over a long series); `y`,
+            `groups` and `part` follow them, and `n` is their number.
     """
 
     x: np.ndarray
     y: np.ndarray | None
     channels: tuple[str, ...]
     source: str
+    groups: np.ndarray | None = None
+    part: np.ndarray | None = None
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x) if self.rows is None else len(self.rows)
+
+    @property
+    def stays(self) -> bool:
+        """Whether `x` is fetched batch by batch from where it is, and not copied."""
+        return self.rows is not None or mapped(self.x) is not None
+
+    def take(self, index: np.ndarray) -> "Series":
+        """Return the series of these numbers alone; `x` is copied only where it does not stay in its place."""
+        x, rows = self.x, self.rows
+        if self.stays:
+            rows = index if rows is None else rows[index]
+        else:
+            x = x[index]
+        y, groups, part = (None if a is None else a[index] for a in (self.y, self.groups, self.part))
+        return replace(self, x=x, y=y, groups=groups, part=part, rows=rows)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yield the values in order, some 64 MB at a time, as they are stored."""
+        size = max(1, CHUNK // max(1, int(np.prod(self.x.shape[1:]))))
+        for first in range(0, len(self), size):
+            rows = slice(first, first + size)
+            yield np.asarray(self.x[rows if self.rows is None else self.rows[rows]])
+
+
+def mapped(x: np.ndarray) -> np.memmap | None:
+    """Return the memory-mapped file that an array is, or is a view of."""
+    root, base = None, x
+    while base is not None:
+        root = base if isinstance(base, np.memmap) else root
+        base = getattr(base, "base", None)
+    return root
 
 
 def validate(series: Series) -> Series:
@@ -38,40 +86,63 @@ def validate(series: Series) -> Series:
             f"{source}: expected 3 axes (series, steps, channels), got {x.ndim} in shape {x.shape}; "
             "reshape the array in the file of --data.path"
         )
-    n, steps, channels = x.shape
+    series = replace(series, x=x)
+    n, (steps, channels) = len(series), x.shape[1:]
     if n < 2 or steps < 2 or channels < 1:
         raise ValueError(
             f"{source}: expected at least 2 series (one of them to validate on), 2 steps (one has no "
-            f"spectrum) and 1 channel, got shape {x.shape}; put more in the file of --data.path"
+            f"spectrum) and 1 channel, got shape {(n, steps, channels)}; put more in the file of --data.path"
         )
     if len(series.channels) != channels:
         raise ValueError(
             f"{source}: expected one name for each of the {channels} channels, got {len(series.channels)}; "
             "mend `columns` in the file of --data.path"
         )
+    _check_labels(series)
+    _check_values(series)
+    return series if series.stays else replace(series, x=np.ascontiguousarray(x, dtype=np.float32))
+
+
+def _check_labels(series: Series) -> None:
+    """Refuse labels, groups or parts that are not one for each series."""
+    n = len(series)
     if series.y is not None and series.y.shape != (n,):
         raise ValueError(
-            f"{source}: expected one label for each of the {n} series, got labels of shape {series.y.shape}; "
-            "mend `y` in the file of --data.path, or leave it out"
+            f"{series.source}: expected one label for each of the {n} series, got labels of shape "
+            f"{series.y.shape}; mend `y` in the file of --data.path, or leave it out"
         )
-    return replace(series, x=_finite_float32(x, source))
+    for name, setting in (("groups", "split_by"), ("part", "parts")):
+        labels = getattr(series, name)
+        if labels is not None and labels.shape != (n,):
+            raise ValueError(
+                f"{series.source}: expected one of the {name} for each of the {n} series, got shape "
+                f"{labels.shape}; mend what --data.{setting} names in the file of --data.path, or leave it out"
+            )
 
 
-def _finite_float32(x: np.ndarray, source: str) -> np.ndarray:
-    """Convert `(n, N, M)` numbers to float32, refusing what training cannot use."""
-    with np.errstate(over="ignore"):  # what overflows becomes inf and is reported below
-        x32 = np.ascontiguousarray(x, dtype=np.float32)
-    bad = ~np.isfinite(x32)
-    if bad.any():
-        first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
+def _check_values(series: Series) -> None:
+    """Refuse what training cannot use, in one pass over the values."""
+    count, bad_count, first, differs, one = 0, 0, None, False, None
+    for chunk in series.chunks():
+        with np.errstate(over="ignore"):  # what overflows becomes inf and is reported below
+            x = chunk.astype(np.float32, copy=False)
+        bad = ~np.isfinite(x)
+        if bad.any():
+            if first is None:
+                row, *rest = (int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
+                first = (count + row, *rest), chunk[row, *rest]
+            bad_count += int(bad.sum())
+        one = x[0].copy() if one is None else one
+        differs = differs or not bool((x == one).all())
+        count += len(x)
+    if first is not None:
         raise ValueError(
-            f"{source}: expected finite float32 numbers, got {int(bad.sum())} that are not (NaN, infinite or "
-            f"beyond 3.4e38), the first at (sample, step, channel) = {first}: {x[first]}; fill or drop them "
-            "in the file of --data.path"
+            f"{series.source}: expected finite float32 numbers, got {bad_count} that are not (NaN, infinite or "
+            f"beyond 3.4e38), the first at (sample, step, channel) = {first[0]}: {first[1]}; fill or drop them "
+            "in the file of --data.path (ArrayData: --data.missing interpolate or drop)"
         )
-    if (x32 == x32[0]).all():
+    if not differs:
         raise ValueError(
-            f"{source}: expected series that differ, got {len(x)} times the same one, so there is nothing to "
-            "learn; check the file of --data.path"
+            f"{series.source}: expected series that differ, got {count} times the same one, so there is nothing "
+            "to learn; check the file of --data.path"
         )
-    return x32

@@ -1,8 +1,9 @@
-"""Tables with one series a row and one step a column: `.csv` and `.parquet`."""
+"""Tables in files: rows of a `.csv`, with one series a row and one step a column, and any `.parquet`."""
 
 import csv
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ def read_csv(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: expected a table of text, got {error}; mend --data.path") from error
 
 
-def _rows(path: Path) -> Generator[tuple[int, list[str]]]:
+def csv_rows(path: Path) -> Generator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with its line number in the file, from 1."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
@@ -29,9 +30,9 @@ def _header_lines(path: Path) -> int:
 
     Were one such cell enough, a slip of the pen in the first series would cost that series.
     """
-    rows = _rows(path)
+    rows = csv_rows(path)
     line, first = next(rows, (0, []))
-    names = [not _is_number(cell) for cell in first]
+    names = [not is_number(cell) for cell in first]
     header = all(names) and all(cell.strip() for cell in first)
     if any(names) and not header:
         column = names.index(True)
@@ -53,7 +54,8 @@ def _header_lines(path: Path) -> int:
     return line if header else 0
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Say whether a cell can be read as a number."""
     try:
         float(cell)
     except ValueError:
@@ -68,17 +70,20 @@ def _numbers(path: Path, skip: int) -> np.ndarray:
         )
     except ValueError as error:
         fault = _first_fault(path, skip) or f"expected numbers, separated by commas, got: {error}"
-        raise ValueError(f"{path}: {fault}; mend the file of --data.path") from error
+        raise ValueError(
+            f"{path}: {fault}; mend the file of --data.path, or name the columns that hold no steps (--data.labels), "
+            "or, if a row is a step, --data.time, --data.id or --data.window"
+        ) from error
 
 
 def _first_fault(path: Path, skip: int) -> str | None:
     """Say which cell or row cannot be read, counting from 1, the header included."""
     width = None
-    for line, row in _rows(path):
+    for line, row in csv_rows(path):
         if line <= skip:
             continue
         for column, cell in enumerate(row, start=1):
-            if not _is_number(cell):
+            if not is_number(cell):
                 return f"expected numbers, separated by commas, got {cell!r} in row {line}, column {column}"
         width = width or len(row)
         if len(row) != width:
@@ -86,10 +91,36 @@ def _first_fault(path: Path, skip: int) -> str | None:
     return None
 
 
-def read_parquet(path: Path) -> np.ndarray:
-    """Read the columns of a Parquet file as the steps of series `(n, N)`."""
+def read_ragged_csv(path: Path, trim: bool) -> list[np.ndarray]:
+    """Read series `(N_i, 1)` of any lengths, an empty cell being NaN.
+
+    Args:
+        path: The file.
+        trim: Let empty cells at the end of a row be none: its series is shorter.
+    """
+    series = []
     try:
-        import pyarrow as pa
+        skip = _header_lines(path)
+        for line, row in csv_rows(path):
+            if line <= skip:
+                continue
+            while trim and row and not row[-1].strip():
+                row = row[:-1]
+            fault = next((i for i, cell in enumerate(row) if cell.strip() and not is_number(cell)), None)
+            if fault is not None:
+                raise ValueError(
+                    f"{path}: expected numbers, separated by commas, got {row[fault]!r} in row {line}, column "
+                    f"{fault + 1}; mend the file of --data.path"
+                )
+            series.append(np.array([float(cell) if cell.strip() else np.nan for cell in row])[:, None])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: expected a table of text, got {error}; mend --data.path") from error
+    return series
+
+
+def open_parquet(path: Path) -> Any:
+    """Read a Parquet file as a pyarrow table."""
+    try:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ImportError(
@@ -98,22 +129,9 @@ def read_parquet(path: Path) -> np.ndarray:
         ) from error
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            return file.read()
     except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path}: expected a Parquet file, got one that is damaged, or none ({reason}); mend --data.path"
         ) from error
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if name.startswith("__index_level_"):  # how pandas stores an index
-            continue
-        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-            raise ValueError(
-                f"{path}: expected numbers, one step a column, got {column.type} in column {name!r}; drop it "
-                "from the file of --data.path"
-            )
-        columns.append(column.to_numpy())
-    if not columns:
-        raise ValueError(f"{path}: expected a column for each step, got none; mend the file of --data.path")
-    return np.stack(columns, axis=1)

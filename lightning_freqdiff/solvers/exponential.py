@@ -22,9 +22,9 @@ class ExponentialWiener(Solver):
         SDE:  z' = (α/α')(n'/n)² z + (n'²/α') ∫ 2u dq + noise of variance (n'/n)² (s² - (α/α')² s'²)
         ODE:  z'/n' = z/n + ∫ u dθ
 
-    Both are exact for Gaussian data of unit variance and independent coordinates, in a single step. ``u`` is held over
-    a step, and the step is corrected at the next one, when its other end is known (as by UniC, arXiv 2302.04867,
-    without a further network call). It is what the Wiener cache does, on a grid that is given.
+    Both are exact for Gaussian data of unit variance and independent coordinates, in a single step. ``u`` is held
+    over a step, and the step is corrected at the next one, when its other end is known (as by UniC, arXiv
+    2302.04867, without a further network call). It is what the Wiener cache does, on a grid that is given.
 
     Args:
         kind: ``sde`` adds fresh noise, ``ode`` is deterministic.

@@ -72,7 +72,7 @@ class Comparison:
         make_empty(output)
         self.module, self.sampling, self.output, self.rounds = module, sampling, output, rounds
         self.with_solvers, self.console = solvers, console or Console()
-        self.target = Target(data.train_series()) if data is not None else None
+        self.target = Target(data.reference_series()) if data is not None else None
         uncached = Contender("uncached", "uncached", sampling)
         self.runs = [Run(contender) for contender in (uncached, *caches)]
         self.singles: dict[str, Run] = {}

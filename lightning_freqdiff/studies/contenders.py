@@ -59,7 +59,7 @@ def read_preset(path: str | Path) -> CachePolicy:
     caches = []
     for entry in entries:
         try:
-            caches.append(parser.instantiate_classes(parser.parse_object({"cache": entry}))["cache"])
+            caches.append(parser.instantiate(parser.parse_object({"cache": entry}))["cache"])
         except Exception as error:
             text = " ".join(str(error).split())
             raise ValueError(f"{path}: expected the settings of a cache, got {entry} ({text[:200]})") from error

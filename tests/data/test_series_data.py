@@ -159,7 +159,7 @@ def test_single_items_and_pickling_work() -> None:
 @given(n=sizes, batch_size=st.integers(1, 50), replicas=st.integers(1, 4))
 def test_each_process_of_a_distributed_run_gets_batches(n: int, batch_size: int, replicas: int) -> None:
     data = Given(numbered(n), batch_size=batch_size)
-    data.trainer = SimpleNamespace(world_size=replicas)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(world_size=replicas, global_rank=0)  # type: ignore[assignment]
     loader = data.train_dataloader()
     for rank in range(replicas):
         sampler = DistributedSampler(loader.dataset, replicas, rank)  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def test_two_processes_share_the_series() -> None:
     shares, train = [], set()
     for rank in range(2):
         data = Given(numbered(41), batch_size=8, seed=3)  # each process makes its own split
-        data.trainer = SimpleNamespace(world_size=2)  # type: ignore[assignment]
+        data.trainer = SimpleNamespace(world_size=2, global_rank=0)  # type: ignore[assignment]
         loader = data.val_dataloader()
         dataset = data.train_dataloader().dataset
         sampler = DistributedSampler(dataset, num_replicas=2, rank=rank, shuffle=True)  # type: ignore[arg-type]
