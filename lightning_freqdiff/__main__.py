@@ -26,7 +26,7 @@ def main(args: list[str] | None = None) -> None:
         if os.environ.get("FREQDIFF_TRACEBACK"):
             raise
         text = " ".join(str(error).split())
-        if not isinstance(error, (ValueError, OSError, MisconfigurationException)):
+        if not isinstance(error, (ValueError, OSError, ImportError, MisconfigurationException)):
             text = f"{type(error).__name__}: {text} (FREQDIFF_TRACEBACK=1 shows where)"
         print(f"error: {text}", file=sys.stderr)
         sys.exit(1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ def write_calibration(path: Path, fitted: dict[str, Tensor], weights: str) -> No
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
-            np.savez(file, **{WEIGHTS: np.array(weights)}, **{k: v.cpu().numpy() for k, v in fitted.items()})
+            arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in fitted.items()}
+            np.savez(file, **{**arrays, WEIGHTS: np.array(weights)})
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

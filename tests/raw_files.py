@@ -136,3 +136,16 @@ def everything(folder: Path) -> None:
     long_table(folder / "stock_data.csv", STOCKS)
     long_table(folder / "energydata_complete.csv", "date,Appliances,lights,T1", quote=True)
     archive(folder)
+
+
+def own_tables(folder: Path) -> None:
+    """What a user may bring: an hourly table, heartbeats of several patients, and a folder of recordings."""
+    rng = np.random.default_rng(0)
+    rows = [f"{date(2020, 1, 1) + timedelta(i)},{a:.4f},{b:.4f}" for i, (a, b) in enumerate(rng.random((400, 2)))]
+    (folder / "hourly.csv").write_text("\n".join(["date,load,temperature", *rows]) + "\n")
+    beats = [f"{i // 4},{i},{t},{rng.random():.4f}" for i in range(40) for t in range(9)]
+    (folder / "beats.csv").write_text("\n".join(["patient,beat,t,lead", *beats]) + "\n")
+    (folder / "recordings").mkdir()
+    for i in range(12):
+        steps = [f"{a:.4f},{b:.4f}" for a, b in rng.random((20 + i, 2))]
+        (folder / "recordings" / f"{i}.csv").write_text("\n".join(["a,b", *steps]) + "\n")

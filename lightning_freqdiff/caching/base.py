@@ -96,11 +96,13 @@ class Ledger:
         calls: Calls in a trajectory.
         tokens: Tokens of a series, ``K``.
         device: Where the sums are kept.
+        memory: Bytes that a cache held which keeps no state between calls.
     """
 
     calls: int
     tokens: int
     device: torch.device
+    memory: int = 0
     sums: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -226,14 +228,16 @@ class CachedScore(ScoreFunction):
         return self.policy.integrate(self.score, z, trajectory.times, steps, noise, self.ledger, on_step)
 
     def memory(self) -> int:
-        """Return the bytes that the present states hold."""
-        return sum(_bytes(state) for state in self._states)
+        """Return the bytes that the present states hold, or that a run as a whole held."""
+        return max(self.ledger.memory, sum(bytes_of(state) for state in self._states))
 
 
-def _bytes(value: Any) -> int:
+def bytes_of(value: Any) -> int:
     """Count the bytes of the tensors in a state."""
     if isinstance(value, Tensor):
         return value.element_size() * value.nelement()
     if isinstance(value, (list, tuple)):
-        return sum(_bytes(entry) for entry in value)
-    return sum(_bytes(entry) for entry in vars(value).values()) if hasattr(value, "__dict__") else 0
+        return sum(bytes_of(entry) for entry in value)
+    if isinstance(value, dict):
+        return bytes_of(list(value.values()))
+    return sum(bytes_of(entry) for entry in vars(value).values()) if hasattr(value, "__dict__") else 0

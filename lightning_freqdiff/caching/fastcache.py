@@ -54,7 +54,7 @@ class FastCache(Presets, CachePolicy):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "short": {"significance": 0.05, "cap": math.inf},
-        "long": {"cap": 1e-4},
+        "long": {"cap": 5e-6},
     }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"significance": (1e-12, 1 - 1e-12), "cap": (0, math.inf)}
     preset: Length = "auto"
@@ -92,9 +92,11 @@ class FastCache(Presets, CachePolicy):
             outputs.append(h)
         state.inputs, state.outputs = inputs, outputs
         share = ran / len(inputs)
+        tokens, layers, width, _ = network.sizes
+        mapping = 2 * tokens * width**2 * layers / network.flops(tokens)
         unknown = torch.full_like(share, math.nan)
         noise = score.noise(network.head(h), z, c)
-        return Outcome(noise, share * z.shape[1], share, unknown, unknown), state
+        return Outcome(noise, share * z.shape[1], share + (1 - share) * mapping, unknown, unknown), state
 
 
 def _map(score: Score, i: int, h: Tensor) -> Tensor:

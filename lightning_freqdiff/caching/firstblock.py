@@ -31,7 +31,10 @@ class FirstBlock(WholeCallPolicy):
         stale: What a skipped call returns; published is the residual.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {"tau": 0.12, "stale": "residual"}, "long": {}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "short": {"tau": 0.12, "stale": "residual"},
+        "long": {"tau": 0.02},
+    }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"tau": (0, math.inf)}
     preset: Length = "auto"
     tau: float | None = None

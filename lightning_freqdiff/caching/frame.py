@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_freqdiff.score import Score
 
-SMALLEST_FACTOR = 1e-3
+SMALLEST_FACTOR = 1e-6
 SMALLEST_PRODUCT = 1e-20
 
 

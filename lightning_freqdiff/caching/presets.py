@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 Length = Literal["auto", "short", "long"]
-LONG = 200
+LONG = 500
 """Steps from which on a trajectory counts as long."""
 
 

@@ -57,7 +57,7 @@ class SpectralCache(WholeCallPolicy):
             "bands": "channel",
             "stale": "residual",
         },
-        "long": {"c_max": 50},
+        "long": {"tau": 0.5, "c_max": 1000},
     }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
         "tau": (0, math.inf),

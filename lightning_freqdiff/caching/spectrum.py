@@ -28,7 +28,8 @@ class Spectrum(Forecaster):
 
     After ``warmup`` network calls in a row, one is made every ``⌊w⌋`` steps, and ``w`` grows by ``growth`` at each.
     Unlike in the published code the real time grid is mapped to ``[-1, 1]`` whatever its length, the fit is in
-    float64, the constant is not penalised, and the last step is computed.
+    float64, the constant is not penalised, and the last step is computed. A ridge fit does not interpolate: asked
+    again at the time of a call, it forecasts close to what was computed, and not the same.
 
     Args:
         preset: ``short`` (as published, tens of steps), ``long`` (1,000 steps), or ``auto``, by the number of steps.
@@ -53,7 +54,7 @@ class Spectrum(Forecaster):
             "blend": 1.0,
             "stale": "features",
         },
-        "long": {"window": 10.0, "growth": 0.0, "history": 8},
+        "long": {"window": 15.0, "growth": 0.0, "history": 8, "ridge": 1e-4},
     }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
         "degree": (0, 16),

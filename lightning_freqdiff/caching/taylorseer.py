@@ -18,7 +18,8 @@ class TaylorSeer(Forecaster):
     """Forecast ``F(t + k) = Σ F⁽ⁿ⁾ kⁿ / n!``, computed every ``interval`` steps.
 
     ``F⁽ⁿ⁾`` is the finite difference of ``F⁽ⁿ⁻¹⁾`` over the last two network calls, divided by the true gap in
-    time, so uneven grids are right. Of order 0 it is naive reuse with a clock.
+    time. As published the differences are one-sided, and so exact for a straight line, but not for polynomials of
+    order 2 and more. Of order 0 it is naive reuse with a clock.
 
     Args:
         preset: ``short`` (as published, tens of steps), ``long`` (1,000 steps), or ``auto``, by the number of steps.
@@ -29,7 +30,7 @@ class TaylorSeer(Forecaster):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "short": {"interval": 4, "order": 2, "stale": "features"},
-        "long": {"interval": 10, "order": 1},
+        "long": {"interval": 20, "order": 1},
     }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"interval": (1, math.inf), "order": (0, 8)}
     preset: Length = "auto"

@@ -57,7 +57,7 @@ class TeaCache(WholeCallPolicy):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "short": {"tau": 0.25, "stale": "residual", "coefficients": None},
-        "long": {"tau": 0.25},
+        "long": {"tau": 0.5},
     }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"tau": (0, math.inf)}
     preset: Length = "auto"

@@ -98,7 +98,7 @@ class WholeCallPolicy(Presets, CachePolicy):
         if not filled or call.last:
             due = torch.ones_like(due)
         unknown = torch.full((len(z),), math.nan, device=z.device)
-        looked = self.cost_of_looking(score) if filled else 0.0
+        looked = self.cost_of_looking(score)
         chosen = due.tolist()  # the one host read of a call
         if not any(chosen):
             noise = recall(stale, score, state.kept, z, call.t, c, h0)

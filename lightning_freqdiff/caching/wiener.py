@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.caching.base import CachePolicy, Call, Ledger, Outcome
+from lightning_freqdiff.caching.base import CachePolicy, Call, Ledger, Outcome, bytes_of
 from lightning_freqdiff.caching.damage import Damage, expected_rate, relative_damage
 from lightning_freqdiff.caching.frame import Frame
 from lightning_freqdiff.caching.stale import keep, recall
@@ -103,11 +103,13 @@ class Wiener(CachePolicy):
     def begin(self, score: Score, trajectory: Trajectory) -> WienerState:
         """Start with nothing cached and every sample due."""
         times = trajectory.times[:: trajectory.calls_per_step].double()
-        return self._state(score, times, trajectory.shape[0], 1.5)
+        return self._state(score, times, trajectory.shape[0], noisy=True)
 
-    def _state(self, score: Score, times: Tensor, batch: int, power: float) -> WienerState:
+    def _state(self, score: Score, times: Tensor, batch: int, noisy: bool) -> WienerState:
         ends = torch.cat([times, times[-1:] - (times[-2:-1] - times[-1:] if len(times) > 1 else 0)]).clamp(min=0)
-        damage = Damage(expected_rate(score, times, self.calibrated), ends, power, self.caution)
+        # Along an ODE the damage has another power of time, and what was calibrated along an SDE does not apply.
+        rate = expected_rate(score, times, self.calibrated and noisy)
+        damage = Damage(rate, ends, 1.5 if noisy else 2.0, self.caution)
         ratio = torch.ones(batch, dtype=torch.float64, device=score.noise_scale.device)
         return WienerState(damage, self._lattice(damage), [0] * batch, [0] * batch, ratio)
 
@@ -116,7 +118,11 @@ class Wiener(CachePolicy):
         steps = len(damage.rate)
         final = int((damage.times[:-1] >= self.final).sum()) - 1
         # One sample for which every step is on the lattice: where would it go?
-        points, everywhere, share = [0], torch.arange(steps + 1), torch.tensor([LATTICE * self.tolerance])
+        points, everywhere, share = (
+            [0],
+            torch.arange(steps + 1),
+            torch.tensor([LATTICE * self.tolerance], dtype=torch.float64),
+        )
         while points[-1] < steps:
             stops = everywhere[points[-1] + 1 : final + 1 if points[-1] < final else steps + 1]
             points.append(int(self._furthest(damage, points[-1], stops, share)[0]))
@@ -212,7 +218,7 @@ class Wiener(CachePolicy):
         frame = Frame.build(score, times, steps) if self.tolerance > 0 and self.correct else None
         if frame is None:
             return None
-        state = self._state(score, times, len(z), 1.5 if frame.noisy else 2.0)
+        state = self._state(score, times, len(z), frame.noisy)
         y, total = z.clone(), len(steps)
         for i in range(total):
             if min(state.due) <= i:
@@ -223,6 +229,7 @@ class Wiener(CachePolicy):
                 y.addcmul_(next(noise), frame.noise[i])
             if on_step is not None:
                 on_step(i)
+        ledger.memory = max(ledger.memory, bytes_of(state) + bytes_of(frame))
         y = y + frame.held(torch.tensor(state.at, device=z.device), total).to(y) * state.kept
         return frame.product[total] * y
 

@@ -126,7 +126,9 @@ def calibrate(
     for i, (gram, cross) in enumerate(zip(watcher.gram, watcher.cross, strict=True)):
         penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         penalty[-1, -1] = 0
-        solution = torch.linalg.solve(gram + penalty, cross)
+        identity = torch.eye(*cross.shape, dtype=cross.dtype, device=cross.device)
+        # A block adds to its input, so what little the data say is filled up with the identity, not with nothing.
+        solution = identity + torch.linalg.solve(gram + penalty, cross - gram @ identity)
         fitted[f"fastcache.weight.{i}"] = solution[:-1].T.float().contiguous()
         fitted[f"fastcache.bias.{i}"] = solution[-1].float()
     if len(watcher.rates) > 3:

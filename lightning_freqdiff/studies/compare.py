@@ -145,7 +145,7 @@ class Comparison:
     def _matched(self) -> list[Contender]:
         """Pick the numbers of network calls at which solvers are run."""
         made = sorted({round(run.totals["network_calls"]) for run in self.runs[1:]})
-        made = [calls for calls in made if 2 <= calls < self.sampling.num_steps]
+        made = [calls for calls in made if 2 <= calls <= self.sampling.num_steps // 3]  # beyond, little is gained
         chosen = {made[round(i * (len(made) - 1) / max(1, MATCHED - 1))] for i in range(MATCHED)} if made else set()
         return [contender for calls in sorted(chosen) for contender in fewer_steps(self.sampling, calls)]
 

@@ -59,7 +59,7 @@ def families() -> list[Family]:
         Family("teacache", lambda k: TeaCache(tau=k), 1e-3, 10),
         Family("firstblock", lambda k: FirstBlock(tau=k), 1e-3, 3),
         Family("fastcache", lambda k: FastCache(cap=k), 1e-7, 1),
-        Family("spectrum", lambda k: Spectrum(window=k, growth=0.0, history=8), 2, 100),
+        Family("spectrum", lambda k: Spectrum(window=k, growth=0.0, history=8, ridge=1e-4), 2, 100),
     ]
     for order in (0, 1, 2):
         found.append(Family(f"taylorseer-{order}", lambda k, o=order: TaylorSeer(interval=round(k), order=o), 2, 100))

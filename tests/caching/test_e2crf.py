@@ -218,7 +218,9 @@ def test_three_tokens_by_hand():
         assert plan_mask.tolist() == [[True, True, True]]  # 0 by K_low, 1 and 2 by the event
         gentle = E2CRF(preset="paper", K_low=0, tau0=1.0, epsilon=0.0, probes=0, feedback="off")
         # tau doubles to (1, 0.372, 0.943): no event any more.
-        assert gentle._plan(score, now, Call(1, t, 0.1, False, float(t)), state).mask.tolist() == [[True, False, False]]
+        assert gentle._plan(score, now, Call(1, t, 0.1, False, float(t)), state).mask.tolist() == [
+            [True, False, False]
+        ]
     old = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [0.0, 2.0]]])
     new = torch.tensor([[[3.0, 5.0], [9.0, 9.0], [0.0, 0.0]]])
     valid = torch.tensor([[True, False, True]])

@@ -1,0 +1,460 @@
+"""What every cache must satisfy, for every policy but E2CRF, which has tests of its own."""
+
+import json
+import warnings
+from dataclasses import fields
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from random_networks import draw, random_score
+
+from lightning_freqdiff.caching import (
+    CachedScore,
+    FastCache,
+    FirstBlock,
+    SpectralCache,
+    Spectrum,
+    TaylorSeer,
+    TeaCache,
+    Wiener,
+)
+from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.caching.presets import LONG
+from lightning_freqdiff.callbacks import CacheCallback
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import LSTM, MLP, Transformer
+from lightning_freqdiff.sampling import Sampling, WorkUnit
+from lightning_freqdiff.score import Score, Trajectory
+from lightning_freqdiff.sde import VP
+from lightning_freqdiff.solvers import DDIM, DPMSolverPP, EulerMaruyama, ExponentialWiener, Heun, PredictorCorrector
+from lightning_freqdiff.spectral import Representation
+
+STEPS = 25
+STALE = ("output", "features", "residual", "wiener")
+SOLVERS = {
+    "euler": EulerMaruyama(),
+    "ddim": DDIM(0.0),
+    "ancestral": DDIM(1.0),
+    "heun": Heun(),
+    "dpm": DPMSolverPP(),
+    "corrector": PredictorCorrector(),
+    "exponential": ExponentialWiener(),
+}
+
+
+def busy(policy, **settings):
+    """A policy, and how to make it with other settings."""
+    return policy, settings
+
+
+# Settings under which 25 steps of a random network see some calls made and some skipped.
+POLICIES = {
+    "teacache": busy(TeaCache, tau=0.8),
+    "teacache-polynomial": busy(TeaCache, tau=0.8, coefficients=[0.5, 0.5, 0.02]),
+    "spectral": busy(SpectralCache, tau=0.8),
+    "spectral-frequency": busy(SpectralCache, tau=0.8, bands="frequency"),
+    "spectral-no-tads": busy(SpectralCache, tau=0.8, tads=False),
+    "spectral-no-ceb": busy(SpectralCache, tau=0.8, ceb=False),
+    "spectral-no-fdc": busy(SpectralCache, tau=0.8, fdc=False),
+    "firstblock": busy(FirstBlock, tau=0.35),
+    "fastcache": busy(FastCache, cap=0.12),
+    **{f"taylor-{n}-{s}": busy(TaylorSeer, interval=3, order=n, stale=s) for n in (0, 1, 2) for s in STALE},
+    "spectrum": busy(Spectrum),
+    "spectrum-blend": busy(Spectrum, blend=0.5, stale="wiener"),
+    "wiener": busy(Wiener, tolerance=0.1),
+    "wiener-clock": busy(Wiener, tolerance=0.1, memory=1.0),
+    "wiener-held": busy(Wiener, tolerance=0.1, correct=False),
+}
+WIENER = [name for name in POLICIES if name.startswith("wiener")]
+# Every policy under the papers' solver, and the Wiener caches, which treat solvers differently, under all.
+CASES = [(name, solver) for name in POLICIES for solver in (SOLVERS if name in WIENER[::2] else ["euler"])]
+# A cache that is attached, and never skips.
+OFF = [
+    ("teacache", {"tau": 0.0}),
+    ("teacache-polynomial", {"tau": 0.0}),
+    *[("spectral", {"tau": 0.0, "bands": b}) for b in ("channel", "frequency")],
+    *[("spectral", {"tau": 0.0, part: False}) for part in ("tads", "ceb", "fdc")],
+    ("spectral", {"tau": 1e9, "c_max": 0}),
+    ("spectral", {"tau": 1e9, "s_min": 0.0, "s_max": 0.0}),
+    ("firstblock", {"tau": 0.0}),
+    ("fastcache", {"cap": 0.0}),
+    *[(f"taylor-{n}-{s}", {"interval": 1}) for n in (0, 1, 2) for s in STALE],
+    ("spectrum", {"window": 1.0, "growth": 0.0}),
+    ("spectrum", {"warmup": 1000}),
+    *[(name, {"tolerance": 0.0}) for name in WIENER],
+]
+
+
+def make(name, **more):
+    policy, settings = POLICIES[name]
+    return policy(**{**settings, **more})
+
+
+def cached(score, chosen, solver="euler", steps=STEPS) -> CachedScore:
+    return CachedScore(score, chosen, steps * SOLVERS[solver].calls_per_step)
+
+
+def run(score, chosen, solver="euler", **more):
+    wrapped = cached(score, chosen, solver)
+    return draw(wrapped, score, solver=SOLVERS[solver], **more), wrapped.ledger
+
+
+@pytest.mark.parametrize("shape", [(16, 1), (13, 3)], ids=str)
+@pytest.mark.parametrize(("name", "off"), OFF, ids=lambda v: str(v))
+def test_1_with_thresholds_at_zero_the_samples_are_those_of_no_cache_bit_for_bit(name, off, shape):
+    score = random_score(*shape)
+    samples, ledger = run(score, make(name, **off))
+    assert torch.equal(samples, draw(score, score))
+    assert ledger.totals()["hit_rate"] == 0
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("name", "off"), [(n, o) for n, o in OFF if not n.startswith("taylor") or n == "taylor-2-features"], ids=str
+)
+def test_1_under_every_solver(name, off, solver):
+    score = random_score(13, 1)
+    samples, ledger = run(score, make(name, **off), solver)
+    assert torch.equal(samples, draw(score, score, solver=SOLVERS[solver]))
+    assert ledger.totals()["calls_skipped"] == 0
+
+
+@pytest.mark.parametrize("architecture", [LSTM(layers=1, width=8), MLP(layers=1, width=8)], ids=str)
+@pytest.mark.parametrize("name", ["teacache", "spectral", "spectral-frequency", "taylor-1-features", "wiener"])
+def test_1_with_networks_of_other_kinds(name, architecture):
+    score = other_network(architecture)
+    off = dict(next(off for n, off in OFF if n == name.removesuffix("-frequency")))
+    assert torch.equal(run(score, make(name, **off))[0], draw(score, score))
+    samples, ledger = run(score, make(name))
+    assert samples.isfinite().all()
+    assert ledger.totals()["calls_skipped"] > 0
+
+
+@pytest.mark.parametrize("name", ["firstblock", "fastcache"])
+def test_caches_of_blocks_refuse_networks_without_tokens(name):
+    with pytest.raises(ValueError, match="expected a transformer"):
+        run(other_network(MLP(layers=1, width=8)), make(name))
+
+
+def other_network(architecture) -> Score:
+    torch.manual_seed(0)
+    score = Score(architecture, VP(), "wiener", Representation("frequency", 13, 1)).eval()
+    for parameter in score.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return score
+
+
+LAZY = {
+    "teacache": {"tau": 1e9},
+    "spectral": {"tau": 1e9, "ceb": False},
+    "firstblock": {"tau": 1e9},
+    "fastcache": {"cap": 1e9},
+    "taylor": {"interval": 1000},
+    "spectrum": {"warmup": 1, "window": 1000.0},
+    "wiener": {"tolerance": 1e9, "longest": 1.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "stale"),
+    [(n, s) for n in POLICIES for s in (STALE if hasattr(POLICIES[n][0], "stale") and "taylor" not in n else [None])],
+)
+def test_2_asked_twice_reuse_is_exact(name, stale):
+    score = random_score(13, 2)
+    settings = dict(LAZY[name.split("-")[0]])
+    if stale:
+        settings["stale"] = stale
+    chosen = make(name, **settings)
+    torch.manual_seed(0)
+    z = torch.randn(4, *score.noise_scale.shape) * score.noise_scale
+    state = chosen.begin(score, Trajectory(torch.full((9,), 0.4), 1, tuple(z.shape), 0, 0))
+    with torch.no_grad():
+        first, state = chosen.evaluate(score, z, Call(0, torch.tensor(0.4), 0.0, False, 0.4), state)
+        for step in (1, 2, 3):
+            again, state = chosen.evaluate(score, z, Call(step, torch.tensor(0.4), 0.1, False, 0.4), state)
+            assert again.work.max() <= 0.5, "it was not reuse that was asked"
+            torch.testing.assert_close(again.noise, first.noise, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_3_a_batch_gives_what_single_runs_give(name, solver):
+    score = random_score(17, 1)
+    batch, ledger = run(score, make(name), solver, count=5, first=3)
+    singles, alone = zip(*[run(score, make(name), solver, count=1, first=3 + i) for i in range(5)], strict=True)
+    torch.testing.assert_close(batch, torch.cat(singles), atol=1e-4, rtol=1e-4)
+    assert 0 < ledger.totals()["hit_rate"] < 1
+    calls = sum(one.totals()["network_calls"] for one in alone) / 5
+    assert ledger.totals()["network_calls"] == pytest.approx(calls)
+
+
+@pytest.mark.parametrize("name", [n for n in POLICIES if not n.startswith(("taylor", "spectrum", "wiener-clock"))])
+def test_3_samples_decide_for_themselves(name):
+    """Otherwise the test above shows nothing: some call must be made for some samples of a batch, and not for all."""
+    _, ledger = run(random_score(17, 1), make(name))
+    work = ledger.curves()["recomputed"]
+    assert any(0 < share < 1 and share not in (0.5,) for share in work)
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_4_nothing_survives_a_trajectory(name, solver):
+    score = random_score(17, 1)
+    wrapped = cached(score, make(name), solver)
+    once = draw(wrapped, score, solver=SOLVERS[solver])
+    draw(wrapped, score, count=2, first=9, solver=SOLVERS[solver])  # another shape
+    assert torch.equal(draw(wrapped, score, solver=SOLVERS[solver]), once)
+
+
+# A policy, a setting, two values of it, the other settings under which it acts, and the solver.
+PARAMETERS = [
+    (TeaCache, "tau", 0.5, 1.0, {}),
+    (TeaCache, "coefficients", [1.0, 0.0], [0.5, 0.0, 0.1], {"tau": 0.8}),
+    (TeaCache, "stale", "residual", "output", {"tau": 0.8}),
+    (TeaCache, "stale", "residual", "wiener", {"tau": 0.8}),
+    (FirstBlock, "tau", 0.3, 0.5, {}),
+    (FirstBlock, "stale", "residual", "output", {"tau": 0.35}),
+    (FirstBlock, "stale", "residual", "wiener", {"tau": 0.35}),
+    (SpectralCache, "tau", 0.5, 1.0, {}),
+    (SpectralCache, "tads", True, False, {}),
+    (SpectralCache, "ceb", True, False, {"tau": 3.0}),
+    (SpectralCache, "fdc", True, False, {"gamma_low": 0.4}),
+    (SpectralCache, "s_min", 0.2, 1.2, {}),
+    (SpectralCache, "s_max", 0.8, 2.0, {}),
+    (SpectralCache, "c_max", 1, 3, {"tau": 3.0}),
+    (SpectralCache, "gamma_low", 0.4, 1.2, {}),
+    (SpectralCache, "gamma_high", 0.4, 1.2, {}),
+    (SpectralCache, "ratio", 0.2, 0.8, {"bands": "frequency", "gamma_low": 0.5}),
+    (SpectralCache, "ratio", 0.2, 0.8, {"bands": "channel", "gamma_low": 0.5}),
+    (SpectralCache, "bands", "channel", "frequency", {}),
+    (SpectralCache, "stale", "residual", "output", {}),
+    (SpectralCache, "stale", "residual", "wiener", {}),
+    (FastCache, "significance", 0.05, 1 - 1e-6, {}),
+    (FastCache, "cap", 0.08, 0.15, {}),
+    (TaylorSeer, "interval", 2, 4, {}),
+    (TaylorSeer, "order", 0, 1, {}),
+    (TaylorSeer, "order", 1, 2, {}),
+    (TaylorSeer, "stale", "features", "residual", {}),
+    (TaylorSeer, "stale", "output", "wiener", {}),
+    (Spectrum, "degree", 1, 3, {}),
+    (Spectrum, "ridge", 0.01, 1.0, {}),
+    (Spectrum, "history", 3, 100, {}),
+    (Spectrum, "warmup", 2, 6, {}),
+    (Spectrum, "window", 2.0, 4.0, {}),
+    (Spectrum, "growth", 0.0, 1.0, {}),
+    (Spectrum, "blend", 0.2, 1.0, {}),
+    (Spectrum, "stale", "features", "residual", {}),
+    (Spectrum, "stale", "output", "wiener", {}),
+    *[
+        (Wiener, setting, one, other, {"tolerance": 0.1, **fixed})
+        for setting, one, other, fixed in [
+            ("tolerance", 0.05, 0.3, {}),
+            ("caution", 0.0, 5.0, {}),
+            ("longest", 0.1, 0.5, {"tolerance": 10.0}),
+            ("final", 0.0, 0.3, {"tolerance": 10.0}),
+            ("memory", 0.2, 1.0, {}),
+            ("correct", True, False, {}),
+            ("calibrated", True, False, {}),
+        ]
+    ],
+]
+HELD = [(setting, one, other, fixed) for policy, setting, one, other, fixed in PARAMETERS if policy is Wiener]
+
+
+def changes(policy, setting, one, other, fixed, solver="euler") -> bool:
+    score = random_score(31, 1)
+    score.calibration["wiener.rate"] = torch.linspace(3.0, 1.0, 5)
+    a, b = (run(score, policy(**{**fixed, setting: value}), solver)[0] for value in (one, other))
+    return not torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize(("policy", "setting", "one", "other", "fixed"), PARAMETERS, ids=lambda v: str(v))
+def test_5_every_parameter_changes_the_samples(policy, setting, one, other, fixed):
+    assert changes(policy, setting, one, other, fixed)
+
+
+@pytest.mark.parametrize(("setting", "one", "other", "fixed"), [p for p in HELD if p[0] != "correct"], ids=str)
+@pytest.mark.parametrize("solver", ["heun", "dpm"])
+def test_5_step_by_step_too(setting, one, other, fixed, solver):
+    assert changes(Wiener, setting, one, other, fixed, solver)
+
+
+@pytest.mark.parametrize("policy", sorted({p for p, *_ in POLICIES.values()}, key=lambda p: p.__name__))
+def test_5_no_parameter_was_forgotten(policy):
+    tested = {setting for chosen, setting, *_ in PARAMETERS if chosen is policy}
+    left = {f.name for f in fields(policy)} - tested
+    assert left <= {"preset"}  # which is tested below
+
+
+@pytest.mark.parametrize("policy", [TeaCache, FirstBlock, SpectralCache])
+def test_under_the_wiener_parametrization_held_features_are_a_held_remainder(policy):
+    """The raw output is the remainder, so holding either is the same; of forecasts this is not true."""
+    score = random_score(31, 1)
+    a, b = (run(score, policy(tau=0.6, stale=stale))[0] for stale in ("features", "wiener"))
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("policy", [TeaCache, FirstBlock, SpectralCache, FastCache, TaylorSeer, Spectrum])
+def test_5_the_preset_goes_by_the_number_of_steps(policy):
+    def written(steps, **given):
+        return {**vars(policy(**given).settings_for(steps)), "preset": ""}
+
+    assert written(LONG - 1) == written(1000, preset="short") == {**policy.PRESETS["short"], "preset": ""}
+    assert written(LONG) == written(20, preset="long")
+    assert written(LONG) == {**policy.PRESETS["short"], **policy.PRESETS["long"], "preset": ""}
+    assert written(LONG - 1) != written(LONG), "the preset does nothing"
+    name, value = next(iter(policy.PRESETS["long"].items()))
+    given = policy.PRESETS["short"][name]
+    assert written(LONG, **{name: given})[name] == given != value
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings"),
+    [
+        (TeaCache, {"preset": "magic"}),
+        (TeaCache, {"tau": -1.0}),
+        (FirstBlock, {"tau": -1.0}),
+        (SpectralCache, {"ratio": 2.0}),
+        (SpectralCache, {"c_max": -1}),
+        (FastCache, {"significance": 0.0}),
+        (FastCache, {"cap": -1.0}),
+        (TaylorSeer, {"interval": 0}),
+        (TaylorSeer, {"order": -1}),
+        (Spectrum, {"history": 1}),
+        (Spectrum, {"blend": 1.5}),
+        (Spectrum, {"ridge": float("nan")}),
+        (Wiener, {"tolerance": -0.1}),
+        (Wiener, {"memory": 1.1}),
+        (Wiener, {"longest": float("nan")}),
+    ],
+    ids=str,
+)
+def test_bad_settings_name_themselves(policy, settings):
+    with pytest.raises(ValueError, match=rf"--trainer\.callbacks\.{next(iter(settings))}"):
+        policy(**settings)
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_6_the_ledger_says_what_was_done(name, solver):
+    score = random_score(17, 1)
+    rows = [0] * len(score.network.layers)
+    for i, block in enumerate(score.network.layers):
+
+        def count(_, inputs, i=i):
+            rows[i] += len(inputs[0])
+
+        block.register_forward_pre_hook(count)
+    wrapped = cached(score, make(name), solver)
+    draw(wrapped, score, solver=SOLVERS[solver])
+    totals, curves, asked = wrapped.ledger.totals(), wrapped.ledger.curves(), 5 * wrapped.ledger.calls
+    if name == "firstblock":  # it looks at the first block of all, and runs it again when it calls
+        assert rows[0] == asked + rows[1]
+        assert totals["flops_fraction"] == pytest.approx(sum(rows) / len(rows) / asked)
+        rows[0] -= asked
+    else:
+        ran = sum(rows) / len(rows) / asked
+        tokens, layers, width, _ = score.network.sizes
+        mapped = (
+            (1 - ran) * 2 * tokens * width**2 * layers / score.network.flops(tokens) if name == "fastcache" else 0
+        )
+        assert totals["flops_fraction"] == pytest.approx(ran + mapped)
+    assert 1 - totals["hit_rate"] == pytest.approx(sum(rows) / len(rows) / asked)
+    if name != "fastcache":
+        assert rows[0] == rows[1]
+        assert totals["network_calls"] == pytest.approx(rows[1] / 5)
+    assert totals["network_calls"] + totals["calls_skipped"] == pytest.approx(wrapped.ledger.calls)
+    assert all(len(curve) == wrapped.ledger.calls for curve in curves.values())
+    assert curves["recomputed"][0] == 1
+    assert curves["recomputed"][-1] == 1
+    assert (totals["probe_error"] > 0) == (name != "fastcache")  # nothing is forecast there that could be compared
+    assert 0 < totals["hit_rate"] < 1
+    json.dumps(totals)
+
+
+def module() -> ScoreModule:
+    torch.manual_seed(0)
+    built = ScoreModule(Transformer(layers=2, heads=2, width=8, feedforward=16), VP(), shape=(17, 1))
+    for parameter in built.score.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return built.eval()
+
+
+def predict(chosen, built=None, **sampling):
+    built = built or module()
+    built.sampling = Sampling(**{"num_samples": 6, "num_steps": STEPS, "batch_size": 4, **sampling})
+    callback = CacheCallback(chosen)
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[callback],
+    )
+    return torch.cat(trainer.predict(built)), callback
+
+
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [("teacache", {"tau": 0.0}), ("wiener", {"tolerance": 0.0}), ("fastcache", {"cap": 0.0})],
+    ids=lambda v: str(v),
+)
+def test_6_a_trigger_that_always_fires_is_said(name, off):
+    with pytest.warns(UserWarning, match="every token was recomputed"):
+        predict(make(name, **off))
+
+
+@pytest.mark.parametrize(("name", "solver"), [("teacache", "euler"), ("fastcache", "euler"), ("wiener", "heun")])
+def test_6_a_trigger_that_never_fires_is_said(name, solver):
+    with pytest.warns(UserWarning, match="nothing was recomputed after the first call"):
+        predict(make(name, **LAZY[name.split("-")[0]]), solver=SOLVERS[solver])
+
+
+def test_6_a_trigger_that_decides_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        _, callback = predict(make("wiener"))
+    assert 0 < callback.report()["hit_rate"] < 1
+
+
+def test_6_the_memory_of_integrated_stretches_is_reported():
+    built = module()
+    one, five = (predict(make("wiener"), built, num_samples=n, batch_size=n)[1].report() for n in (1, 5))
+    assert five["memory_bytes"] - one["memory_bytes"] >= 4 * 4 * built.score.noise_scale.numel()
+
+
+@pytest.mark.parametrize("name", ["wiener", "teacache", "taylor-1-features"])
+def test_4_an_exception_in_mid_run_leaves_the_network_as_it_was(name):
+    def explode(step):
+        if step == 7:
+            raise RuntimeError("in mid-run")
+
+    built = module()
+    built.sampling = Sampling(num_steps=STEPS)
+    exact = built.predict_step(WorkUnit(0, 0, 2), 0)
+    built.step_listeners.append(explode)
+    with pytest.raises(RuntimeError, match="in mid-run"):
+        predict(make(name), built, num_samples=2)
+    assert built.score_function is built.score
+    built.step_listeners.clear()
+    assert torch.equal(built.predict_step(WorkUnit(0, 0, 2), 0), exact)
+
+
+def test_4_attaching_twice_is_an_error():
+    built = module()
+    with CacheCallback(Wiener()).around(built), pytest.raises(ValueError, match="at most one cache"):
+        CacheCallback(TeaCache()).attach(built)
+    assert built.score_function is built.score
+
+
+def test_calls_of_a_forecaster_are_placed_by_a_clock():
+    score = random_score(8, 1)
+    _, ledger = run(score, TaylorSeer(interval=4))
+    assert ledger.curves()["called"] == [float(i % 4 == 0) for i in range(STEPS)]
+    _, ledger = run(score, Spectrum(warmup=3, window=2.0, growth=1.0))
+    expected, at = [0, 1, 2], 2
+    for width in (2, 3, 4, 5):
+        at += width
+        expected.append(at)
+    expected = [i for i in expected if i < STEPS] + [at + 6, STEPS - 1]
+    assert [i for i, c in enumerate(ledger.curves()["called"]) if c] == sorted({i for i in expected if i < STEPS})
