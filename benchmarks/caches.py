@@ -16,7 +16,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from lightning_freqdiff.studies.machine import describe_machine
 from matplotlib.figure import Figure
 from quality import distances, open_data
 
@@ -24,6 +23,7 @@ from lightning_freqdiff.caching import E2CRF, CachedScore, CachePolicy
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.solvers import EulerMaruyama
+from lightning_freqdiff.studies.machine import describe_machine
 
 BUDGET = {"preset": "paper", "trigger": "budget", "since": "last_refresh", "feedback": "full", "tau_warn": 1e9}
 

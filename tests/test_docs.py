@@ -78,7 +78,8 @@ def test_the_readme_has_commands():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
     """Each command to its end, but with the work cut down: one batch, few steps, one process."""
-    args = shlex.split(command.replace("--data.download true", ""))[3:]  # the files are there, the network is not
+    # The files are there, the network is not.
+    args = shlex.split(command.replace("--data.download true", "--data.path data"))[3:]
     if "--help" in args or "--print_config" in args:
         pass
     elif args[0] in STUDIES:
