@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FREQDIFF_DATA
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint wheel bench bench-gpu clean
 
 .venv: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,48 @@ wheel: .venv  ## build the wheel through the sdist, install it in an empty folde
 	build/wheel/bin/pip install --quiet --no-deps --ignore-installed dist/*.whl
 	cd build/wheel && PYTHONPATH=$(CURDIR)/$(BIN)/../lib/python3.11/site-packages bin/python -P -c \
 		"import lightning_freqdiff, pathlib; from lightning_freqdiff.cli import CLI; print(lightning_freqdiff.__file__)"
+
+# Two cores, a quarter of an hour, nothing but embedded data; CKPT=... and DATA=... (a file of FREQDIFF_DATA) for a model
+# of your own, which takes a little longer at the papers' size.
+THREADS ?= 2
+RESULTS := benchmarks/results
+MEASURE := $(BIN)/python benchmarks
+
+bench: .venv  ## measure speed against the reference design and this machine's limit, and write benchmarks/README.md
+	$(MEASURE)/engine.py --threads $(THREADS) --rounds 3 --output $(RESULTS)/engine.json
+	$(MEASURE)/peers.py --threads $(THREADS) --reference_steps 20 --batches 1 64 --samples 64 --output $(RESULTS)/peers.json \
+		$(if $(CKPT),--ckpt_path $(CKPT) --data $(or $(DATA),none) --rounds 2 --quality_samples 32)
+	$(MEASURE)/limits.py --threads $(THREADS) --output $(RESULTS)/limits.json
+	$(MEASURE)/training.py --threads $(THREADS) --rounds 2 --bf16 --to_loss --loss_steps 300 --output $(RESULTS)/training.json
+	$(MEASURE)/metrics.py --threads $(THREADS) --repeats 2 --output $(RESULTS)/metrics.json
+	$(MEASURE)/page.py
+
+# Every line is meant for less than ten minutes on one H100, and can be run by itself. TINY=1 does all of it on a CPU,
+# in runs/tiny.
+SETS ?= ecg nasdaq nasa-charge nasa-discharge
+CACHES ?= $(filter-out wandb naive,$(basename $(notdir $(wildcard callbacks/*.yaml))))
+GPU_RESULTS := $(if $(TINY),runs/tiny,$(RESULTS))
+GPU_FLAGS := $(if $(TINY),--tiny --threads 1 --rounds 1 --runs runs/tiny/runs --checkpoints runs/tiny/checkpoints,--threads 16)
+GPU_RUNS := $(if $(TINY),runs/tiny/runs,runs/gpu)
+
+bench-gpu: .venv  ## train at the papers' size, draw 10,000 series with and without each cache, and measure it all
+	for set in $(SETS); do \
+		$(MEASURE)/gpu.py train --data $$set --bf16 $(GPU_FLAGS) || exit 1; \
+		for cache in uncached $(CACHES); do \
+			$(MEASURE)/gpu.py sample --data $$set --cache $$cache $(GPU_FLAGS) \
+				--output $(GPU_RESULTS)/gpu-samples-$$set.json || exit 1; \
+		done; \
+	done
+	$(MEASURE)/gpu.py pot $(GPU_FLAGS) --output $(GPU_RESULTS)/gpu-metrics.json
+	$(MEASURE)/gpu.py unpack $(GPU_FLAGS) --data ecg --output $(GPU_RUNS)/ecg.ckpt
+	$(MEASURE)/peers.py --ckpt_path $(GPU_RUNS)/ecg.ckpt --output $(GPU_RESULTS)/gpu-peers.json $(if $(TINY),--threads 1 \
+		--data none --steps 12 --batches 1 4 --samples 4 --rounds 1,--data ecg_mitbih --batches 1 64 1024 --samples 1024 \
+		--reference_steps 50)
+	$(MEASURE)/limits.py --output $(GPU_RESULTS)/gpu-limits.json $(if $(TINY),--tiny --threads 1 --preset small --length 16 \
+		--batches 1 4 --peak_size 64 --rounds 1,--batches 1 64 1024 8192)
+	$(MEASURE)/training.py --output $(GPU_RESULTS)/gpu-training.json --bf16 $(if $(TINY),--threads 1 --preset small \
+		--length 16 --batch 4 --rounds 1,--steps 50 --compile)
+	$(MEASURE)/page.py $(if $(TINY),--results $(GPU_RESULTS) --output runs/tiny/README.md)
 
 clean:
 	rm -rf .venv build dist runs samples

@@ -225,7 +225,7 @@ class ScoreModule(LightningModule):
                 return (step + 1) / rise
             return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
 
-        fused = self.device.type == "cuda"
+        fused = self.device.type in ("cpu", "cuda")
         optimizer = torch.optim.AdamW(
             self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=fused
         )

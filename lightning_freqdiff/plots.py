@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 GENERATED, TRAINING = "#c2410c", "#334155"
@@ -187,15 +188,23 @@ def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
             value = row.get(key)
             if value is None or value != value:
                 continue
-            axis.plot(row["speedup"], scale * value, MARKERS[row["kind"]], color=f"C{i % 10}", label=row["name"])
-            axis.annotate(
-                row["name"], (row["speedup"], scale * value), fontsize=7, xytext=(4, 3), textcoords="offset points"
-            )
+            cache = row["kind"] == "cache"
+            color = f"C{i % 10}" if cache else "grey"
+            axis.plot(row["speedup"], scale * value, MARKERS[row["kind"]], color=color, ms=6 if cache else 4)
+            place = {"xytext": (4, 3), "textcoords": "offset points", "color": color, "fontsize": 7 if cache else 5}
+            axis.annotate(row["name"], (row["speedup"], scale * value), **place)
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}×")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     if any((row.get("distance") or 0) > 0 for row in shown):
         left.set_yscale("log")
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_formatter(NullFormatter())
     right.axhline(0, color=TRAINING, lw=0.6)
     right.set_yscale("symlog", linthresh=5)
+    right.yaxis.set_major_formatter("{x:g}")
     _style(left, "speedup over uncached", "distance to the uncached samples")
     _style(right, "speedup over uncached", "change of SW to the training set, %")
     return figure

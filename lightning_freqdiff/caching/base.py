@@ -61,18 +61,30 @@ class CachePolicy(ABC):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: Any) -> tuple[Outcome, Any]:
         """Answer a call for tokens ``z``, ``(B, K, F)``, and return the state for the next."""
 
+    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Any:
+        """Make the tables with which trajectories of these affine steps are run at once, for policies that can.
+
+        Args:
+            score: The model.
+            times: Times of the steps, ``(T,)``, float64.
+            steps: Their coefficients, see ``Solver.affine``.
+
+        Returns:
+            Whatever :meth:`integrate` needs, or ``None`` where trajectories must be run step by step.
+        """
+        return None
+
     def integrate(
         self,
         score: Score,
         z: Tensor,
-        times: Tensor,
-        steps: list[tuple[float, float, float]],
+        tables: Any,
         noise: Iterator[Tensor],
         ledger: Ledger,
         on_step: Callable[[int], None] | None,
-    ) -> Tensor | None:
-        """Run a whole trajectory of affine steps at once, for policies that can; see :class:`Wiener`."""
-        return None
+    ) -> Tensor:
+        """Run a whole trajectory at once; only for policies that :meth:`prepare` tables, see :class:`Wiener`."""
+        raise NotImplementedError
 
 
 STATISTICS = (
@@ -125,9 +137,9 @@ class Ledger:
         )
         self.sums[index] += torch.stack([column.double() for column in columns], dim=1).sum(0)
 
-    def skip(self, index: int, samples: int) -> None:
-        """Note that call number ``index`` was skipped for all samples."""
-        self.sums[index, 0] += samples
+    def skip(self, indices: list[int], samples: int) -> None:
+        """Note that calls of these numbers were skipped for all samples."""
+        self.sums[indices, 0] += samples
 
     def curves(self) -> dict[str, list[float]]:
         """Return the means over samples for every call; NaN where nothing was measured."""
@@ -175,6 +187,7 @@ class CachedScore(ScoreFunction):
         self._trajectory: Trajectory | None = None
         self._states: list[Any] = []
         self._index = 0
+        self._tables: tuple[list[tuple[float, float, float]], Any] | None = None
 
     def start(self, trajectory: Trajectory) -> None:
         """Drop everything and begin anew, with one state for each call position of a step."""
@@ -223,9 +236,13 @@ class CachedScore(ScoreFunction):
         Returns:
             Tokens at the end, or ``None``, with nothing drawn, where it must be done step by step.
         """
-        trajectory = self._trajectory
-        assert trajectory is not None
-        return self.policy.integrate(self.score, z, trajectory.times, steps, noise, self.ledger, on_step)
+        assert self._trajectory is not None
+        if self._tables is None or self._tables[0] != steps:  # the same for all batches of a run
+            self._tables = (steps, self.policy.prepare(self.score, self._trajectory.times, steps))
+        tables = self._tables[1]
+        if tables is None:
+            return None
+        return self.policy.integrate(self.score, z, tables, noise, self.ledger, on_step)
 
     def memory(self) -> int:
         """Return the bytes that the present states hold, or that a run as a whole held."""

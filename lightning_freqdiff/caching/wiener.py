@@ -147,6 +147,8 @@ class Wiener(CachePolicy):
         self, score: Score, state: WienerState, moved: Tensor, start: list[int], now: int, rows: Any
     ) -> None:
         """Learn from the damage that stretches did; ``moved`` is ``G e`` at their end, ``(n, K, F)``."""
+        if self.memory == 1:
+            return
         measured = relative_damage(score, moved)
         expected = state.damage.plain(torch.tensor(start), now).to(measured)
         news = (measured / expected.clamp(min=1e-300)).clamp(*RATIO_BOUNDS).log()
@@ -191,44 +193,46 @@ class Wiener(CachePolicy):
             if yes:
                 state.at[b], state.due[b] = now, next(stops)
 
+    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Frame | None:
+        """Make the tables of the Wiener frame, unless every step is to be called or none corrected."""
+        return Frame.build(score, times, steps) if self.tolerance > 0 and self.correct else None
+
     def integrate(
         self,
         score: Score,
         z: Tensor,
-        times: Tensor,
-        steps: list[tuple[float, float, float]],
+        tables: Frame,
         noise: Iterator[Tensor],
         ledger: Ledger,
         on_step: Callable[[int], None] | None,
-    ) -> Tensor | None:
+    ) -> Tensor:
         """Run a whole trajectory of affine steps, a stretch at a time.
 
         Args:
             score: The model.
             z: Tokens at the start, ``(B, K, F)``.
-            times: Times of the steps, ``(T,)``, float64.
-            steps: Their coefficients, see :meth:`Solver.affine`.
+            tables: The Wiener frame of the steps.
             noise: One draw for each step, if any adds noise.
             ledger: Where to note what was done.
             on_step: Called with the number of each step.
 
         Returns:
-            Tokens at the end, or ``None``, with nothing drawn, where it cannot be done.
+            Tokens at the end.
         """
-        frame = Frame.build(score, times, steps) if self.tolerance > 0 and self.correct else None
-        if frame is None:
-            return None
-        state = self._state(score, times, len(z), frame.noisy)
-        y, total = z.clone(), len(steps)
-        for i in range(total):
-            if min(state.due) <= i:
+        frame = tables
+        state = self._state(score, frame.times, len(z), frame.noisy)
+        y, total, due, skipped = z.clone(), len(frame.times), 0, []
+        for i, weight in enumerate(frame.noise.unbind()):
+            if due <= i:
                 y = self._call(score, frame, y, i, state, ledger)
+                due = min(state.due)
             else:
-                ledger.skip(i, len(z))
+                skipped.append(i)
             if frame.noisy:
-                y.addcmul_(next(noise), frame.noise[i])
+                y.addcmul_(next(noise), weight)
             if on_step is not None:
                 on_step(i)
+        ledger.skip(skipped, len(z))
         ledger.memory = max(ledger.memory, bytes_of(state) + bytes_of(frame))
         y = y + frame.held(torch.tensor(state.at, device=z.device), total).to(y) * state.kept
         return frame.product[total] * y

@@ -21,6 +21,7 @@ from lightning_freqdiff.caching import (
 )
 from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.presets import LONG
+from lightning_freqdiff.caching.tokens import layers_of, require_tokens
 from lightning_freqdiff.callbacks import CacheCallback
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
@@ -337,7 +338,7 @@ def test_bad_settings_name_themselves(policy, settings):
 def test_6_the_ledger_says_what_was_done(name, solver):
     score = random_score(17, 1)
     rows = [0] * len(score.network.layers)
-    for i, block in enumerate(score.network.layers):
+    for i, block in enumerate(layers_of(require_tokens(score.network))):
 
         def count(_, inputs, i=i):
             rows[i] += len(inputs[0])
@@ -352,9 +353,11 @@ def test_6_the_ledger_says_what_was_done(name, solver):
         rows[0] -= asked
     else:
         ran = sum(rows) / len(rows) / asked
-        tokens, layers, width, _ = score.network.sizes
+        tokens, layers, width, _ = require_tokens(score.network).sizes
         mapped = (
-            (1 - ran) * 2 * tokens * width**2 * layers / score.network.flops(tokens) if name == "fastcache" else 0
+            (1 - ran) * 2 * tokens * width**2 * layers / require_tokens(score.network).flops(tokens)
+            if name == "fastcache"
+            else 0
         )
         assert totals["flops_fraction"] == pytest.approx(ran + mapped)
     assert 1 - totals["hit_rate"] == pytest.approx(sum(rows) / len(rows) / asked)

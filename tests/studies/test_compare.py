@@ -174,6 +174,7 @@ def test_solvers_with_fewer_steps_make_the_calls_they_are_given(model):
         run = Run(contender)
         Bench(model, SAMPLING).draw(run)
         assert run.totals["network_calls"] == 7
+        assert run.series is not None
         assert math.isfinite(float(run.series.sum()))
 
 

@@ -1,0 +1,130 @@
+"""What the benchmark scripts share: options, timing in turn, a small checkpoint, and results that survive a break."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from quality import train
+from torch import nn
+
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.studies.calibrate import calibrate
+from lightning_freqdiff.studies.machine import describe_machine
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = ("layers", "heads", "width", "feedforward")
+PAPER = {"layers": 10, "heads": 12, "width": 72, "feedforward": 2048}
+
+
+def parser(text: str | None, output: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every script has."""
+    result = argparse.ArgumentParser(description=(text or "").split("\n")[0])
+    result.add_argument("--threads", type=int, default=2)
+    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    result.add_argument("--rounds", type=int, default=3)
+    result.add_argument("--output", type=Path, default=RESULTS / output)
+    return result
+
+
+def begin(args: argparse.Namespace) -> dict[str, Any]:
+    """Set up threads and seed, and return what every result begins with: the machine, and the settings."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    hidden = ("output", "ckpt_path", "threads", "device")  # paths of this machine say nothing to others
+    settings = {k: v for k, v in vars(args).items() if k not in hidden}
+    return {"machine": describe_machine(args.device), "settings": settings, "complete": False}
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """Write a result in one move, so that a run that is broken off leaves what it had."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(plain(result), indent=1, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold: NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, Path):
+        return value.name
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def seconds(job: Callable[[], Any]) -> float:
+    """Time a job, to the end of what it left running on a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    since = time.perf_counter()
+    job()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - since
+
+
+def alternate(jobs: dict[str, Callable[[], Any]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
+    """Time jobs in turn, so that what else the machine does falls on all of them; the first turns are not counted."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for i in range(rounds + warm):
+        for name, job in jobs.items():
+            taken = seconds(job)
+            if i >= warm:
+                times[name].append(taken)
+    return times
+
+
+def ratio(base: list[float], ours: list[float]) -> dict[str, float]:
+    """Return how many times faster ours is: the ratio of medians, and the range of ratios within a round."""
+    each = [b / o for b, o in zip(base, ours, strict=True)]
+    return {"ratio": median(base) / median(ours), "low": min(each), "high": max(each)}
+
+
+def autocast(device: str, bf16: bool) -> AbstractContextManager[Any]:
+    """Return PyTorch's mixed precision, where it is asked for."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
+
+
+def sizes_of(architecture: Any) -> dict[str, int]:
+    """Return layers, heads, width and feed-forward width of a transformer."""
+    if not isinstance(architecture, Transformer):
+        raise SystemExit(
+            f"expected a checkpoint of a transformer, got {type(architecture).__name__}: set --ckpt_path"
+        )
+    return {name: architecture.setting(name) for name in SIZES}
+
+
+def fill_zeros(network: nn.Module) -> nn.Module:
+    """Give weights that start at zero small random values: zeros could make the work look easier than it is."""
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    return network
+
+
+def small_checkpoint(steps: int, folder: Path, samples: int = 16, sampling_steps: int = 1000) -> ScoreModule:
+    """Train a small model on the embedded heartbeats, and calibrate it for the caches."""
+    print(f"no --ckpt_path: training a small model on embedded heartbeats, {steps} steps", flush=True)
+    module, taken = train(SyntheticECG(), "wiener", steps, folder, "small")
+    sampling = Sampling(num_samples=samples, num_steps=sampling_steps, batch_size=samples, seed=1)
+    module.score.calibration = calibrate(module, sampling)[0]
+    print(f"trained in {taken:.0f} s", flush=True)
+    return module

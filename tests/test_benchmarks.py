@@ -1,0 +1,173 @@
+"""The benchmark scripts run at tiny size, and leave what the page is written from. Nothing here is timed."""
+
+import importlib
+import json
+import logging
+import math
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from random_networks import random_score
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from lightning_freqdiff.module import ScoreModule
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def as_scripts(monkeypatch):
+    """Let scripts import each other, and leave no settings behind."""
+    logger, threads = logging.getLogger("lightning.pytorch"), torch.get_num_threads()
+    level = logger.level
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield
+    logger.setLevel(level)
+    torch.set_num_threads(threads)
+
+
+def run(monkeypatch, script: str, output: Path, *args: object) -> dict:
+    options = [str(a) for a in ("--threads", 1, "--rounds", 1, "--device", "cpu", *args)]
+    monkeypatch.setattr(sys, "argv", [script, *options, f"--output={output}"])
+    runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+    return strict(output)
+
+
+def strict(path: Path) -> dict:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{path} holds {name}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+@pytest.fixture
+def peers(checkpoint, monkeypatch, tmp_path) -> dict:
+    sizes = ("--batches", 1, 3, "--samples", 3, "--steps", 8, "--reference_steps", 2, "--data", "none")
+    return run(monkeypatch, "peers.py", tmp_path / "peers.json", "--ckpt_path", checkpoint, *sizes)
+
+
+def test_peers_and_the_page(peers, monkeypatch, tmp_path):
+    assert peers["complete"]
+    assert not peers["paper_size"]
+    one, three = (peers["batches"][batch]["rows"] for batch in ("1", "3"))
+    assert len(one) == len(three) == 9
+    rows = {row["kind"]: row for row in three}
+    assert rows["reference"]["over_reference"]["ratio"] == 1
+    assert all(rows[kind]["extrapolated_from_steps"] == 2 for kind in ("reference", "uncached", "published"))
+    assert rows["best"]["extrapolated_from_steps"] is None
+    assert rows["best"]["distance"] < 0.5
+    assert not any("distance" in row for row in one)  # the uncached samples are drawn at the largest batch alone
+    page(monkeypatch, tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "Wiener clock" in text
+    assert "not measured" in text
+    assert "**does not count**" in text  # eight steps of a small network reach no goal
+    assert (tmp_path / "page-peers.png").stat().st_size < 200_000
+
+
+def page(monkeypatch, folder: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["page.py", f"--results={folder}", f"--output={folder / 'README.md'}"])
+    runpy.run_path(str(BENCHMARKS / "page.py"), run_name="__main__")
+
+
+def test_the_page_that_is_kept_is_the_one_that_is_written(monkeypatch, tmp_path):
+    for path in (BENCHMARKS / "results").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    page(monkeypatch, tmp_path)
+    assert (tmp_path / "README.md").read_text() == (BENCHMARKS / "README.md").read_text()
+
+
+def test_limits(monkeypatch, tmp_path):
+    sizes = (
+        "--preset",
+        "small",
+        "--length",
+        16,
+        "--batches",
+        1,
+        2,
+        "--peak_size",
+        32,
+        "--growth_steps",
+        2,
+        4,
+        "--tiny",
+    )
+    found = run(monkeypatch, "limits.py", tmp_path / "limits.json", *sizes)
+    assert found["complete"]
+    assert {row["what"] for row in found["growth"]} == {"length", "channels", "layers", "batch", "steps"}
+    for rows in found["profile"].values():
+        groups = sum(row["share"] for row in rows if not row["group"].startswith("operator "))
+        assert groups == pytest.approx(1, abs=1e-6)
+    one, eight = found["million_samples"][:2]
+    assert one["wall_hours"] == pytest.approx(8 * eight["wall_hours"])
+    page(monkeypatch, tmp_path)
+
+
+def test_flops_are_those_that_pytorch_counts():
+    score = random_score(13, 3)
+    z = torch.randn(1, *score.noise_scale.shape)
+    # PyTorch does not count its fused attention on a CPU.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        score.network.head(score.network.blocks(score.network.token(z)))
+    assert importlib.import_module("limits").flops(score) == counter.get_total_flops()
+
+
+def test_training(monkeypatch, tmp_path):
+    sizes = ("--preset", "small", "--length", 16, "--batch", 4, "--steps", 1, "--bf16", "--tiny")
+    to_loss = ("--to_loss", "--loss_steps", 4, "--loss_every", 2, "--loss_series", 64)
+    found = run(monkeypatch, "training.py", tmp_path / "training.json", *sizes, *to_loss)
+    assert found["complete"]
+    assert {row["against"] for row in found["rows"] if "against" in row} == {
+        "reference design",
+        "reference design, bf16",
+    }
+    assert all(math.isfinite(row["last_loss"]) for row in found["to_loss"]["rows"])
+    assert found["to_loss"]["rows"][0]["reached_at"]  # the goal is this one's own best loss
+    page(monkeypatch, tmp_path)
+
+
+def test_the_reference_design_is_the_same_on_any_device():
+    reference, peers = importlib.import_module("reference"), importlib.import_module("peers")
+    network, z = reference.ReferenceNetwork(9, 2, 1, 2, 8, 16).eval(), torch.randn(3, 9, 2)
+    drawn = []
+    for draw in (reference.reference_steps, peers.reference_draw):
+        torch.manual_seed(0)
+        drawn.append(draw(network, z, reference.uniform_times(5)))
+    assert torch.equal(*drawn)
+
+
+def test_pieces_for_a_gpu(monkeypatch, tmp_path):
+    pytest.importorskip("safetensors")
+    pytest.importorskip("ot")
+    places = ("--tiny", "--checkpoints", tmp_path / "checkpoints", "--runs", tmp_path / "runs")
+
+    def piece(name: str, *args: object) -> None:
+        options = [str(a) for a in (name, "--threads", 1, "--rounds", 1, "--device", "cpu", *places, *args)]
+        monkeypatch.setattr(sys, "argv", ["gpu.py", *options])
+        runpy.run_path(str(BENCHMARKS / "gpu.py"), run_name="__main__")
+
+    piece("train")
+    assert strict(tmp_path / "checkpoints" / "ecg.json")["training"]["complete"]
+    samples = tmp_path / "gpu-samples-ecg.json"
+    for cache in ("uncached", "wiener", "wiener"):  # the second time there is nothing left to do
+        piece("sample", "--cache", cache, f"--output={samples}")
+    rows = strict(samples)["rows"]
+    assert rows["wiener"]["samples"] == rows["uncached"]["samples"] == 32
+    assert rows["wiener"]["distance"] < 0.1
+    assert rows["wiener"]["network_calls"] > 0
+    piece("pot", f"--output={tmp_path / 'gpu-metrics.json'}")
+    piece("unpack", f"--output={tmp_path / 'ecg.ckpt'}")
+    page(monkeypatch, tmp_path)
+    kept, trained = (
+        ScoreModule.load_from_checkpoint(path).state_dict()
+        for path in (tmp_path / "ecg.ckpt", tmp_path / "runs" / "ecg" / "best.ckpt")
+    )
+    assert torch.equal(kept["score.network.time.frequencies"], trained["score.network.time.frequencies"])
+    assert torch.equal(kept["score.standardizer.mean"], trained["score.standardizer.mean"])
+    for name, value in trained.items():
+        torch.testing.assert_close(kept[name], value, rtol=2**-8, atol=0)
