@@ -18,6 +18,7 @@ from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
 
 FOLDER = Path("runs/demo")
 SAMPLES, STEPS = 32, 500
+CACHES = ("e2crf", "wiener")
 
 
 def sample(name: str, checkpoint: Path, *extra: str) -> tuple[np.ndarray, dict]:
@@ -38,14 +39,16 @@ def main() -> None:
         for file in sorted(FOLDER.rglob("*"), reverse=True):
             file.unlink() if file.is_file() else file.rmdir()
     plain, plain_facts = sample("uncached", runs[-1])
-    cached, cached_facts = sample("e2crf", runs[-1], "--config=callbacks/e2crf.yaml")
+    drawn = {"uncached": (plain, plain_facts)}
+    for cache in CACHES:
+        drawn[cache] = sample(cache, runs[-1], f"--config=callbacks/{cache}.yaml")
     train = SyntheticECG().train_series()
     table = Table(title=f"{SAMPLES} samples, {STEPS} steps of Euler-Maruyama")
     for column in ("", "seconds", "speedup", "network calls", "distance", "SW to training set"):
         table.add_column(column, justify="left" if not column else "right")
     real = SyntheticECG().val_series()[:SAMPLES]
     base = sum(u["seconds"] for u in plain_facts["units"])
-    for name, series, facts in (("uncached", plain, plain_facts), ("E2-CRF", cached, cached_facts)):
+    for name, (series, facts) in drawn.items():
         seconds = sum(u["seconds"] for u in facts["units"])
         calls = facts["reports"][0]["network_calls"] if facts["reports"] else STEPS
         distance = np.linalg.norm(series - plain) / np.linalg.norm(plain)
@@ -56,9 +59,9 @@ def main() -> None:
     floor = float(sliced_wasserstein(real, train)["mean"])
     table.add_row("real series", "", "", "", "", f"{floor:.4f}")
     Console().print(table)
-    figure = plots.sample_gallery(cached[:6], train[:6].numpy(), ("ECG",))
+    figure = plots.sample_gallery(drawn[CACHES[-1]][0][:6], train[:6].numpy(), ("ECG",))
     figure.savefig(FOLDER / "demo.png", dpi=130)
-    print(f"pictures: {FOLDER}/demo.png, {FOLDER}/uncached/*.png, {FOLDER}/e2crf/*.png")
+    print(f"pictures: {FOLDER}/demo.png and {', '.join(f'{FOLDER}/{name}/*.png' for name in drawn)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comparisons import comparisons_section, fewer_steps_section
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
@@ -44,6 +45,16 @@ E2CRF = (
     "`python benchmarks/caches.py --ckpt_path C --data ecg_mitbih --tables ablation trade_off choices --samples 32"
 )
 COMMANDS = [
+    (
+        "every cache, and solvers with fewer steps, on a checkpoint",
+        "`python -m lightning_freqdiff compare --ckpt_path C --callbacks ... --data ... --output ...`",
+        ("compare-ecg_mitbih/compare.json", "compare-nasa_charge/compare.json"),
+    ),
+    (
+        "the Wiener cache against fewer steps, over many samples",
+        "`python benchmarks/fewer_steps.py --ckpt_path C --data ecg_mitbih --output ...`",
+        ("fewer-steps-ecg.json", "fewer-steps-charge.json"),
+    ),
     (
         "sample quality by parametrisation",
         "`python benchmarks/quality.py --data ecg_mitbih --parametrizations wiener --steps 5600 --output ...`",
@@ -514,6 +525,8 @@ def main() -> None:
         if body and results is gpu:
             lines += ["# On a GPU", ""]
         lines += [*figures(results, args.results), "", *body]
+        if results is cpu:
+            lines += [*comparisons_section(args.results), *fewer_steps_section(args.results)]
     text = "\n".join([*lines, *commands(args.results)])
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")

@@ -72,7 +72,8 @@ class SamplingRun(Sampling):
         seed: Seed of the run. Sample i of a seed is the same for any batch size and number of devices.
         batch_size: Samples computed together.
         output: Folder for samples.npy, manifest.json and pictures; an interrupted run there is taken up again.
-        format: Format of the samples; csv and parquet are long tables.
+        format: Format of the samples: npy, npz, csv or parquet (long tables); if not given, a table where the model
+            was trained on tables, else npy.
     """
 
     num_samples: int = 64
@@ -82,7 +83,7 @@ class SamplingRun(Sampling):
     seed: int = 0
     batch_size: int = 64
     output: str = "samples"
-    format: Format = "npy"
+    format: Format | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -154,7 +154,7 @@ class ScoreModule(LightningModule):
         length, channels = data.shape
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
         self.take_statistics(data.train_batches(size))
-        self.data_facts = {"channels": list(data.channels), "num_train": data.num_train}
+        self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
 
     def take_statistics(self, batches: Iterable[Tensor]) -> None:
         """Take mean and deviation of every token coordinate over training series ``(B, N, M)``, in one pass.

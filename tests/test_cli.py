@@ -374,3 +374,20 @@ def test_tune_says_so_when_nothing_meets_the_tolerance(call, trained, tmp_path):
     assert code == 1
     assert "raise --tolerance" in err
     assert not (tmp_path / "callbacks").exists()
+
+
+def test_what_was_trained_on_a_table_comes_back_as_a_table(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{i // 9},{i % 9},{a:.3f},{b:.3f}" for i, (a, b) in enumerate(rng.random((40 * 9, 2)))]
+    (tmp_path / "beats.csv").write_text("\n".join(["id,time,lead,pulse", *rows]) + "\n")
+    data = ["--data=ArrayData", "--data.path=beats.csv"]
+    shell("fit", *SMALL, *data, "--trainer.max_epochs=1", "--data.batch_size=8", cwd=tmp_path)
+    checkpoint = "runs/fit/version_0/checkpoints/best.ckpt"
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=3"]
+    shell("predict", "--ckpt_path", checkpoint, *few, cwd=tmp_path)
+    lines = (tmp_path / "samples/samples.csv").read_text().splitlines()
+    assert lines[0] == "sample,step,lead,pulse"
+    assert len(lines) == 1 + 2 * 9
+    more = ["--sampling.output=array", "--sampling.format=npy"]
+    shell("predict", "--ckpt_path", checkpoint, *few, *more, cwd=tmp_path)
+    assert np.load(tmp_path / "array/samples.npy").shape == (2, 9, 2)

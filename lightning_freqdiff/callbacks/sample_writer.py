@@ -32,14 +32,16 @@ class SampleWriter(Callback):
 
     Args:
         output: Folder of the run. Empty or new, or that of the same run cut short, which is then finished.
-        format: What is left at the end: npy, or npz, parquet or csv instead of it.
+        format: What is left at the end: npy, npz, parquet or csv; if not given, a table where the model was trained
+            on tables, else npy.
     """
 
-    def __init__(self, output: str = "samples", format: Format = "npy") -> None:
+    def __init__(self, output: str = "samples", format: Format | None = None) -> None:
         check_format(format)
         self.folder = RunFolder(output)
         self.finishers: list[Finisher] = []
-        self.format: Format = format
+        self.wanted: Format | None = format
+        self.format: Format = format or "npy"
         self._since = self._started = 0.0
         self._todo = 0
 
@@ -48,6 +50,9 @@ class SampleWriter(Callback):
         if stage != "predict":
             return
         assert isinstance(pl_module, ScoreModule)
+        if self.wanted is None:
+            self.format = pl_module.data_facts.get("format", "npy")
+            check_format(self.format)
         identity = self._identity(trainer, pl_module)
         shape = pl_module.representation.length, pl_module.representation.channels
         total = pl_module.sampling.num_samples

@@ -14,8 +14,10 @@ ROWS = 1024
 """Series turned into table rows at once, so that no result has to fit in memory."""
 
 
-def check_format(name: str) -> None:
+def check_format(name: str | None) -> None:
     """Raise a ``ValueError`` for a format that is unknown or lacks its library, before any sampling."""
+    if name is None:
+        return
     if name not in get_args(Format):
         raise ValueError(f"expected a format of {', '.join(get_args(Format))}, got {name!r}: set --sampling.format")
     if name == "parquet":

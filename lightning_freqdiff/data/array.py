@@ -96,6 +96,14 @@ class ArrayData(SeriesData):
         data._values = values
         return data
 
+    @property
+    def format(self) -> str:
+        """Format that samples are wanted back in: `npy`, or that of the table the series came from."""
+        path = Path(self.path).expanduser()
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        suffixes = {file.suffix.lower() for file in files} & {".csv", ".parquet"}
+        return "csv" if ".csv" in suffixes else "parquet" if suffixes else "npy"
+
     def _load(self) -> Series:
         gaps, ragged = self.missing != "refuse", self.lengths != "refuse"
         reader = Reader(self.roles, self.window is not None, gaps, ragged, self.in_memory)

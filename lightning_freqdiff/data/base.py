@@ -162,6 +162,11 @@ class SeriesData(LightningDataModule, ABC):
         return steps, channels
 
     @property
+    def format(self) -> str:
+        """Format that samples are wanted back in: `npy`, or that of the table the series came from."""
+        return "npy"
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """Names of the `M` channels."""
         self.setup()
