@@ -22,7 +22,7 @@ from lightning_freqdiff.studies.bench import Bench, Target
 from lightning_freqdiff.studies.calibrate import calibrate
 from lightning_freqdiff.studies.compare import Comparison, replace_text
 from lightning_freqdiff.studies.contenders import read_presets
-from lightning_freqdiff.studies.tune import Tuner, as_yaml, families
+from lightning_freqdiff.studies.tune import Metric, Tuner, as_yaml, families
 
 WIDTH = 150
 """Columns of a table that goes to a file or a pipe."""
@@ -55,12 +55,11 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
         parser.add_argument("--output", type=str, default="comparison", help="Folder of the results.")
     elif command == "tune":
         parser.add_argument(
-            "--tolerance", type=float, required=True, help="Damage that is acceptable, 0.01 for 1 %%."
+            "--tolerance", type=float, required=True, help="Damage that is acceptable, 0.01 is one percent."
         )
         parser.add_argument(
             "--metric",
-            type=str,
-            choices=["distance", "sw"],
+            type=Metric,
             default="distance",
             help="What the tolerance is about: distance to the uncached samples, or change of sliced Wasserstein.",
         )
