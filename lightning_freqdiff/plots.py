@@ -204,7 +204,7 @@ def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
         left.yaxis.set_minor_formatter(NullFormatter())
     right.axhline(0, color=TRAINING, lw=0.6)
     right.set_yscale("symlog", linthresh=5)
-    right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_major_formatter("{x:.2g}")
     _style(left, "speedup over uncached", "distance to the uncached samples")
     _style(right, "speedup over uncached", "change of SW to the training set, %")
     return figure
