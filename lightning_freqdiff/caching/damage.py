@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,15 +65,9 @@ def expected_rate(score: Score, times: Tensor, calibrated: bool) -> Tensor:
     """Return the expected damage at each of the times ``(T,)``: as measured by ``calibrate``, or ``|dq/dt|``."""
     profile = score.calibration.get("wiener.rate")
     if calibrated and profile is not None:
-        return _interpolate(times, torch.linspace(0, 1, len(profile), dtype=torch.float64), profile.double().cpu())
+        grid = np.linspace(0, 1, len(profile))
+        return torch.from_numpy(np.interp(times.numpy(), grid, profile.double().cpu().numpy()))
     early, late = (times + 5e-5).clamp(max=1), (times - 5e-5).clamp(min=1e-6)
     alpha, sigma = (torch.stack([f(early), f(late)]) for f in (score.sde.alpha, score.sde.sigma))
     q = sigma / (alpha.square() + sigma.square()).sqrt()
     return (q[0] - q[1]) / (early - late)
-
-
-def _interpolate(x: Tensor, grid: Tensor, values: Tensor) -> Tensor:
-    """Interpolate linearly on an increasing grid."""
-    right = torch.searchsorted(grid, x.contiguous()).clamp(1, len(grid) - 1)
-    share = ((x - grid[right - 1]) / (grid[right] - grid[right - 1])).clamp(0, 1)
-    return values[right - 1] + share * (values[right] - values[right - 1])

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Length, Presets
+from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.tokens import layers_of, require_tokens
-from lightning_freqdiff.caching.whole import rows_of, set_rows, take_rows
 from lightning_freqdiff.score import Score, Trajectory
 
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.presets import Length
+from lightning_freqdiff.caching.rows import set_rows, take_rows
 from lightning_freqdiff.caching.stale import Stale
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.caching.tokens import layers_of, require_tokens
-from lightning_freqdiff.caching.whole import Fresh, WholeCallPolicy, WholeState, set_rows, take_rows
+from lightning_freqdiff.caching.whole import Fresh, WholeCallPolicy, WholeState
 from lightning_freqdiff.score import Score, Trajectory
 
 

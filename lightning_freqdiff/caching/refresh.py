@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.stale import Stale, keep, recall
 from lightning_freqdiff.caching.tokens import (
     KeysValues,
@@ -118,17 +119,16 @@ def refresh(
     counts = plan.mask.sum(1).tolist()  # the one host read of a call
     past = recall(kind, score, state.kept, z, t, c)
     unknown = torch.full((len(z),), math.nan, device=z.device)
-    due = [b for b, count in enumerate(counts) if count]
-    if not due:
+    if not any(counts):
         return past, unknown, unknown
     network = require_tokens(score.network)
-    rows = None if len(due) == len(z) else torch.tensor(due, device=z.device)
-    zs, mask, kept, features = (_rows(x, rows) for x in (z, plan.mask, state.kept, state.features))
+    rows = rows_of([count > 0 for count in counts], z.device)
+    zs, mask, kept, features = (take_rows(x, rows) for x in (z, plan.mask, state.kept, state.features))
     h0 = score.embed(zs, t, c)
-    pairs = [_rows(layer, rows) for layer in state.pairs]
+    pairs = [take_rows(layer, rows) for layer in state.pairs]
     tokens, most = z.shape[1], max(counts)
     index, valid = choose(mask, most)
-    if min(counts[b] for b in due) == tokens:
+    if min(count for count in counts if count) == tokens:
         index = index.sort(dim=1).values
         new_features, pairs = run_all(network, h0)
     else:
@@ -137,12 +137,12 @@ def refresh(
     fresh = score.noise(network.head(new_features), z_new, c_new)
 
     intensity = _intensity(new_features, take(features, index), valid, eta)
-    squared = (fresh - take(_rows(past, rows), index)).square().mean(-1)
-    picked = (_rows(plan.probes, rows) | mask.all(1, keepdim=True)).gather(1, index) & valid
+    squared = (fresh - take(take_rows(past, rows), index)).square().mean(-1)
+    picked = (take_rows(plan.probes, rows) | mask.all(1, keepdim=True)).gather(1, index) & valid
     error = torch.where(picked, squared, 0.0).sum(1) / picked.sum(1)  # 0 / 0 is NaN: nothing was measured
 
-    blend = _rows(plan.blend, rows).unsqueeze(1)
-    full = ~_rows(plan.probes, rows).gather(1, index) | (blend == 1)
+    blend = take_rows(plan.blend, rows).unsqueeze(1)
+    full = ~take_rows(plan.probes, rows).gather(1, index) | (blend == 1)
     old_kept = take(kept, index)
     change = keep(kind, score, fresh, z_new, c_new, h0_new, new_features) - old_kept
     share = torch.where(full, 1.0, blend).unsqueeze(-1)
@@ -152,22 +152,22 @@ def refresh(
     answer = recall(kind, score, kept, zs, t, c)
     answer = put(answer, index, fresh, valid & full)
 
-    age = _rows(state.age, rows)
+    age = take_rows(state.age, rows)
     rate = squared.sqrt() / age.gather(1, index).clamp(min=1)
-    mixed = ERROR_MEMORY * _rows(state.error_rate, rows).gather(1, index) + (1 - ERROR_MEMORY) * rate
+    mixed = ERROR_MEMORY * take_rows(state.error_rate, rows).gather(1, index) + (1 - ERROR_MEMORY) * rate
     for name, value in {
         "kept": kept,
         "features": put(features, index, new_features, valid),
-        "z": put(_rows(state.z, rows), index, z_new, valid),
+        "z": put(take_rows(state.z, rows), index, z_new, valid),
         "age": age.masked_fill(mask, 0),
-        "error_rate": _put_flat(_rows(state.error_rate, rows), index, mixed, valid),
+        "error_rate": _put_flat(take_rows(state.error_rate, rows), index, mixed, valid),
         "intensity": intensity,
-        "rate": intensity / _rows(state.idle, rows).clamp(min=1),
+        "rate": intensity / take_rows(state.idle, rows).clamp(min=1),
         "idle": torch.zeros_like(intensity),
     }.items():
-        setattr(state, name, _set_rows(getattr(state, name), rows, value))
-    state.pairs = [_set_rows(old, rows, new) for old, new in zip(state.pairs, pairs, strict=True)]
-    return _set_rows(past, rows, answer), _set_rows(unknown, rows, intensity), _set_rows(unknown, rows, error)
+        setattr(state, name, set_rows(getattr(state, name), rows, value))
+    state.pairs = [set_rows(old, rows, new) for old, new in zip(state.pairs, pairs, strict=True)]
+    return set_rows(past, rows, answer), set_rows(unknown, rows, intensity), set_rows(unknown, rows, error)
 
 
 def refresh_pairs(
@@ -217,12 +217,3 @@ def _at(c: Coefficients, index: Tensor) -> Coefficients:
 
 def _put_flat(x: Tensor, index: Tensor, values: Tensor, valid: Tensor) -> Tensor:
     return x.scatter(1, index, torch.where(valid, values, x.gather(1, index)))
-
-
-def _rows(x: Tensor, rows: Tensor | None) -> Tensor:
-    """Take the samples that are due; without a copy where all are."""
-    return x if rows is None else x[rows]
-
-
-def _set_rows(x: Tensor, rows: Tensor | None, values: Tensor) -> Tensor:
-    return values if rows is None else x.index_copy(0, rows, values)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Presets
+from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.stale import keep, recall
 from lightning_freqdiff.score import Coefficients, Score, Trajectory
 
@@ -23,21 +24,6 @@ class Fresh(NamedTuple):
     noise: Tensor
     h0: Tensor
     features: Tensor
-
-
-def take_rows(x: Tensor, rows: Tensor | None) -> Tensor:
-    """Take the samples that are due; without a copy where all are (``None``)."""
-    return x if rows is None else x[rows]
-
-
-def set_rows(x: Tensor, rows: Tensor | None, values: Tensor) -> Tensor:
-    """Return ``x`` with the samples that were due replaced."""
-    return values if rows is None else x.index_copy(0, rows, values.to(x.dtype))
-
-
-def rows_of(due: list[bool], device: torch.device) -> Tensor | None:
-    """Turn decisions into indices; ``None`` means all samples."""
-    return None if all(due) else torch.tensor([b for b, yes in enumerate(due) if yes], device=device)
 
 
 def run_network(score: Score, z: Tensor, t: Tensor, c: Coefficients, h0: Tensor | None = None) -> Fresh:

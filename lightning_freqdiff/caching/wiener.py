@@ -26,8 +26,9 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Ledger, Outcome, bytes_of
 from lightning_freqdiff.caching.damage import Damage, expected_rate, relative_damage
 from lightning_freqdiff.caching.frame import Frame
+from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.stale import keep, recall
-from lightning_freqdiff.caching.whole import rows_of, run_network, set_rows, take_rows
+from lightning_freqdiff.caching.whole import run_network
 from lightning_freqdiff.score import Score, Trajectory
 
 LATTICE = 0.25
