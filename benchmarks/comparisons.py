@@ -6,20 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lightning_freqdiff.studies.compare import cell
+from lightning_freqdiff.studies import compare
 
-COLUMNS = {
-    "name": "",
-    "network_calls": "calls",
-    "speedup": "speedup",
-    "speedup_single": "at batch 1",
-    "distance": "distance",
-    "distance_median": "median",
-    "sw_time_change": "SW time",
-    "sw_freq_change": "SW freq",
-    "hit_rate": "hits",
-    "flops_fraction": "FLOPs",
-}
+COLUMNS = {key: title for key, title in compare.COLUMNS.items() if key not in ("kind", "seconds")}
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -45,7 +34,7 @@ def comparisons_section(folder: Path) -> list[str]:
             "theirs. Solvers with fewer steps are in the file.",
             "",
         ]
-        rows = [[cell(row, key) for key in COLUMNS] for row in kept]
+        rows = [[compare.cell(row, key) for key in COLUMNS] for row in kept]
         lines += table(list(COLUMNS.values()), rows)
         lines += [f"![Speedup against damage](results/{path.parent.name}/trade-off.png)", ""]
     return lines

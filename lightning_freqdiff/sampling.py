@@ -90,9 +90,9 @@ def sample(
     noise = normal_stream(unit.seed, unit.first, shape, device)
     score.start(Trajectory(solver.call_times(times), solver.calls_per_step, shape, unit.seed, unit.first))
     z, state = steps[0].now.sigma * noise_scale * next(noise), None
-    affine = [solver.affine(step) for step in steps]
-    if isinstance(score, CachedScore) and all(affine):
-        leapt = score.integrate(z, [row for row in affine if row], noise, on_step)
+    if isinstance(score, CachedScore):
+        affine = [row for step in steps if (row := solver.affine(step)) is not None]
+        leapt = score.integrate(z, affine, noise, on_step) if len(affine) == len(steps) else None
         if leapt is not None:
             return leapt
     for i, step in enumerate(steps):

@@ -50,6 +50,11 @@ class Outcome(NamedTuple):
     error: Tensor
 
 
+Integrate = Callable[[Tensor, Iterator[Tensor], "Ledger", Callable[[int], None] | None], Tensor]
+"""From tokens ``(B, K, F)`` at the start of a trajectory to those at its end, given a draw of noise for each step (if
+any adds noise), the ledger to note in, and what to call with the number of each step."""
+
+
 class CachePolicy(ABC):
     """When to run how much of the network. Settings only: what changes is in the state it is given and returns."""
 
@@ -61,8 +66,8 @@ class CachePolicy(ABC):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: Any) -> tuple[Outcome, Any]:
         """Answer a call for tokens ``z``, ``(B, K, F)``, and return the state for the next."""
 
-    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Any:
-        """Make the tables with which trajectories of these affine steps are run at once, for policies that can.
+    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Integrate | None:
+        """Make what runs whole trajectories of these affine steps, for policies that can take many at once.
 
         Args:
             score: The model.
@@ -70,21 +75,9 @@ class CachePolicy(ABC):
             steps: Their coefficients, see ``Solver.affine``.
 
         Returns:
-            Whatever :meth:`integrate` needs, or ``None`` where trajectories must be run step by step.
+            The function that does it, or ``None`` where trajectories must be run step by step.
         """
         return None
-
-    def integrate(
-        self,
-        score: Score,
-        z: Tensor,
-        tables: Any,
-        noise: Iterator[Tensor],
-        ledger: Ledger,
-        on_step: Callable[[int], None] | None,
-    ) -> Tensor:
-        """Run a whole trajectory at once; only for policies that :meth:`prepare` tables, see :class:`Wiener`."""
-        raise NotImplementedError
 
 
 STATISTICS = (
@@ -187,7 +180,7 @@ class CachedScore(ScoreFunction):
         self._trajectory: Trajectory | None = None
         self._states: list[Any] = []
         self._index = 0
-        self._tables: tuple[list[tuple[float, float, float]], Any] | None = None
+        self._prepared: tuple[list[tuple[float, float, float]], Integrate | None] | None = None
 
     def start(self, trajectory: Trajectory) -> None:
         """Drop everything and begin anew, with one state for each call position of a step."""
@@ -237,12 +230,10 @@ class CachedScore(ScoreFunction):
             Tokens at the end, or ``None``, with nothing drawn, where it must be done step by step.
         """
         assert self._trajectory is not None
-        if self._tables is None or self._tables[0] != steps:  # the same for all batches of a run
-            self._tables = (steps, self.policy.prepare(self.score, self._trajectory.times, steps))
-        tables = self._tables[1]
-        if tables is None:
-            return None
-        return self.policy.integrate(self.score, z, tables, noise, self.ledger, on_step)
+        if self._prepared is None or self._prepared[0] != steps:  # the same for all batches of a run
+            self._prepared = (steps, self.policy.prepare(self.score, self._trajectory.times, steps))
+        integrate = self._prepared[1]
+        return None if integrate is None else integrate(z, noise, self.ledger, on_step)
 
     def memory(self) -> int:
         """Return the bytes that the present states hold, or that a run as a whole held."""

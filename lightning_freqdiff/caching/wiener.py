@@ -18,12 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.caching.base import CachePolicy, Call, Ledger, Outcome, bytes_of
+from lightning_freqdiff.caching.base import CachePolicy, Call, Integrate, Ledger, Outcome, bytes_of
 from lightning_freqdiff.caching.damage import Damage, expected_rate, relative_damage
 from lightning_freqdiff.caching.frame import Frame
 from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
@@ -46,6 +47,7 @@ class WienerState:
     Args:
         damage: Expected damage of a stretch from one step to another.
         lattice: Steps at which calls may be made, increasing, the end last; on the CPU.
+        final: Step that no stretch from before it may pass.
         due: Step of the next call, ``(B,)``, on the CPU.
         at: Step of the last call, ``(B,)``, on the CPU.
         ratio: Damage measured over damage expected, ``(B,)``.
@@ -54,6 +56,7 @@ class WienerState:
 
     damage: Damage
     lattice: Tensor
+    final: int
     due: list[int]
     at: list[int]
     ratio: Tensor
@@ -112,37 +115,31 @@ class Wiener(CachePolicy):
         rate = expected_rate(score, times, self.calibrated and noisy)
         damage = Damage(rate, ends, 1.5 if noisy else 2.0, self.caution)
         ratio = torch.ones(batch, dtype=torch.float64, device=score.noise_scale.device)
-        return WienerState(damage, self._lattice(damage), [0] * batch, [0] * batch, ratio)
+        final = int((times >= self.final).sum()) - 1
+        return WienerState(damage, self._lattice(damage, final), final, [0] * batch, [0] * batch, ratio)
 
-    def _lattice(self, damage: Damage) -> Tensor:
+    def _lattice(self, damage: Damage, final: int) -> Tensor:
         """Place the steps at which calls may be made; all of them at a tolerance of 0."""
-        steps = len(damage.rate)
-        final = int((damage.times[:-1] >= self.final).sum()) - 1
         # One sample for which every step is on the lattice: where would it go?
-        points, everywhere, share = (
-            [0],
-            torch.arange(steps + 1),
-            torch.tensor([LATTICE * self.tolerance], dtype=torch.float64),
-        )
-        while points[-1] < steps:
-            stops = everywhere[points[-1] + 1 : final + 1 if points[-1] < final else steps + 1]
-            points.append(int(self._furthest(damage, points[-1], stops, share)[0]))
+        everywhere = torch.arange(len(damage.times))
+        share = torch.tensor([LATTICE * self.tolerance], dtype=torch.float64)
+        points = [0]
+        while points[-1] < len(damage.rate):
+            points.append(int(self._furthest(damage, everywhere, final, points[-1], share)[0]))
         return torch.tensor(points)
 
-    def _furthest(self, damage: Damage, now: int, stops: Tensor, allowed: Tensor) -> Tensor:
-        """Return the last of the ``stops`` that can be reached without more damage than ``allowed``, ``(n,)``."""
-        most = max(1, round(self.longest * len(damage.rate)))
-        stops = stops[: max(1, int((stops <= now + most).sum()))]
+    def _furthest(self, damage: Damage, lattice: Tensor, final: int, now: int, allowed: Tensor) -> Tensor:
+        """Return the last step of the lattice that can be reached without more damage than ``allowed``, ``(n,)``."""
+        stops = lattice[lattice > now]
+        last = min(now + max(1, round(self.longest * len(damage.rate))), final if now < final else len(damage.rate))
+        stops = stops[: max(1, int((stops <= last).sum()))]
         reach = torch.searchsorted(damage.ahead(now, stops).clamp(min=1e-300), allowed, right=True)  # 0 allows none
         return stops[(reach - 1).clamp(min=0)]
 
     def _next(self, state: WienerState, now: int, ratio: Tensor) -> list[int]:
         """Return the step of the next call of samples that were called ``now``."""
-        stops = state.lattice[state.lattice > now]
-        final = int((state.damage.times[:-1] >= self.final).sum()) - 1
-        if now < final:
-            stops = stops[stops <= final]
-        return self._furthest(state.damage, now, stops, self.tolerance / ratio.cpu()).tolist()
+        allowed = self.tolerance / ratio.cpu()
+        return self._furthest(state.damage, state.lattice, state.final, now, allowed).tolist()
 
     def _measure(
         self, score: Score, state: WienerState, moved: Tensor, start: list[int], now: int, rows: Any
@@ -194,33 +191,21 @@ class Wiener(CachePolicy):
             if yes:
                 state.at[b], state.due[b] = now, next(stops)
 
-    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Frame | None:
-        """Make the tables of the Wiener frame, unless every step is to be called or none corrected."""
-        return Frame.build(score, times, steps) if self.tolerance > 0 and self.correct else None
+    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Integrate | None:
+        """Make the Wiener frame, unless every step is to be called, none corrected, or a step cannot be undone."""
+        frame = Frame.build(score, times, steps) if self.tolerance > 0 and self.correct else None
+        return None if frame is None else partial(self._integrate, score, frame)
 
-    def integrate(
+    def _integrate(
         self,
         score: Score,
+        frame: Frame,
         z: Tensor,
-        tables: Frame,
         noise: Iterator[Tensor],
         ledger: Ledger,
         on_step: Callable[[int], None] | None,
     ) -> Tensor:
-        """Run a whole trajectory of affine steps, a stretch at a time.
-
-        Args:
-            score: The model.
-            z: Tokens at the start, ``(B, K, F)``.
-            tables: The Wiener frame of the steps.
-            noise: One draw for each step, if any adds noise.
-            ledger: Where to note what was done.
-            on_step: Called with the number of each step.
-
-        Returns:
-            Tokens at the end.
-        """
-        frame = tables
+        """Run a whole trajectory, a stretch at a time."""
         state = self._state(score, frame.times, len(z), frame.noisy)
         y, total, due, skipped = z.clone(), len(frame.times), 0, []
         for i, weight in enumerate(frame.noise.unbind()):

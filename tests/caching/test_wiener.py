@@ -402,8 +402,9 @@ def test_as_many_numbers_are_drawn_as_by_the_steps(solver):
     wrapped = CachedScore(score, Wiener(tolerance=0.1), STEPS)
     z = torch.randn(2, *score.noise_scale.shape) * score.noise_scale
     before = z.clone()
-    tables = wrapped.policy.prepare(score, times[:-1], frame_steps)
-    wrapped.policy.integrate(score, z, tables, counted(), wrapped.ledger, None)
+    integrate = wrapped.policy.prepare(score, times[:-1], frame_steps)
+    assert integrate is not None
+    integrate(z, counted(), wrapped.ledger, None)
     assert len(drawn) == STEPS * solver.noises_per_step
     assert torch.equal(z, before), "what the caller gave was changed"
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from random_networks import random_score
 
 from lightning_freqdiff.caching.damage import relative_damage
 from lightning_freqdiff.caching.tokens import layers_of
@@ -84,9 +83,3 @@ def test_calibrating_a_network_without_blocks_to_map():
     module = ScoreModule(MLP(), shape=(16, 1))
     fitted, _ = calibrate(module.eval(), SAMPLING)
     assert not any(name.startswith("fastcache") for name in fitted)
-
-
-def test_random_networks_can_be_calibrated():
-    score = random_score(17, 2)
-    watcher = Watcher(score, None)
-    assert watcher.changes == []

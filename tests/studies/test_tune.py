@@ -1,5 +1,4 @@
 import pytest
-import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -88,4 +87,3 @@ def test_the_preset_that_is_written_is_the_cache_that_was_found(policy, tmp_path
     for name, value in vars(policy).items():
         if isinstance(value, float):
             assert getattr(read, name) == pytest.approx(value, rel=1e-3)
-    torch.manual_seed(0)
