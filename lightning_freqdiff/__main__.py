@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 
@@ -26,6 +27,9 @@ def main(args: list[str] | None = None) -> None:
         if os.environ.get("FREQDIFF_TRACEBACK"):
             raise
         text = " ".join(str(error).split())
+        # Of a setting that may be of several types, jsonargparse tells why it is none of them; one reason is ours.
+        ours = re.search(r"Errors: - (expected .*?: set --[\w.]+)", text)
+        text = ours[1] if ours else text
         if not isinstance(error, (ValueError, OSError, ImportError, MisconfigurationException)):
             text = f"{type(error).__name__}: {text} (FREQDIFF_TRACEBACK=1 shows where)"
         print(f"error: {text}", file=sys.stderr)

@@ -27,13 +27,13 @@ class Presets:
         if self.preset != "auto" and self.preset not in self.PRESETS:
             raise ValueError(
                 f"expected a preset of auto, {', '.join(self.PRESETS)}, got {self.preset!r}: "
-                "set --trainer.callbacks.preset"
+                "set --trainer.callbacks.policy.preset"
             )
         for name, (least, most) in self.LIMITS.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(
-                    f"expected {name} from {least} to {most}, got {value}: set --trainer.callbacks.{name}"
+                    f"expected {name} from {least} to {most}, got {value}: set --trainer.callbacks.policy.{name}"
                 )
 
     def settings_for(self, steps: int) -> SimpleNamespace:
