@@ -85,7 +85,7 @@ def measure(length: int, channels: int, batch: int, steps: int, rounds: int) -> 
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)
     whole = Score(Transformer(preset="paper"), VP(), "wiener", layout).eval()
-    whole.network.cpu_piece_bytes = 2**40  # type: ignore[assignment]
+    whole.network.cpu_piece = 2**20  # type: ignore[assignment]
     z_half, z_full = torch.randn(batch, layout.tokens, layout.features), torch.randn(batch, length, channels)
     t, times = torch.tensor(0.5), torch.full((batch,), 0.5)
     settings = Sampling(num_samples=batch, num_steps=steps, batch_size=batch)

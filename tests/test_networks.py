@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lightning_freqdiff.networks import LSTM, MLP, Transformer
+from lightning_freqdiff.networks import LSTM, MLP, Transformer, cpu
+from lightning_freqdiff.networks.pieces import in_pieces
 
 ARCHITECTURES = [Transformer(layers=2, heads=2, width=16, feedforward=24), LSTM(layers=2, width=16), MLP(width=32)]
 
@@ -65,9 +66,97 @@ def test_cpu_pieces_change_nothing():
     z, t = torch.randn(11, 7, 4), torch.rand(11)
     with torch.no_grad():
         whole = network(z, t)
-        network.cpu_piece_bytes = 3 * 4 * 7 * 24  # three samples
+        network.cpu_piece = 3
         assert network.piece(11, torch.device("cpu")) == 3
+        assert network.piece(11, torch.device("cpu"), tokens=2) == 10  # smaller pieces of samples, so more of them
         torch.testing.assert_close(network(z, t), whole)
+
+
+def test_pieces_of_nested_inputs():
+    def run(x, pairs):
+        assert len(x) == len(pairs[0]) == len(pairs[1]) <= 2
+        return x + 1, [pairs[0] * 2, pairs[1] * 3]
+
+    x, pairs = torch.arange(5.0), [torch.arange(5.0), torch.arange(10.0).view(5, 2)]
+    out, (first, second) = in_pieces(run, 2, x, pairs)
+    assert out.equal(x + 1)
+    assert first.equal(pairs[0] * 2)
+    assert second.equal(pairs[1] * 3)
+
+
+class TestOnACPU:
+    """The arithmetic for a CPU against PyTorch's own functions, which training uses."""
+
+    @pytest.mark.parametrize("scale", [0.3, 3.0, 300.0])  # of the scores: small, large, out of range of exp
+    @pytest.mark.parametrize(("queries", "keys"), [(7, 7), (3, 9), (1, 1)])
+    def test_attention(self, scale, queries, keys):
+        torch.manual_seed(0)
+        q, k, v = (torch.randn(3, 2, n, 5) for n in (queries, keys, keys))
+        ours = cpu.attend(scale * q, k, v)
+        exact = torch.softmax(scale * q.double() @ k.double().transpose(2, 3) * 5**-0.5, -1) @ v.double()
+        torch.testing.assert_close(ours.double(), exact, atol=1e-5, rtol=1e-4)
+
+    def test_attention_far_out_of_range(self):
+        # All scores of a row far below zero: their exponentials are zero, and a plain quotient is 0 / 0.
+        q, k, v = torch.full((1, 1, 2, 4), 50.0), torch.full((1, 1, 3, 4), -50.0), torch.randn(1, 1, 3, 4)
+        torch.testing.assert_close(cpu.attend(q, k, v), v.mean(2, keepdim=True).expand(1, 1, 2, 4))
+
+    def test_attention_of_long_series_is_not_kept_whole(self, monkeypatch):
+        q, k, v = (torch.randn(2, 2, 9, 4) for _ in range(3))
+        small = cpu.attend(q, k, v)
+        monkeypatch.setattr(cpu, "SCORES_BYTES", 100)
+        monkeypatch.setattr(torch, "baddbmm", None)
+        torch.testing.assert_close(cpu.attend(q, k, v), small)
+
+    def test_attention_hands_on_what_is_not_a_number(self):
+        q, k, v = (torch.randn(1, 1, 4, 4) for _ in range(3))
+        q[0, 0, 1, 0] = float("nan")
+        out = cpu.attend(q, k, v)
+        assert out[0, 0, 1].isnan().all()
+
+    def test_a_network_gives_what_training_sees(self):
+        network = randomized(Transformer(layers=2, heads=3, width=18, feedforward=40))
+        z, t = torch.randn(5, 7, 4), torch.rand(5)
+        seen = network(z, t).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(network(z, t), seen, atol=1e-5, rtol=1e-4)
+
+    def test_dropout_is_not_left_out(self):
+        network = Transformer(layers=1, width=16, heads=2, feedforward=24, dropout=0.5).build(7, 4).train()
+        h = torch.randn(5, 7, 16)
+        with torch.no_grad():
+            assert not network.blocks(h).equal(network.blocks(h))
+
+    def test_bfloat16(self):
+        network = Transformer(width=64, heads=4, feedforward=128).build(20, 4).eval()
+        h = torch.randn(5, 20, 64)
+        with torch.no_grad():
+            plain = network.blocks(h)
+            with torch.autocast("cpu", torch.bfloat16):
+                low = network.blocks(h)
+            assert low.dtype == torch.float32
+            error = (low - plain).norm() / (plain - h).norm()
+            assert 1e-5 < error < 1e-2
+            again = network.blocks(h)
+        assert again.equal(plain)
+
+    def test_bfloat16_sees_new_weights(self):
+        network = Transformer(layers=1, width=16, heads=2, feedforward=24).build(7, 4).eval()
+        h = torch.randn(2, 7, 16)
+
+        def low():
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                return network.blocks(h)
+
+        before, block = low(), network.layers[0]
+        for weight in (block.expand.weight, block.expand.bias, block.contract.weight, block.contract.bias):
+            with torch.no_grad():
+                weight.mul_(3).add_(0.1)
+            after = low()
+            assert (after - before).abs().max() > 1e-3
+            before = after
+        block.contract.weight.data = torch.zeros_like(block.contract.weight)
+        assert (low() - before).abs().max() > 1e-3
 
 
 def test_blocks_agree_with_pytorchs_own_encoder():

@@ -14,6 +14,7 @@ from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Length, Presets
 from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.tokens import layers_of, require_tokens
+from lightning_freqdiff.networks.pieces import in_pieces
 from lightning_freqdiff.score import Score, Trajectory
 
 
@@ -85,8 +86,8 @@ class FastCache(Presets, CachePolicy):
                 mapped = torch.where((change == 0).view(-1, 1, 1), state.outputs[i], _map(score, i, h))
             if any(due):
                 rows = rows_of(due, z.device)
-                pieces = take_rows(h, rows).split(network.piece(sum(due), z.device))
-                mapped = set_rows(mapped, rows, torch.cat([block(piece) for piece in pieces]))
+                run = in_pieces(block, network.piece(sum(due), z.device), take_rows(h, rows))
+                mapped = set_rows(mapped, rows, run)
                 ran = ran + torch.tensor(due, device=z.device)
             h = mapped
             outputs.append(h)

@@ -16,6 +16,7 @@ from lightning_freqdiff.caching.stale import Stale
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.caching.tokens import layers_of, require_tokens
 from lightning_freqdiff.caching.whole import Fresh, WholeCallPolicy, WholeState
+from lightning_freqdiff.networks.pieces import in_pieces
 from lightning_freqdiff.score import Score, Trajectory
 
 
@@ -50,8 +51,7 @@ class FirstBlock(WholeCallPolicy):
         """Run the first block, and compare its residual."""
         network = require_tokens(score.network)
         first = layers_of(network)[0]
-        pieces = h0.split(network.piece(len(h0), h0.device))
-        state.memory["now"] = torch.cat([first(piece) for piece in pieces]) - h0
+        state.memory["now"] = in_pieces(first, network.piece(len(h0), h0.device), h0) - h0
         if "residual" not in state.memory:
             return torch.ones_like(state.idle, dtype=torch.bool)
         return relative_change(state.memory["now"], state.memory["residual"]) >= state.settings.tau

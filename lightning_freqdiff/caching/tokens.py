@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from lightning_freqdiff.networks.base import Backbone
+from lightning_freqdiff.networks.pieces import in_pieces
 from lightning_freqdiff.networks.transformer import Block, TransformerBackbone
 
 KeysValues = list[Tensor]
@@ -43,11 +45,7 @@ def run_all(network: TransformerBackbone, h: Tensor) -> tuple[Tensor, KeysValues
     Returns:
         Features of the last block ``(B, K, d)``, and the pairs of every block.
     """
-    pieces = [_run_all(network, piece) for piece in h.split(network.piece(len(h), h.device))]
-    if len(pieces) == 1:
-        return pieces[0]
-    features, pairs = zip(*pieces, strict=True)
-    return torch.cat(features), [torch.cat(layer) for layer in zip(*pairs, strict=True)]
+    return in_pieces(partial(_run_all, network), network.piece(len(h), h.device), h)
 
 
 def _run_all(network: TransformerBackbone, h: Tensor) -> tuple[Tensor, KeysValues]:
@@ -75,24 +73,11 @@ def run_some(
         Features of the chosen tokens ``(B, S, d)``, and the pairs with the fresh ones in place.
     """
     size = network.piece(len(h), h.device, tokens=h.shape[1])
-    pieces = [
-        _run_some(network, *piece)
-        for piece in zip(
-            h.split(size),
-            zip(*(layer.split(size) for layer in pairs), strict=True),
-            index.split(size),
-            valid.split(size),
-            strict=True,
-        )
-    ]
-    if len(pieces) == 1:
-        return pieces[0]
-    features, fresh = zip(*pieces, strict=True)
-    return torch.cat(features), [torch.cat(layer) for layer in zip(*fresh, strict=True)]
+    return in_pieces(partial(_run_some, network), size, h, pairs, index, valid)
 
 
 def _run_some(
-    network: TransformerBackbone, h: Tensor, pairs: tuple[Tensor, ...], index: Tensor, valid: Tensor
+    network: TransformerBackbone, h: Tensor, pairs: KeysValues, index: Tensor, valid: Tensor
 ) -> tuple[Tensor, KeysValues]:
     fresh = []
     for block, old in zip(layers_of(network), pairs, strict=True):

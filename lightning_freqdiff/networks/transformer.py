@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,18 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_freqdiff.networks import cpu
 from lightning_freqdiff.networks.base import Architecture, Backbone, FourierTime, check_positive
+from lightning_freqdiff.networks.pieces import in_pieces
 
 PRESETS: dict[str, dict[str, float]] = {
     "small": {"layers": 4, "heads": 4, "width": 64, "feedforward": 256, "time_scale": 4.0},
     "paper": {"layers": 10, "heads": 12, "width": 72, "feedforward": 2048, "time_scale": 30.0},
 }
 
-# On a CPU, the feed-forward activations of one piece of a batch should stay in the second-level cache.
-CPU_PIECE_BYTES = 3 * 2**20
-
-# Up to so many samples, plain matrix products beat PyTorch's attention kernel on a CPU when heads are narrow.
-FEW = 4
+# Bytes of one piece of a batch on a CPU: feed-forward activations, attention scores.
+CPU_HIDDEN_BYTES, CPU_SCORES_BYTES = 12 * 2**20, 7 * 2**20
 
 
 @dataclass(frozen=True)
@@ -84,30 +84,27 @@ class Block(nn.Module):
 
     def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project this block's input ``(B, S, d)`` to Q, K and V, each ``(B, S, d)``."""
-        q, k, v = self.query_key_value(self.norm_attention(h)).chunk(3, dim=-1)
+        with cpu.float32(cpu.applies(h) and cpu.lowered()):
+            q, k, v = self.query_key_value(self.norm_attention(h)).chunk(3, dim=-1)
         return q, k, v
 
     def finish(self, h: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, d)``, then feed forward ``h``."""
         rate = self.dropout if self.training else 0.0
         q, k, v = (a.unflatten(-1, (self.heads, -1)).transpose(1, 2) for a in (q, k, v))
-        attended = _attend(q, k, v, rate)
+        if cpu.applies(h) and not rate:
+            low = cpu.lowered()
+            with cpu.float32(low):
+                h = h + self.project(cpu.attend(q, k, v).transpose(1, 2).flatten(2))
+                return cpu.feed_forward(h, self.norm_feedforward(h), self.expand, self.contract, low)
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=rate)
         h = h + F.dropout(self.project(attended.transpose(1, 2).flatten(2)), rate, self.training)
-        hidden = F.relu(self.expand(self.norm_feedforward(h)), inplace=not torch.is_grad_enabled())
+        hidden = F.relu(self.expand(self.norm_feedforward(h)))
         return h + F.dropout(self.contract(hidden), rate, self.training)
 
     def forward(self, h: Tensor) -> Tensor:
         """Run the whole block on all tokens ``(B, K, d)``."""
         return self.finish(h, *self.queries_keys_values(h))
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Attend with queries ``(B, H, S, d)`` to keys and values ``(B, H, K, d)``."""
-    if q.device.type != "cpu" or torch.is_grad_enabled() or len(q) > FEW:
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-    flat_q, flat_k, flat_v = (a.flatten(0, 1) for a in (q, k, v))
-    weights = torch.bmm(flat_q * q.shape[-1] ** -0.5, flat_k.transpose(1, 2)).softmax(-1)
-    return torch.bmm(weights, flat_v).unflatten(0, q.shape[:2])
 
 
 class TransformerBackbone(Backbone):
@@ -145,14 +142,14 @@ class TransformerBackbone(Backbone):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.sizes = (tokens, layers, width, feedforward)
-        self.cpu_piece_bytes = CPU_PIECE_BYTES
+        fit = min(CPU_HIDDEN_BYTES // (4 * tokens * feedforward), CPU_SCORES_BYTES // (4 * heads * tokens**2))
+        self.cpu_piece = 2 ** int(math.log2(max(1, fit)))
 
     def piece(self, samples: int, device: torch.device, tokens: int | None = None) -> int:
-        """Return how many samples to run at once: on a CPU, as many as its caches hold the activations of."""
+        """Return how many samples to run at once: on a CPU, as many as its caches hold."""
         if device.type != "cpu" or torch.is_grad_enabled():
             return max(1, samples)
-        all_tokens, _, _, feedforward = self.sizes
-        return max(1, self.cpu_piece_bytes // (4 * (tokens or all_tokens) * feedforward))
+        return max(1, self.cpu_piece * self.sizes[0] // (tokens or self.sizes[0]))
 
     def flops(self, queries: int) -> int:
         """Count the FLOPs of the blocks for ``queries`` tokens of one sample that attend to all."""
@@ -165,8 +162,7 @@ class TransformerBackbone(Backbone):
 
     def blocks(self, h: Tensor) -> Tensor:
         """Run all blocks on all tokens ``(B, K, d)``; on a CPU in pieces whose activations fit its caches."""
-        pieces = [self._blocks(piece) for piece in h.split(self.piece(len(h), h.device))]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return in_pieces(self._blocks, self.piece(len(h), h.device), h)
 
     def _blocks(self, h: Tensor) -> Tensor:
         for block in self.layers:

@@ -15,6 +15,7 @@ from lightning_freqdiff.caching.stale import keep
 from lightning_freqdiff.caching.teacache import modulated, relative_change
 from lightning_freqdiff.caching.tokens import layers_of
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks.pieces import in_pieces
 from lightning_freqdiff.networks.transformer import TransformerBackbone
 from lightning_freqdiff.sampling import Sampling, sample
 from lightning_freqdiff.score import Score, ScoreFunction, Trajectory
@@ -71,7 +72,7 @@ class Watcher(ScoreFunction):
         if not isinstance(network, TransformerBackbone):
             return network.blocks(h)
         for i, block in enumerate(layers_of(network)):
-            out = torch.cat([block(piece) for piece in h.split(network.piece(len(h), h.device))])
+            out = in_pieces(block, network.piece(len(h), h.device), h)
             x = torch.nn.functional.pad(h.flatten(0, 1).double(), (0, 1), value=1.0)
             y = out.flatten(0, 1).double()
             if len(self.gram) <= i:

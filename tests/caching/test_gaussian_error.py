@@ -40,7 +40,7 @@ class GaussianBackbone(TransformerBackbone):
     def __init__(self, covariance: Tensor, scale: Tensor) -> None:
         nn.Module.__init__(self)
         self.covariance, self.scale = covariance, scale.flatten()
-        self.sizes, self.cpu_piece_bytes = (len(scale), 1, scale.shape[1] + 2, 1), 2**30
+        self.sizes, self.cpu_piece = (len(scale), 1, scale.shape[1] + 2, 1), 2**10
         self.layers = nn.ModuleList([GaussianBlock(self)])
 
     def matrix(self, t: Tensor) -> Tensor:
