@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from reference import ReferenceNetwork, reference_steps, uniform_times
 
+from lightning_freqdiff.machine import describe_machine
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.score import Score
 from lightning_freqdiff.sde import VP
 from lightning_freqdiff.spectral import Representation
-from lightning_freqdiff.studies.machine import describe_machine
 
 
 def alternate(jobs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

@@ -25,12 +25,12 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from lightning_freqdiff import plots
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
+from lightning_freqdiff.machine import describe_machine
 from lightning_freqdiff.metrics.samples import coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.sampling import Sampling, WorkUnit
-from lightning_freqdiff.studies.machine import describe_machine
 
 SAMPLES = 256
 

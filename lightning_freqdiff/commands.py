@@ -16,11 +16,12 @@ from lightning_freqdiff.calibration import calibration_path, write_calibration
 from lightning_freqdiff.checkpoint import weights_hash
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.describe import run as describe
+from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.studies.bench import Bench, Target
 from lightning_freqdiff.studies.calibrate import calibrate
-from lightning_freqdiff.studies.compare import Comparison, replace_text
+from lightning_freqdiff.studies.compare import Comparison
 from lightning_freqdiff.studies.contenders import read_presets
 from lightning_freqdiff.studies.tune import Metric, Tuner, as_yaml, families
 

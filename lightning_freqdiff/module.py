@@ -25,6 +25,7 @@ from lightning_freqdiff.losses import (
     time_quantiles,
 )
 from lightning_freqdiff.networks import Architecture, Transformer
+from lightning_freqdiff.piece_size import settle
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.score import Parametrization, Score, ScoreFunction
 from lightning_freqdiff.sde import SDE, VP
@@ -244,6 +245,7 @@ class ScoreModule(LightningModule):
         """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
         if unit.count == 0:
             return torch.empty(0, self.representation.length, self.representation.channels)
+        settle(self.score, self.sampling)
         z = sample(self.score_function, self.sde, self.score.noise_scale, unit, self.sampling, self._report_step)
         return self.decode(z)
 

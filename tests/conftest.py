@@ -1,5 +1,6 @@
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ from lightning_freqdiff.score import Score
 from lightning_freqdiff.sde import VP
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> Iterator[Path]:
+    """Keep what is remembered between runs out of the user's own folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FREQDIFF_CACHE", str(folder))
+        yield folder
 
 
 def real_data(name: str) -> Path:

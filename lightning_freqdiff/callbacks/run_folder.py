@@ -8,12 +8,13 @@ the rank's journal; a run that was killed reads the journals and does the rest.
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from lightning_freqdiff.files import plain, replace_json
 
 try:
     import fcntl
@@ -58,15 +59,6 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {prefix: value}
     return {k: v for key, entry in value.items() for k, v in _flatten(entry, f"{prefix}.{key}".strip(".")).items()}
-
-
-def _plain(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON does not know, by null."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class RunFolder:
@@ -141,7 +133,7 @@ class RunFolder:
     def _check_identity(self, identity: dict[str, Any]) -> None:
         """Refuse a folder that belongs to a run with other settings, naming those that differ."""
         before = _flatten(self.read_manifest().get("identity", {}))
-        now = _flatten(json.loads(json.dumps(_plain(identity))))
+        now = _flatten(json.loads(json.dumps(plain(identity))))
         keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if keys:
             changes = ", ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in keys[:3])
@@ -182,9 +174,7 @@ class RunFolder:
 
     def write_manifest(self, content: dict[str, Any]) -> None:
         """Replace the manifest in one move, so that a reader never meets half of it."""
-        partial = self.manifest.with_suffix(".partial")
-        partial.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
-        partial.replace(self.manifest)
+        replace_json(self.manifest, content)
 
     def write(self, rank: int, first: int, series: np.ndarray, seconds: float) -> None:
         """Put series ``(count, N, M)`` in their rows, then note in the rank's journal that they are there."""

@@ -16,6 +16,7 @@ from lightning_freqdiff.caching import CachedScore
 from lightning_freqdiff.metrics.samples import coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import SortedReference, sliced_distances, summarize
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.piece_size import settle
 from lightning_freqdiff.sampling import Sampling, sample
 from lightning_freqdiff.studies.contenders import Contender
 
@@ -80,6 +81,7 @@ class Bench:
     def draw(self, run: Run) -> None:
         """Draw all samples once more, timed; the samples are those of every other time."""
         module, sampling, policy = self.module, run.contender.sampling, run.contender.policy
+        settle(module.score, sampling)
         units = sampling.units()
         calls = sampling.num_steps * sampling.solver.calls_per_step
         score = module.score if policy is None else CachedScore(module.score, policy, calls)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import time
 from dataclasses import asdict
@@ -16,12 +15,13 @@ from rich.table import Table
 from lightning_freqdiff import plots
 from lightning_freqdiff.checkpoint import as_settings
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.files import replace_json
+from lightning_freqdiff.machine import describe_machine
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.report import Page
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.studies.bench import Bench, Run, Target, damage, quality, speedup
 from lightning_freqdiff.studies.contenders import Contender, fewer_steps
-from lightning_freqdiff.studies.machine import describe_machine
 
 MATCHED = 3
 """Numbers of network calls at which the solvers are run, at most: from few to many, as the caches made them."""
@@ -205,9 +205,9 @@ class Comparison:
             "machine": describe_machine(self.module.score.noise_scale.device),
             "sampling": {**asdict(self.sampling), "solver": as_settings(self.sampling.solver)},
             "rounds": self.rounds,
-            "runs": [{k: _plain(v) for k, v in row.items()} for row in self.ordered()],
+            "runs": self.ordered(),
         }
-        replace_text(self.output / "compare.json", json.dumps(facts, indent=1, allow_nan=False) + "\n")
+        replace_json(self.output / "compare.json", facts)
         names = list(
             dict.fromkeys(k for row in self.rows.values() for k in row if k not in ("settings", "seconds_all"))
         )
@@ -271,17 +271,6 @@ def make_empty(folder: Path) -> None:
         raise OSError(f"cannot make the output folder {folder} ({error.strerror}): set --output") from error
     if any(folder.iterdir()):
         raise ValueError(f"expected an empty output folder, but {folder} holds files: set --output to another folder")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file in one move."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _settings(contender: Contender) -> dict[str, Any]:
