@@ -55,7 +55,7 @@ class ScoreModule(LightningModule):
         weight_decay: Weight decay of AdamW.
         warmup: Share of the training steps over which the learning rate rises linearly; it then falls as a
             cosine to 0.
-        compile: Compile the network with torch.compile.
+        compile: Compile the network with torch.compile: its layers for training, whole calls for sampling.
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
     """
 
@@ -119,9 +119,7 @@ class ScoreModule(LightningModule):
         self.representation = Representation(self.domain, length, channels)
         self.score = Score(self.architecture, self.sde, self.parametrization, self.representation)
         self.hparams["shape"] = [length, channels]
-        if self.compile_network:
-            for layer in cast("list[torch.nn.Module]", list(self.score.network.layers)):
-                layer.compile()
+        self.score.network.compiled = self.compile_network
 
     @property
     def score_function(self) -> ScoreFunction:
@@ -186,6 +184,12 @@ class ScoreModule(LightningModule):
         statistics = self.score.standardizer
         power = statistics.mean.square() + (statistics.scale * statistics.variance).square()
         return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)
+
+    def on_fit_start(self) -> None:
+        """Compile the layers for training; sampling compiles in its own way, see ``networks/compiled.py``."""
+        if self.compile_network:
+            for layer in cast("list[torch.nn.Module]", list(self.score.network.layers)):
+                layer.compile()
 
     def on_train_start(self) -> None:
         """Let every rank draw times and noise of its own: all were seeded alike, so that their weights agree."""

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.networks import Architecture, Backbone
+from lightning_freqdiff.networks.compiled import Compiled
 from lightning_freqdiff.sde import SDE
 from lightning_freqdiff.spectral import Representation, Standardizer
 
@@ -109,6 +110,7 @@ class Score(nn.Module, ScoreFunction):
         self.standardizer = Standardizer(representation.tokens, representation.features)
         self.register_buffer("noise_scale", representation.noise_scale(), persistent=False)
         self.calibration: dict[str, Tensor] = {}
+        self._compiled = Compiled(self._call)
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """Return the scales at time ``t``, a scalar or ``(B,)``."""
@@ -164,6 +166,11 @@ class Score(nn.Module, ScoreFunction):
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
         """Return the score of tokens ``(B, K, F)`` at time ``t``, a scalar or ``(B,)``."""
+        if self.network.runs_compiled() and t.ndim == 0:
+            return self._compiled(z, t)
+        return self._call(z, t)
+
+    def _call(self, z: Tensor, t: Tensor) -> Tensor:
         c = self.coefficients(t)
         raw = self.network.head(self.network.blocks(self.embed(z, t, c)))
         return self.from_noise(self.noise(raw, z, c), c)

@@ -124,6 +124,10 @@ def test_training_lowers_the_loss():
 
 def test_compile_reaches_the_layers_that_are_run():
     plain, compiled = (ScoreModule(TINY, shape=(16, 1), compile=flag) for flag in (False, True))
+    assert compiled.score.network.compiled
+    assert not plain.score.network.compiled
+    for module in (plain, compiled):
+        module.on_fit_start()
     assert all(layer._compiled_call_impl is None for layer in plain.score.network.layers)
     assert all(layer._compiled_call_impl is not None for layer in compiled.score.network.layers)
 

@@ -126,7 +126,7 @@ def refresh(
     zs, mask, kept, features = (take_rows(x, rows) for x in (z, plan.mask, state.kept, state.features))
     h0 = score.embed(zs, t, c)
     pairs = [take_rows(layer, rows) for layer in state.pairs]
-    tokens, most = z.shape[1], max(counts)
+    tokens, most = z.shape[1], network.at_once(max(counts))
     index, valid = choose(mask, most)
     if min(count for count in counts if count) == tokens:
         index = index.sort(dim=1).values

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from lightning_freqdiff.networks.base import Backbone
-from lightning_freqdiff.networks.pieces import in_pieces
 from lightning_freqdiff.networks.transformer import Block, TransformerBackbone
 
 KeysValues = list[Tensor]
@@ -45,7 +43,7 @@ def run_all(network: TransformerBackbone, h: Tensor) -> tuple[Tensor, KeysValues
     Returns:
         Features of the last block ``(B, K, d)``, and the pairs of every block.
     """
-    return in_pieces(partial(_run_all, network), network.piece(len(h), h.device), h)
+    return network.run(_run_all, h)
 
 
 def _run_all(network: TransformerBackbone, h: Tensor) -> tuple[Tensor, KeysValues]:
@@ -72,8 +70,7 @@ def run_some(
     Returns:
         Features of the chosen tokens ``(B, S, d)``, and the pairs with the fresh ones in place.
     """
-    size = network.piece(len(h), h.device, tokens=h.shape[1])
-    return in_pieces(partial(_run_some, network), size, h, pairs, index, valid)
+    return network.run(_run_some, h, pairs, index, valid, tokens=h.shape[1])
 
 
 def _run_some(

@@ -13,9 +13,17 @@ class Backbone(nn.Module, ABC):
     """A network ``(z, t) -> raw output``, open as ``embed -> blocks -> head``.
 
     What the raw output means (score, noise, ...) is not decided here but in ``score.py``.
+
+    Attributes:
+        compiled: Whether sampling runs compiled code; see ``compiled.py``.
     """
 
     layers: nn.ModuleList
+    compiled: bool = False
+
+    def runs_compiled(self) -> bool:
+        """Tell whether to run compiled code here and now."""
+        return self.compiled and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
     @abstractmethod
     def embed(self, z: Tensor, t: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ SAFE = (1e-30, 1e30)
 
 
 def applies(x: Tensor) -> bool:
-    """Tell whether to do the sums here: on a CPU, without gradients, where no compiler does it better."""
-    return x.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    """Tell whether to do the sums here: on a CPU, without gradients."""
+    return x.is_cpu and not torch.is_grad_enabled()
 
 
 def lowered() -> bool:
@@ -54,6 +54,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     def scores() -> Tensor:
         return torch.baddbmm(q.new_empty(()), flat_q, flat_k.transpose(1, 2), beta=0, alpha=width**-0.5)
 
+    if torch.compiler.is_compiling():  # which reads no numbers, and makes one loop of a softmax anyway
+        return torch.bmm(scores().softmax(-1), flat_v).unflatten(0, (batch, heads))
     weights = scores().exp_()
     total = weights.sum(-1, keepdim=True)
     least, most = torch.aminmax(total)
@@ -79,7 +81,10 @@ def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Line
         # Negative floats are negative integers of the same bits, and the integer unit is several times as fast.
         hidden.view(torch.int16).clamp_min_(0)
         return kept.add_(torch.mm(hidden, down.t())).view_as(h)
-    hidden = torch.mm(rows, expand.weight.t()).add_(expand.bias).relu_()
+    hidden = torch.mm(rows, expand.weight.t())
+    if torch.compiler.is_compiling():  # which fuses what is written plainly
+        return (kept + torch.mm(F.relu(hidden + expand.bias), contract.weight.t())).view_as(h)
+    hidden = hidden.add_(expand.bias).relu_()
     return torch.addmm(kept, hidden, contract.weight.t()).view_as(h)
 
 
@@ -89,10 +94,16 @@ _CAST: WeakKeyDictionary[nn.Linear, tuple[tuple[int, ...], _Weights]] = WeakKeyD
 
 def _weights(expand: nn.Linear, contract: nn.Linear) -> _Weights:
     """Return both weights in bfloat16, the first with its bias as one more column, cast anew when they change."""
+    if torch.compiler.is_compiling():
+        return _cast(expand, contract)
     now = (expand.weight, expand.bias, contract.weight)
     key = tuple(n for w in now for n in (w.data_ptr(), 0 if w.is_inference() else w._version))
     kept = _CAST.get(expand)
     if kept is None or kept[0] != key:
-        up = torch.cat([expand.weight, expand.bias.unsqueeze(1)], dim=1)
-        kept = _CAST[expand] = (key, (up.bfloat16(), contract.weight.bfloat16()))
+        kept = _CAST[expand] = (key, _cast(expand, contract))
     return kept[1]
+
+
+def _cast(expand: nn.Linear, contract: nn.Linear) -> _Weights:
+    up = torch.cat([expand.weight, expand.bias.unsqueeze(1)], dim=1)
+    return up.bfloat16(), contract.weight.bfloat16()

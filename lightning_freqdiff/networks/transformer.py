@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,10 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.networks import cpu
 from lightning_freqdiff.networks.base import Architecture, Backbone, FourierTime, check_positive
+from lightning_freqdiff.networks.compiled import Compiled
 from lightning_freqdiff.networks.pieces import in_pieces
+
+T = TypeVar("T")
 
 PRESETS: dict[str, dict[str, float]] = {
     "small": {"layers": 4, "heads": 4, "width": 64, "feedforward": 256, "time_scale": 4.0},
@@ -142,6 +147,7 @@ class TransformerBackbone(Backbone):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.sizes = (tokens, layers, width, feedforward)
+        self._parts: dict[Callable[..., Any], Compiled] = {}
         fit = min(CPU_HIDDEN_BYTES // (4 * tokens * feedforward), CPU_SCORES_BYTES // (4 * heads * tokens**2))
         self.cpu_piece = 2 ** int(math.log2(max(1, fit)))
 
@@ -160,9 +166,28 @@ class TransformerBackbone(Backbone):
         """Embed tokens ``(B, K, F)`` at time ``t`` as ``h⁰``, ``(B, K, d)``."""
         return self.token(z) + self.position + self.time(t)
 
+    def run(self, part: Callable[..., T], *inputs: Any, tokens: int | None = None) -> T:
+        """Run a part of the network, ``part(network, *inputs)``, in pieces, and compiled where that was asked for.
+
+        Args:
+            part: What is run, one function for all calls of its kind.
+            inputs: Tensors with samples along the first axis, or lists of such.
+            tokens: Tokens of a sample that it works on, if not all.
+        """
+        plain = partial(part, self)
+        run = self._parts.setdefault(part, Compiled(plain)) if self.runs_compiled() else plain
+        return in_pieces(run, self.piece(len(inputs[0]), inputs[0].device, tokens), *inputs)
+
+    def at_once(self, most: int) -> int:
+        """Return for how many tokens to make room where ``most`` are run: compiled code knows eight numbers."""
+        if not self.runs_compiled():
+            return most
+        step = math.ceil(self.sizes[0] / 8)
+        return min(self.sizes[0], step * math.ceil(most / step))
+
     def blocks(self, h: Tensor) -> Tensor:
         """Run all blocks on all tokens ``(B, K, d)``; on a CPU in pieces whose activations fit its caches."""
-        return in_pieces(self._blocks, self.piece(len(h), h.device), h)
+        return self.run(TransformerBackbone._blocks, h)
 
     def _blocks(self, h: Tensor) -> Tensor:
         for block in self.layers:
