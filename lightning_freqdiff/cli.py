@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.checkpoint import read_checkpoint
-from lightning_freqdiff.commands import STUDIES, build_parser
+from lightning_freqdiff.commands import STUDIES, add_matmul_precision, build_parser
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Architecture
@@ -202,6 +202,7 @@ class CLI(LightningCLI):
             required=False,
         )
         parser.add_class_arguments(SamplingRun, "sampling")
+        add_matmul_precision(parser)
 
     def _parse_ckpt_path(self) -> None:
         """Refuse a command that lacks its checkpoint; when training goes on, keep the checkpoint's model settings."""
@@ -221,6 +222,7 @@ class CLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Keep the written configuration for training: a predict run has its manifest."""
+        torch.set_float32_matmul_precision(self.config[self.config.subcommand].matmul_precision)
         if self.subcommand != "fit":
             self.save_config_callback = None
 
@@ -297,4 +299,3 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not re.search(r"litlogger|litmodels|💡|TPU available", record.getMessage())
     )
-    torch.set_float32_matmul_precision("high")

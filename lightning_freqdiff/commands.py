@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jsonargparse import ArgumentParser
@@ -36,6 +36,16 @@ STUDIES = {
 }
 
 
+def add_matmul_precision(parser: ArgumentParser) -> None:
+    """Add what float32 products may be made of."""
+    parser.add_argument(
+        "--matmul_precision",
+        type=Literal["highest", "high", "medium"],
+        default="high",
+        help="Products of float32 numbers: highest in float32, high in TF32 on a GPU, medium in bfloat16.",
+    )
+
+
 def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
     """Make the parser of one study."""
     parser = base(
@@ -49,6 +59,16 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
     parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint to study.")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if any.")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; PyTorch's default if not given.")
+    parser.add_argument(
+        "--precision",
+        type=Literal["32-true", "bf16-mixed"],
+        default="32-true",
+        help="Precision of all sampling, as --trainer.precision of predict.",
+    )
+    parser.add_argument(
+        "--compile", type=bool, default=False, help="Sample through torch.compile, as --model.compile of predict."
+    )
+    add_matmul_precision(parser)
     if command == "compare":
         parser.add_argument("--callbacks", type=str, nargs="+", default=[], help="Presets of caches, YAML files.")
         parser.add_argument("--rounds", type=int, default=3, help="How often everything is timed, in turn.")
@@ -97,7 +117,8 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
         return
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    module = ScoreModule.load_from_checkpoint(config.ckpt_path)
+    torch.set_float32_matmul_precision(config.matmul_precision)
+    module = ScoreModule.load_from_checkpoint(config.ckpt_path, compile=config.compile)
     module = module.to(_device(config.device))
     data = config.get("data")
     if data is not None:
@@ -106,7 +127,8 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     if not console.is_terminal:
         console = Console(width=WIDTH)
     try:
-        RUNNERS[command](config, module, data, console)
+        with torch.autocast(module.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+            RUNNERS[command](config, module, data, console)
     except KeyboardInterrupt:
         console.print("interrupted", highlight=False)
         sys.exit(130)

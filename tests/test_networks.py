@@ -87,7 +87,7 @@ def test_pieces_of_nested_inputs():
 class TestOnACPU:
     """The arithmetic for a CPU against PyTorch's own functions, which training uses."""
 
-    @pytest.mark.parametrize("scale", [0.3, 3.0, 300.0])  # of the scores: small, large, out of range of exp
+    @pytest.mark.parametrize("scale", [0.3, 3.0, 20.0, 300.0])  # of the scores: small, large, out of range of exp
     @pytest.mark.parametrize(("queries", "keys"), [(7, 7), (3, 9), (1, 1)])
     def test_attention(self, scale, queries, keys):
         torch.manual_seed(0)
@@ -100,6 +100,12 @@ class TestOnACPU:
         # All scores of a row far below zero: their exponentials are zero, and a plain quotient is 0 / 0.
         q, k, v = torch.full((1, 1, 2, 4), 50.0), torch.full((1, 1, 3, 4), -50.0), torch.randn(1, 1, 3, 4)
         torch.testing.assert_close(cpu.attend(q, k, v), v.mean(2, keepdim=True).expand(1, 1, 2, 4))
+
+    def test_attention_of_wide_heads(self, monkeypatch):
+        q, k, v = (torch.randn(2, 2, 9, 16) for _ in range(3))
+        kernel = cpu.attend(q, k, v)
+        monkeypatch.setattr(cpu, "FEW_SCORES", 0)
+        torch.testing.assert_close(cpu.attend(q, k, v), kernel)
 
     def test_attention_of_long_series_is_not_kept_whole(self, monkeypatch):
         q, k, v = (torch.randn(2, 2, 9, 4) for _ in range(3))

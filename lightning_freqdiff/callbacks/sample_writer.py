@@ -95,12 +95,13 @@ class SampleWriter(Callback):
         sampling = asdict(module.sampling)
         del sampling["batch_size"]
         callbacks = [c for c in trainer.callbacks if isinstance(c, SamplingCallback)]  # pyright: ignore
+        device, matmul = trainer.strategy.root_device.type, torch.get_float32_matmul_precision()
         return {
             "weights": weights_hash(module),
             "sampling": {**sampling, "solver": as_settings(module.sampling.solver)},
             "model": dict(module.hparams),
-            "precision": str(trainer.precision),
-            "device": trainer.strategy.root_device.type,
+            "precision": str(trainer.precision) + (f", {matmul}" if matmul == "medium" or device != "cpu" else ""),
+            "device": device,
             "caches": [c.identity() for c in callbacks],
             "calibration": tensors_hash(module.score.calibration) if callbacks else None,
         }

@@ -21,8 +21,11 @@ from torch import Tensor, nn
 SCORES_BYTES = 8 * 2**20
 """Attention scores of more bytes than this are not kept whole: PyTorch's kernel works on tiles of them."""
 
-SAFE = (1e-30, 1e30)
-"""Bounds on the sums of exponentials within which nothing that matters can have over- or underflowed."""
+NARROW, FEW_SCORES = 12, 2**19
+"""Heads of at least this width suit PyTorch's kernel where there are no more scores than that."""
+
+RANGE = 80.0
+"""Exponentials of numbers within this of zero are neither infinite nor denormal, which would be slow."""
 
 
 def applies(x: Tensor) -> bool:
@@ -43,25 +46,27 @@ def float32(low: bool) -> AbstractContextManager[object]:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return ``softmax(q kᵀ / √d) v`` of queries ``(B, H, S, d)`` and keys and values ``(B, H, K, d)``.
 
-    A softmax needs no greatest score taken off while its sums stay in range, and where they do not, which the sums
-    themselves tell, it is done again with a true softmax.
+    A softmax needs no greatest score taken off where all scores are within ``RANGE``, as a product of norms can tell.
+    Elsewhere it is, and what is then below ``-RANGE`` adds less than rounding does.
     """
     batch, heads, queries, width = q.shape
-    if q.element_size() * batch * heads * queries * k.shape[2] > SCORES_BYTES:
+    count = batch * heads * queries * k.shape[2]
+    if q.element_size() * count > SCORES_BYTES or (width >= NARROW and count < FEW_SCORES):
         return F.scaled_dot_product_attention(q, k, v)
+    scale = width**-0.5
     flat_q, flat_k, flat_v = (a.flatten(0, 1) for a in (q, k, v))
-
-    def scores() -> Tensor:
-        return torch.baddbmm(q.new_empty(()), flat_q, flat_k.transpose(1, 2), beta=0, alpha=width**-0.5)
-
+    scores = torch.baddbmm(q.new_empty(()), flat_q, flat_k.transpose(1, 2), beta=0, alpha=scale)
     if torch.compiler.is_compiling():  # which reads no numbers, and makes one loop of a softmax anyway
-        return torch.bmm(scores().softmax(-1), flat_v).unflatten(0, (batch, heads))
-    weights = scores().exp_()
-    total = weights.sum(-1, keepdim=True)
-    least, most = torch.aminmax(total)
-    if not (least > SAFE[0] and most < SAFE[1]):  # or not a number
-        return torch.bmm(scores().softmax(-1), flat_v).unflatten(0, (batch, heads))
-    return torch.bmm(weights, flat_v).div_(total).unflatten(0, (batch, heads))
+        return torch.bmm(scores.softmax(-1), flat_v).unflatten(0, (batch, heads))
+    greatest = scale * _longest(flat_q) * _longest(flat_k)
+    if not greatest < RANGE:  # or not a number
+        scores.sub_(scores.amax(-1, keepdim=True)).clamp_min_(-RANGE)
+    weights = scores.exp_()
+    return torch.bmm(weights, flat_v).div_(weights.sum(-1, keepdim=True)).unflatten(0, (batch, heads))
+
+
+def _longest(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1).amax()
 
 
 def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Linear, low: bool) -> Tensor:
