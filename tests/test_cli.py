@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lightning_freqdiff.__main__ import main
 
@@ -271,6 +272,41 @@ def test_an_output_of_another_run_is_left_alone(checkpoint, tmp_path, call):
     assert code == 1
     assert "sampling.seed was 0 and is now 1" in err
     assert (tmp_path / "out" / "samples.npy").read_bytes() == before
+
+
+@pytest.fixture
+def float32():
+    """Leave the process's float32 as it was."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_precision_is_part_of_a_run(checkpoint, tmp_path, call, float32):
+    assert call(*predict_args(checkpoint, "out"))[0] == 0
+    for setting in ("--trainer.precision=bf16-mixed", "--matmul_precision=medium"):
+        code, _, err = call(*predict_args(checkpoint, "out"), setting)
+        assert code == 1
+        assert "precision was 32-true and is now" in err
+    assert call(*predict_args(checkpoint, "low"), "--trainer.precision=bf16-mixed")[0] == 0
+    plain, low = (np.load(tmp_path / name / "samples.npy") for name in ("out", "low"))
+    assert 0 < np.linalg.norm(low - plain) < 0.03 * np.linalg.norm(plain)
+
+
+def test_a_comparison_in_bfloat16_says_so(checkpoint, tmp_path, call, float32):
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=4", "--rounds=1", "--solvers=false"]
+    said = call("compare", f"--ckpt_path={checkpoint}", *few, "--precision=bf16-mixed", "--matmul_precision=highest")
+    assert said[0] == 0, said
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert json.loads((tmp_path / "comparison/compare.json").read_text())["precision"] == "bf16-mixed"
+
+
+def test_lightnings_tuner_finds_the_batch_size(tmp_path):
+    finder = ["--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.max_trials=2"]
+    data = ["--data.num_series=512", "--data.length=16"]
+    said = shell("fit", *SMALL, *data, *finder, "--trainer.max_epochs=1", cwd=tmp_path)
+    assert "will continue with full run using batch size 4" in said
+    assert "best checkpoint" in said
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -204,6 +205,8 @@ class Comparison:
             "checkpoint": self.module.checkpoint_hash,
             "machine": describe_machine(self.module.score.noise_scale.device),
             "sampling": {**asdict(self.sampling), "solver": as_settings(self.sampling.solver)},
+            "precision": "bf16-mixed" if torch.is_autocast_enabled(self.module.device.type) else "32-true",
+            "compile": self.module.score.network.compiled,
             "rounds": self.rounds,
             "runs": self.ordered(),
         }
