@@ -1,45 +1,35 @@
-"""Time our uncached engine against the reference design on the same work: network call, full step, memory.
+"""Time our uncached engine against the reference design on the same work, both in several ways: steps, memory, error.
 
     python benchmarks/engine.py --output benchmarks/results/engine.json
 
-Both networks have the papers' size; the two are timed in turn, and the ratio of medians is what counts.
+Both networks have the papers' size. Every way of either (float32, compiled, bfloat16) is timed in turn, and the ratio
+of medians is what counts: to the reference done in the same way, and to the fastest float32 way of it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from common import alternate, autocast, begin, fill_zeros, parser, save
 from reference import ReferenceNetwork, reference_steps, uniform_times
+from torch import Tensor, nn
 
-from lightning_freqdiff.machine import describe_machine
 from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.piece_size import WORTH, settle
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.score import Score
 from lightning_freqdiff.sde import VP
 from lightning_freqdiff.spectral import Representation
 
-
-def alternate(jobs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Time jobs in turn and return the median seconds of each, after one warm-up of all."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for i in range(rounds + 1):
-        for name, job in jobs.items():
-            since = time.perf_counter()
-            job()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if i:
-                seconds[name].append(time.perf_counter() - since)
-    return {name: median(values) for name, values in seconds.items()}
+WAYS = {"float32": (False, False), "compiled": (True, False), "bfloat16": (False, True), "both": (True, True)}
+"""Whether compiled, and whether in bfloat16 (autocast)."""
 
 
 def peak_memory(length: int, channels: int, batch: int) -> dict[str, float]:
@@ -77,55 +67,100 @@ def memory(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def measure(length: int, channels: int, batch: int, steps: int, rounds: int) -> dict[str, Any]:
+def within(low: bool, job: Callable[[], Any]) -> Any:
+    """Do a job at a precision."""
+    with autocast("cpu", low):
+        return job()
+
+
+def jobs_of(
+    length: int, channels: int, batch: int, steps: int
+) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
+    """Return a job of some steps for every way of either side, and what the raw outputs are."""
     layout = Representation("frequency", length, channels)
     score = Score(Transformer(preset="paper"), VP(), "wiener", layout).eval()
     reference = ReferenceNetwork(length, channels).eval()
-    for parameter in score.network.parameters():  # a zero head would make the work look easier to predict
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.02)
-    whole = Score(Transformer(preset="paper"), VP(), "wiener", layout).eval()
-    whole.network.cpu_piece = 2**20  # type: ignore[assignment]
-    z_half, z_full = torch.randn(batch, layout.tokens, layout.features), torch.randn(batch, length, channels)
-    t, times = torch.tensor(0.5), torch.full((batch,), 0.5)
-    settings = Sampling(num_samples=batch, num_steps=steps, batch_size=batch)
-    jobs = {
-        "reference_call": lambda: reference(z_full, times),
-        "ours_call": lambda: score(z_half, t),
-        "ours_call_in_one_piece": lambda: whole(z_half, t),
-        "reference_step": lambda: reference_steps(reference, z_full, uniform_times(steps)),
-        "ours_step": lambda: sample(score, VP(), score.noise_scale, WorkUnit(0, 0, batch), settings),
-    }
-    with torch.no_grad():
-        seconds = alternate(jobs, rounds)
-    per_sample = {k: 1e3 * v / batch / (steps if k.endswith("step") else 1) for k, v in seconds.items()}
+    fill_zeros(score.network)
+    fast, compiled = (
+        Score(Transformer(preset="paper"), VP(), "wiener", layout).eval(),
+        ReferenceNetwork(length, channels),
+    )
+    fast.load_state_dict(score.state_dict())
+    fast.network.compiled = True
+    compiled.load_state_dict(reference.state_dict())
+    compiled.eval().compile()
+    z, z_full = torch.randn(batch, *score.noise_scale.shape), torch.randn(batch, length, channels)
+    times, few = uniform_times(steps), Sampling(num_samples=batch, num_steps=steps, batch_size=batch)
+    jobs: dict[str, Callable[[], Any]] = {}
+    raw: dict[str, Any] = {}
+
+    def network(score: Score) -> Tensor:
+        return score.network.head(score.network.blocks(score.network.embed(z, torch.tensor(0.5))))
+
+    def ours(score: Score) -> Tensor:
+        settle(score, Sampling(num_samples=batch, num_steps=WORTH, batch_size=batch))  # as a long run would
+        return sample(score, VP(), score.noise_scale, WorkUnit(0, 0, batch), few)
+
+    def theirs(network: nn.Module) -> Tensor:
+        return reference_steps(network, z_full, times)
+
+    for way, (compile, low) in WAYS.items():
+        jobs[f"reference {way}"] = partial(within, low, partial(theirs, compiled if compile else reference))
+        jobs[f"ours {way}"] = partial(within, low, partial(ours, fast if compile else score))
+        raw[way] = partial(within, low, partial(network, fast if compile else score))
+    return jobs, raw
+
+
+@torch.no_grad()
+def measure(length: int, channels: int, batch: int, steps: int, rounds: int) -> dict[str, Any]:
+    """Time one batch size."""
+    jobs, raw = jobs_of(length, channels, batch, steps)
+    seconds = alternate(jobs, rounds)
+    taken = {name: median(times) for name, times in seconds.items()}
+    best = min(taken[f"reference {way}"] for way in ("float32", "compiled"))
+    plain = raw["float32"]()
+    rows = []
+    for name, each in taken.items():
+        side, way = name.split()
+        row = {
+            "side": side,
+            "way": way,
+            "ms_per_sample": 1e3 * each / batch / steps,
+            "over_best_float32": best / each,
+        }
+        row["over_same_way"] = taken[f"reference {way}"] / each
+        if side == "ours":
+            row["relative_error"] = float((raw[way]().float() - plain).norm() / plain.norm())
+        rows.append(row)
+    ours = min(taken[f"ours {way}"] for way in ("float32", "compiled"))
     return {
         "length": length,
         "channels": channels,
         "batch": batch,
-        "ms_per_sample": per_sample,
-        "call_ratio": seconds["reference_call"] / seconds["ours_call"],
-        "pieces_ratio": seconds["ours_call_in_one_piece"] / seconds["ours_call"],
-        "step_ratio": seconds["reference_step"] / seconds["ours_step"],
+        "ways": rows,
+        "step_ratio": taken["reference float32"] / taken["ours float32"],
+        "best_ratio": best / ours,
         "peak_mib": peak_memory(length, channels, batch),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    rows = [measure(187, 1, batch, args.steps, args.rounds) for batch in args.batches]
-    for row in rows:
-        print(json.dumps(row, indent=1), flush=True)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps({"machine": describe_machine(), "rows": rows}, indent=2) + "\n")
+    options = parser(__doc__, "engine.json")
+    options.add_argument("--steps", type=int, default=4)
+    options.add_argument("--batches", type=int, nargs="+", default=[1, 64])
+    args = options.parse_args()
+    result = begin(args) | {"rows": []}
+    for batch in args.batches:
+        row = measure(187, 1, batch, args.steps if batch > 1 else 10 * args.steps, args.rounds)
+        for way in row["ways"]:
+            print(
+                f"batch {batch} {way['side']:<10} {way['way']:<9} {way['ms_per_sample']:7.2f} ms a sample and step",
+                end="",
+            )
+            print(f" {way['over_best_float32']:6.2f}x the fastest float32 reference", flush=True)
+        result["rows"].append(row)
+        save(args.output, result)
+    save(args.output, result | {"complete": True})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ Without a checkpoint a small model is trained first.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.caching import E2CRF, Wiener
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks.compiled import FEW
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.sde import VP
 from lightning_freqdiff.solvers import DPMSolverPP, ExponentialWiener
@@ -44,12 +46,13 @@ class Entry:
 
     Args:
         name: How it is called in tables.
-        kind: ``reference``, ``published``, ``uncached``, ``cache``, ``best`` (a candidate for the best cache) or
-            ``solver``.
+        kind: ``reference``, ``published``, ``uncached``, ``cache``, ``best`` (a candidate for the best cache),
+            ``solver``, or ``way`` (one of the others, compiled or in bfloat16: in no goal).
         job: Draws all samples.
         warm: Does a little of it.
         run: Samples and counts, where it is ours.
         steps: Steps that are timed: fewer than all for ways that cost the same at every step.
+        low: Whether in bfloat16.
         seconds: Seconds of every round, scaled to all steps.
     """
 
@@ -59,6 +62,7 @@ class Entry:
     warm: Callable[[], Any]
     run: Run | None
     steps: int
+    low: bool = False
     seconds: list[float] = field(default_factory=list)
 
 
@@ -113,12 +117,23 @@ def entries(module: ScoreModule, network: nn.Module, sampling: Sampling, args: A
             reference_draw(network, z, times)
 
     whole, warm = partial(reference, times, units), partial(reference, times[:3], 1)
-    found = [Entry(REFERENCE, "reference", whole, warm, None, steps)]
-    for contender in contenders(sampling, args.tolerances, replace(sampling, num_steps=steps)):
+    found = [Entry(REFERENCE, "reference", whole, warm, None, steps, args.bf16)]
+    ours = contenders(sampling, args.tolerances, replace(sampling, num_steps=steps))
+    ways = [(contender, contender.kind, bench, args.bf16) for contender in ours]
+    # The two that matter most, the uncached engine and the last cache, in the other ways of this machine as well.
+    chosen = [next(c for c in ours if c.name == UNCACHED), [c for c in ours if c.kind == "best"][-1]]
+    if args.other_ways and not args.bf16:
+        ways += [(replace(c, name=f"{c.name}, bfloat16"), "way", bench, True) for c in chosen]
+    if args.other_ways and not args.compile and sampling.batch_size <= FEW:
+        fast = copy.deepcopy(module)
+        fast.score.network.compiled = True
+        by = Bench(fast, sampling)
+        ways += [(replace(c, name=f"{c.name}, compiled"), "way", by, args.bf16) for c in chosen]
+    for contender, kind, by, low in ways:
         run, brief = Run(contender), replace(contender.sampling, num_samples=sampling.batch_size, num_steps=4)
-        job, warm = partial(bench.draw, run), partial(bench.draw, Run(replace(contender, sampling=brief)))
+        job, warm = partial(by.draw, run), partial(by.draw, Run(replace(contender, sampling=brief)))
         timed = steps if contender.kind in FULL_COST else sampling.num_steps
-        found.append(Entry(contender.name, contender.kind, job, warm, run, timed))
+        found.append(Entry(contender.name, kind, job, warm, run, timed, low))
     return found
 
 
@@ -126,11 +141,12 @@ def measure(
     module: ScoreModule, network: nn.Module, sampling: Sampling, target: Target | None, args: Any
 ) -> Iterator[dict[str, Any]]:
     """Yield the table of one batch size after every draw, so that a broken run leaves what it had."""
-    found, mixed = entries(module, network, sampling, args), partial(autocast, args.device, args.bf16)
+    found, mixed = entries(module, network, sampling, args), partial(autocast, args.device)
     base = None
-    with mixed():
-        for entry in found:
+    for entry in found:
+        with mixed(entry.low):
             entry.warm()
+    with mixed(args.bf16):
         if args.quality and sampling.batch_size == max(args.batches):
             count = min(args.quality_samples or sampling.num_samples, sampling.num_samples)
             base = Run(Contender("", "uncached", replace(sampling, num_samples=count)))
@@ -139,7 +155,7 @@ def measure(
     rows: dict[str, dict[str, Any]] = {}
     for number in range(args.rounds):
         for entry in found:
-            with mixed():
+            with mixed(entry.low):
                 entry.seconds.append(sampling.num_steps / entry.steps * seconds(entry.job))
             if not number:
                 rows[entry.name] = describe(entry, sampling, base, target)
@@ -217,6 +233,9 @@ def main() -> None:
     options.add_argument("--reference_steps", type=int, default=0, help="time full-cost ways over so many; 0: all")
     options.add_argument("--tolerances", type=float, nargs="+", default=[Wiener().tolerance, 0.05])
     options.add_argument("--quality", type=int, choices=(0, 1), default=1, help="0: times only")
+    options.add_argument(
+        "--other_ways", type=int, choices=(0, 1), default=1, help="1: ours compiled and in bfloat16 as well"
+    )
     options.add_argument("--compile", action="store_true", help="torch.compile, on both sides")
     options.add_argument("--bf16", action="store_true", help="mixed precision, on both sides")
     args = options.parse_args()

@@ -47,7 +47,21 @@ def strict(path: Path) -> dict:
 
 @pytest.fixture
 def peers(checkpoint, monkeypatch, tmp_path) -> dict:
-    sizes = ("--batches", 1, 3, "--samples", 3, "--steps", 8, "--reference_steps", 2, "--data", "none")
+    sizes = (
+        "--batches",
+        1,
+        3,
+        "--samples",
+        3,
+        "--steps",
+        8,
+        "--reference_steps",
+        2,
+        "--data",
+        "none",
+        "--other_ways",
+        0,
+    )
     return run(monkeypatch, "peers.py", tmp_path / "peers.json", "--ckpt_path", checkpoint, *sizes)
 
 
@@ -68,6 +82,29 @@ def test_peers_and_the_page(peers, monkeypatch, tmp_path):
     assert "not measured" in text
     assert "**does not count**" in text  # eight steps of a small network reach no goal
     assert (tmp_path / "page-peers.png").stat().st_size < 200_000
+
+
+@pytest.mark.slow
+def test_peers_in_other_ways(checkpoint, monkeypatch, tmp_path):
+    sizes = ("--batches", 1, 3, "--samples", 3, "--steps", 8, "--reference_steps", 2, "--data", "none")
+    content = run(monkeypatch, "peers.py", tmp_path / "peers.json", "--ckpt_path", checkpoint, *sizes)
+    one, three = (content["batches"][batch]["rows"] for batch in ("1", "3"))
+    assert [row["name"].rsplit(", ")[-1] for row in one if row["kind"] == "way"] == ["bfloat16"] * 2 + [
+        "compiled"
+    ] * 2
+    assert [row["distance"] < 0.5 for row in three if row["kind"] == "way" and "distance" in row] == [True]
+
+
+@pytest.mark.slow
+def test_the_engine(monkeypatch, tmp_path):
+    content = run(monkeypatch, "engine.py", tmp_path / "engine.json", "--batches", 1, "--steps", 1)
+    assert content["complete"]
+    (row,) = content["rows"]
+    errors = {way["way"]: way["relative_error"] for way in row["ways"] if way["side"] == "ours"}
+    assert errors["float32"] == 0
+    assert 0 < errors["compiled"] < 1e-4 < errors["bfloat16"] < 0.03
+    page(monkeypatch, tmp_path)
+    assert "ours, compiled, bfloat16" in (tmp_path / "README.md").read_text()
 
 
 def page(monkeypatch, folder: Path) -> None:
