@@ -26,7 +26,7 @@ from lightning_freqdiff.spectral import Representation
 
 # The first group with a word in an operator's name is the operator's.
 GROUPS = {
-    "attention": ("attention", "flash", "softmax", "sdpa", "fmha"),
+    "attention": ("attention", "flash", "softmax", "sdpa", "fmha", "bmm", "exp_", "vector_norm", "::amax", "::sum"),
     "matrix products": ("mm", "linear", "gemm", "matmul", "cutlass", "xmma"),
     "layer norm": ("layer_norm",),
     "activation": ("relu", "silu", "gelu", "clamp_min"),

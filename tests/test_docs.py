@@ -74,7 +74,7 @@ def test_the_readme_has_commands():
 
 
 @pytest.mark.filterwarnings("ignore:.*every token was recomputed.*", "ignore:.*nothing was recomputed.*")
-@pytest.mark.filterwarnings("ignore:.*a part of the data set is used.*")
+@pytest.mark.filterwarnings("ignore:.*a part of the data set is used.*", "ignore:Skipping batch size scaler.*")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
     """Each command to its end, but with the work cut down: one batch, few steps, one process."""
@@ -99,6 +99,7 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
         args += SMALL if "LSTM" not in args else []
     else:
         args += ["--sampling.num_steps=6", "--sampling.num_samples=4", "--sampling.output=out"]
+        args += ["--model.compile=false"] if "--model.compile" in args else []
         args += ["--trainer.devices=1", "--trainer.strategy=auto"] if "ddp" in args else []
     assert run(monkeypatch, args) == 0, capfd.readouterr().err
 
