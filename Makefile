@@ -61,6 +61,7 @@ bench-gpu: .venv  ## train at the papers' size, draw 10,000 series with and with
 				--output $(GPU_RESULTS)/gpu-samples-$$set.json || exit 1; \
 		done; \
 	done
+	$(MEASURE)/engine.py --output $(GPU_RESULTS)/gpu-engine.json $(if $(TINY),--threads 1 --batches 1 --steps 1 --rounds 1)
 	$(MEASURE)/gpu.py pot $(GPU_FLAGS) --output $(GPU_RESULTS)/gpu-metrics.json
 	$(MEASURE)/gpu.py unpack $(GPU_FLAGS) --data ecg --output $(GPU_RUNS)/ecg.ckpt
 	$(MEASURE)/peers.py --ckpt_path $(GPU_RUNS)/ecg.ckpt --output $(GPU_RESULTS)/gpu-peers.json $(if $(TINY),--threads 1 \

@@ -67,35 +67,36 @@ def memory(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def within(low: bool, job: Callable[[], Any]) -> Any:
+def within(device: str, low: bool, job: Callable[[], Any]) -> Any:
     """Do a job at a precision."""
-    with autocast("cpu", low):
+    with autocast(device, low):
         return job()
 
 
+def pair(make: Callable[[], nn.Module], device: str) -> tuple[Any, Any]:
+    """Make two networks with the same weights, none of them zero."""
+    first, second = make().eval(), make().eval()
+    second.load_state_dict(fill_zeros(first).state_dict())
+    return first.to(device), second.to(device)
+
+
 def jobs_of(
-    length: int, channels: int, batch: int, steps: int
-) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
-    """Return a job of some steps for every way of either side, and what the raw outputs are."""
+    length: int, channels: int, batch: int, steps: int, device: str
+) -> tuple[dict[str, Callable[[], Any]], dict[str, Callable[[], Tensor]]]:
+    """Return jobs of some steps for every way of either side, and of our raw output in every way."""
     layout = Representation("frequency", length, channels)
-    score = Score(Transformer(preset="paper"), VP(), "wiener", layout).eval()
-    reference = ReferenceNetwork(length, channels).eval()
-    fill_zeros(score.network)
-    fast, compiled = (
-        Score(Transformer(preset="paper"), VP(), "wiener", layout).eval(),
-        ReferenceNetwork(length, channels),
-    )
-    fast.load_state_dict(score.state_dict())
+    score, fast = pair(lambda: Score(Transformer(preset="paper"), VP(), "wiener", layout), device)
     fast.network.compiled = True
-    compiled.load_state_dict(reference.state_dict())
-    compiled.eval().compile()
-    z, z_full = torch.randn(batch, *score.noise_scale.shape), torch.randn(batch, length, channels)
+    reference, compiled = pair(lambda: ReferenceNetwork(length, channels), device)
+    compiled.compile()
+    z = torch.randn(batch, *score.noise_scale.shape, device=device)
+    z_full, t = torch.randn(batch, length, channels, device=device), torch.tensor(0.5, device=device)
     times, few = uniform_times(steps), Sampling(num_samples=batch, num_steps=steps, batch_size=batch)
     jobs: dict[str, Callable[[], Any]] = {}
-    raw: dict[str, Any] = {}
+    raw: dict[str, Callable[[], Tensor]] = {}
 
     def network(score: Score) -> Tensor:
-        return score.network.head(score.network.blocks(score.network.embed(z, torch.tensor(0.5))))
+        return score.network.head(score.network.blocks(score.network.embed(z, t)))
 
     def ours(score: Score) -> Tensor:
         settle(score, Sampling(num_samples=batch, num_steps=WORTH, batch_size=batch))  # as a long run would
@@ -105,16 +106,16 @@ def jobs_of(
         return reference_steps(network, z_full, times)
 
     for way, (compile, low) in WAYS.items():
-        jobs[f"reference {way}"] = partial(within, low, partial(theirs, compiled if compile else reference))
-        jobs[f"ours {way}"] = partial(within, low, partial(ours, fast if compile else score))
-        raw[way] = partial(within, low, partial(network, fast if compile else score))
+        jobs[f"reference {way}"] = partial(within, device, low, partial(theirs, compiled if compile else reference))
+        jobs[f"ours {way}"] = partial(within, device, low, partial(ours, fast if compile else score))
+        raw[way] = partial(within, device, low, partial(network, fast if compile else score))
     return jobs, raw
 
 
 @torch.no_grad()
-def measure(length: int, channels: int, batch: int, steps: int, rounds: int) -> dict[str, Any]:
+def measure(length: int, channels: int, batch: int, steps: int, rounds: int, device: str) -> dict[str, Any]:
     """Time one batch size."""
-    jobs, raw = jobs_of(length, channels, batch, steps)
+    jobs, raw = jobs_of(length, channels, batch, steps, device)
     seconds = alternate(jobs, rounds)
     taken = {name: median(times) for name, times in seconds.items()}
     best = min(taken[f"reference {way}"] for way in ("float32", "compiled"))
@@ -140,7 +141,7 @@ def measure(length: int, channels: int, batch: int, steps: int, rounds: int) -> 
         "ways": rows,
         "step_ratio": taken["reference float32"] / taken["ours float32"],
         "best_ratio": best / ours,
-        "peak_mib": peak_memory(length, channels, batch),
+        "peak_mib": peak_memory(length, channels, batch) if device == "cpu" else None,
     }
 
 
@@ -151,7 +152,7 @@ def main() -> None:
     args = options.parse_args()
     result = begin(args) | {"rows": []}
     for batch in args.batches:
-        row = measure(187, 1, batch, args.steps if batch > 1 else 10 * args.steps, args.rounds)
+        row = measure(187, 1, batch, args.steps if batch > 1 else 10 * args.steps, args.rounds, args.device)
         for way in row["ways"]:
             print(
                 f"batch {batch} {way['side']:<10} {way['way']:<9} {way['ms_per_sample']:7.2f} ms a sample and step",

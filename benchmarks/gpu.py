@@ -150,8 +150,8 @@ def train(args: argparse.Namespace) -> None:
 def draw(args: argparse.Namespace) -> None:
     """Draw series with one cache, or without, and add what came of it to the data set's JSON."""
     start, output = begin(args), args.output or RESULTS / f"gpu-samples-{args.data}.json"
-    module = ScoreModule.load_from_checkpoint(unpack(args.checkpoints / args.data, args.runs / f"{args.data}.ckpt"))
-    module.to(args.device)
+    checkpoint = unpack(args.checkpoints / args.data, args.runs / f"{args.data}.ckpt")
+    module = ScoreModule.load_from_checkpoint(checkpoint, compile=args.compile).to(args.device)
     data, cache = open_set(args.data, args.tiny), args.cache
     sampling = Sampling(num_samples=args.samples, num_steps=args.steps, batch_size=args.batch)
     score = module.score
@@ -236,7 +236,7 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=1000)
     options.add_argument("--directions", type=int, default=1000)
     options.add_argument("--bf16", action="store_true", help="mixed precision")
-    options.add_argument("--compile", action="store_true", help="compile the network for training")
+    options.add_argument("--compile", action="store_true", help="compile the network")
     options.add_argument("--tiny", action="store_true", help="seconds on a CPU, to see that it runs")
     options.add_argument("--checkpoints", type=Path, default=CHECKPOINTS)
     options.add_argument("--runs", type=Path, default=Path("runs/gpu"), help="for files that are not kept")

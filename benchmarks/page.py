@@ -318,7 +318,7 @@ def engine_section(results: Results) -> list[str]:
             for r in part["ways"]
         ]
         peak, note = part["peak_mib"], ""
-        if peak["reference"] > 1:  # at batch 1 a call needs nothing that the process has not had before
+        if peak and peak["reference"] > 1:  # at batch 1 a call needs nothing that the process has not had before
             note = f"; a call's peak memory {peak['ours']:.0f} MiB, reference {peak['reference']:.0f} MiB"
         lines += ["", f"Batch {part['batch']}{note}:"]
         lines += table(head, rows)

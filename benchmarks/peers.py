@@ -12,7 +12,6 @@ Without a checkpoint a small model is trained first.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,14 +22,13 @@ from typing import Any
 import torch
 from common import PAPER, autocast, begin, parser, ratio, save, seconds, sizes_of, small_checkpoint
 from quality import open_data
-from reference import ReferenceNetwork, reference_scale, uniform_times
-from torch import Tensor, nn
+from reference import ReferenceNetwork, reference_steps, uniform_times
+from torch import nn
 
 from lightning_freqdiff.caching import E2CRF, Wiener
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks.compiled import FEW
 from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.sde import VP
 from lightning_freqdiff.solvers import DPMSolverPP, ExponentialWiener
 from lightning_freqdiff.studies.bench import Bench, Run, Target, damage, quality
 from lightning_freqdiff.studies.contenders import Contender
@@ -64,20 +62,6 @@ class Entry:
     steps: int
     low: bool = False
     seconds: list[float] = field(default_factory=list)
-
-
-@torch.no_grad()
-def reference_draw(network: nn.Module, z: Tensor, times: list[float]) -> Tensor:
-    """Do what `reference.reference_steps` does, on whatever device ``z`` is on."""
-    sde, scale = VP(), reference_scale(z.shape[1]).to(z.device)
-    for now, then in zip(times[:-1], times[1:], strict=True):
-        t, size = torch.full((len(z),), now, device=z.device), now - then
-        beta = sde.beta(t)
-        diffusion = torch.diag_embed(beta.sqrt().unsqueeze(1) * scale)
-        drift = -0.5 * beta.view(-1, 1, 1) * z
-        mean = z - (drift - torch.matmul(diffusion * diffusion, network(z, t).float())) * size
-        z = mean + math.sqrt(size) * torch.matmul(diffusion, torch.randn_like(z))
-    return z
 
 
 def contenders(sampling: Sampling, tolerances: list[float], short: Sampling) -> list[Contender]:
@@ -114,7 +98,7 @@ def entries(module: ScoreModule, network: nn.Module, sampling: Sampling, args: A
 
     def reference(times: list[float], count: int) -> None:
         for _ in range(count):
-            reference_draw(network, z, times)
+            reference_steps(network, z, times)
 
     whole, warm = partial(reference, times, units), partial(reference, times[:3], 1)
     found = [Entry(REFERENCE, "reference", whole, warm, None, steps, args.bf16)]

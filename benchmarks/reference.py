@@ -49,13 +49,13 @@ def reference_scale(length: int) -> Tensor:
 @torch.no_grad()
 def reference_steps(network: nn.Module, z: Tensor, times: list[float]) -> Tensor:
     """Run Euler-Maruyama over ``times`` on ``z``, ``(B, N, M)``, with the reference's operations."""
-    sde, scale = VP(), reference_scale(z.shape[1])
+    sde, scale = VP(), reference_scale(z.shape[1]).to(z.device)
     for now, then in zip(times[:-1], times[1:], strict=True):
-        t = torch.full((len(z),), now)
+        t = torch.full((len(z),), now, device=z.device)
         beta = sde.beta(t)
         drift = -0.5 * beta.view(-1, 1, 1) * z
         diffusion = torch.diag_embed(beta.sqrt().unsqueeze(1) * scale)  # (B, N, N), as published
-        score = network(z, t)
+        score = network(z, t).float()
         size = now - then
         mean = z - (drift - torch.matmul(diffusion * diffusion, score)) * size
         z = mean + math.sqrt(size) * torch.matmul(diffusion, torch.randn_like(z))

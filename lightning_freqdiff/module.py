@@ -230,7 +230,9 @@ class ScoreModule(LightningModule):
                 return (step + 1) / rise
             return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
 
-        fused = self.device.type in ("cpu", "cuda")
+        # Lightning clips no gradients of a fused optimizer under mixed precision.
+        clipped = "mixed" in str(self.trainer.precision) and self.trainer.gradient_clip_val
+        fused = self.device.type in ("cpu", "cuda") and not clipped
         optimizer = torch.optim.AdamW(
             self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=fused
         )

@@ -168,16 +168,6 @@ def test_training(monkeypatch, tmp_path):
     page(monkeypatch, tmp_path)
 
 
-def test_the_reference_design_is_the_same_on_any_device():
-    reference, peers = importlib.import_module("reference"), importlib.import_module("peers")
-    network, z = reference.ReferenceNetwork(9, 2, 1, 2, 8, 16).eval(), torch.randn(3, 9, 2)
-    drawn = []
-    for draw in (reference.reference_steps, peers.reference_draw):
-        torch.manual_seed(0)
-        drawn.append(draw(network, z, reference.uniform_times(5)))
-    assert torch.equal(*drawn)
-
-
 def test_pieces_for_a_gpu(monkeypatch, tmp_path):
     pytest.importorskip("safetensors")
     pytest.importorskip("ot")

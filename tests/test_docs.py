@@ -95,7 +95,7 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
     elif args[0] == "test":
         args += ["--data.length=64", "--data.num_series=128", "--sampling.num_steps=6", "--sampling.num_samples=4"]
     elif args[0] == "fit":
-        args += ["--trainer.fast_dev_run=1", "--trainer.precision=32-true", "--model.compile=false"]
+        args += ["--trainer.fast_dev_run=1", "--model.compile=false"]
         args += SMALL if "LSTM" not in args else []
     else:
         args += ["--sampling.num_steps=6", "--sampling.num_samples=4", "--sampling.output=out"]
@@ -114,7 +114,7 @@ def test_every_callback_preset_plugs_in(project, monkeypatch, capfd, path):
 @pytest.mark.filterwarnings("ignore:.*a part of the data set is used.*")
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_configuration_runs(project, monkeypatch, capfd, path):
-    args = ["fit", f"--config=configs/{path.name}", "--trainer.fast_dev_run=1", "--trainer.precision=32-true"]
+    args = ["fit", f"--config=configs/{path.name}", "--trainer.fast_dev_run=1"]
     args += [] if "paper" not in path.stem else SMALL[1:]
     assert run(monkeypatch, args) == 0, capfd.readouterr().err
 
