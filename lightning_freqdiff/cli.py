@@ -259,19 +259,10 @@ class CLI(LightningCLI):
             kwargs.pop("datamodule", None)
             kwargs["return_predictions"] = False
             self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-            if self.datamodule is not None:
-                self._check_reference(self.datamodule)
+            if self.datamodule is not None:  # say now, and not after hours of sampling, that it does not fit
+                layout = self.model.representation
+                self.datamodule.expect_shape(layout.length, layout.channels)
         return kwargs
-
-    def _check_reference(self, data: SeriesData) -> None:
-        """Say now, and not after hours of sampling, that the data set to compare with cannot be read or differs."""
-        data.setup("predict")
-        layout = self.model.representation
-        if data.shape != (layout.length, layout.channels):
-            raise ValueError(
-                f"expected series of (N, M) = ({layout.length}, {layout.channels}) as in the checkpoint, got "
-                f"{data.shape}: set --data, or leave it out"
-            )
 
     @rank_zero_only
     def after_fit(self) -> None:

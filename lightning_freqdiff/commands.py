@@ -122,7 +122,8 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     module = module.to(_device(config.device))
     data = config.get("data")
     if data is not None:
-        _check_shape(data, module)
+        data.prepare_data()
+        data.expect_shape(module.representation.length, module.representation.channels)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
@@ -142,17 +143,6 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"expected a device of this machine, got {name!r} ({reason}): set --device") from error
     return device
-
-
-def _check_shape(data: SeriesData, module: ScoreModule) -> None:
-    data.prepare_data()
-    data.setup("predict")
-    layout = module.representation
-    if data.shape != (layout.length, layout.channels):
-        raise ValueError(
-            f"expected series of (N, M) = ({layout.length}, {layout.channels}) as in the checkpoint, got "
-            f"{data.shape}: set --data"
-        )
 
 
 def _compare(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader
 
 from lightning_freqdiff import __version__
 from lightning_freqdiff.calibration import calibration_path, read_calibration
@@ -30,6 +30,7 @@ from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.score import Parametrization, Score, ScoreFunction
 from lightning_freqdiff.sde import SDE, VP
 from lightning_freqdiff.spectral import Domain, Representation
+from lightning_freqdiff.work import unit_loader
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""
@@ -242,10 +243,7 @@ class ScoreModule(LightningModule):
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those of :attr:`work` where a writer left fewer to do."""
         units = self.sampling.units() if self.work is None else self.work
-        if units:  # an empty unit keeps a rank in step that would have nothing to do
-            units = units + [WorkUnit(units[0].seed, 0, 0)] * (self.trainer.world_size - len(units))
-        share = _Share(cast(Any, units), self.trainer.world_size, self.global_rank)
-        return DataLoader(cast(Any, units), batch_size=1, sampler=share, collate_fn=_only)
+        return unit_loader(units, self.trainer.world_size, self.global_rank)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
         """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
@@ -294,22 +292,3 @@ class ScoreModule(LightningModule):
         if fitted.is_file():
             model.score.calibration = read_calibration(fitted, weights_hash(model))
         return model.eval() if map_location is None else model.eval().to(map_location)
-
-
-class _Share(DistributedSampler[Any]):
-    """Every world-size-th unit, no more and no less; Lightning's own wants at least one for each rank."""
-
-    def __init__(self, units: Any, ranks: int, rank: int) -> None:
-        super().__init__(units, ranks, rank, shuffle=False)
-        self.share = range(rank, len(units), ranks)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.share)
-
-    def __len__(self) -> int:
-        return len(self.share)
-
-
-def _only(batch: list[WorkUnit]) -> WorkUnit:
-    (unit,) = batch
-    return unit

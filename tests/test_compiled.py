@@ -1,6 +1,8 @@
 """Compiled code gives what plain code gives. Most tests trace only; the compiler itself is a slow one."""
 
+import copy
 import functools
+import pickle
 
 import pytest
 import torch
@@ -102,6 +104,20 @@ def test_new_weights_are_seen(traced):
     with torch.no_grad():
         fast.network.layers[0].expand.weight.mul_(0.5)
     assert (draw(fast, fast) - before).abs().max() > 1e-3
+
+
+def test_copies_have_weights_of_their_own(traced):
+    _, fast = pair()
+    before = draw(fast, fast)
+    other = copy.deepcopy(fast)
+    with torch.no_grad():
+        other.network.layers[0].expand.weight.mul_(0.5)
+    assert (draw(other, other) - before).abs().max() > 1e-3
+    assert draw(fast, fast).equal(before)
+    cached = CachedScore(fast, E2CRF(preset="balanced"), STEPS)
+    first = draw(cached, fast)
+    pickled = pickle.loads(pickle.dumps(fast))
+    torch.testing.assert_close(draw(CachedScore(pickled, E2CRF(preset="balanced"), STEPS), pickled), first)
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import lightning_freqdiff
 
 ROOT = Path(lightning_freqdiff.__file__).parent
 ORDER = [
-    "spectral", "sde", "networks", "score", "losses", "solvers", "noise", "caching", "sampling", "metrics", "data",
-    "plots", "report", "describe", "checkpoint", "calibration", "files", "machine", "piece_size", "module",
+    "spectral", "sde", "networks", "score", "losses", "solvers", "noise", "caching", "sampling", "work", "metrics",
+    "data", "plots", "report", "describe", "checkpoint", "calibration", "files", "machine", "piece_size", "module",
     "callbacks", "studies", "commands", "cli", "__main__",
 ]  # fmt: skip
 

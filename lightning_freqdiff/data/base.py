@@ -142,6 +142,15 @@ class SeriesData(LightningDataModule, ABC):
         drawn = np.random.default_rng([self.seed, 2]).choice(len(rows), limit, replace=False, shuffle=False)
         return rows.__getitems__(np.sort(drawn))
 
+    def expect_shape(self, length: int, channels: int) -> None:
+        """Load the series, and raise a ValueError where they are not of the shape ``(N, M)`` of a checkpoint."""
+        self.setup("predict")
+        if self.shape != (length, channels):
+            raise ValueError(
+                f"expected series of (N, M) = ({length}, {channels}) as in the checkpoint, got {self.shape}: "
+                "set --data"
+            )
+
     def labels(self, part: str = "train") -> np.ndarray:
         """Return the labels of a part, `(n,)`; raise a ValueError where there is nothing to tell apart."""
         self.setup()

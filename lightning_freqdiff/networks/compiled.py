@@ -26,6 +26,10 @@ class Compiled:
     def __init__(self, run: Callable[..., Any]) -> None:
         self.run, self._sizes = run, {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the compiled code behind in copies, which have weights of their own."""
+        return {"run": self.run, "_sizes": {}}
+
     def __call__(self, *inputs: Any) -> Any:
         """Run on however many samples, at least one."""
         first = inputs[0]
