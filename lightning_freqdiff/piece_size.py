@@ -18,6 +18,7 @@ import torch
 from lightning_freqdiff.data.download import cache_root
 from lightning_freqdiff.files import replace_json
 from lightning_freqdiff.machine import processor
+from lightning_freqdiff.networks.cpu import cast_once
 from lightning_freqdiff.networks.transformer import TransformerBackbone
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.score import Score
@@ -55,6 +56,7 @@ def settle(score: Score, sampling: Sampling) -> None:
 
 
 @torch.no_grad()
+@cast_once()
 def measure(network: TransformerBackbone) -> int:
     """Time pieces of several sizes in turn and return the fastest; the present one, where none is clearly faster."""
     tokens, _, width, feedforward = network.sizes

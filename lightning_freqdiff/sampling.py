@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching import CachedScore
+from lightning_freqdiff.networks.cpu import cast_once
 from lightning_freqdiff.noise import normal_stream
 from lightning_freqdiff.score import ScoreFunction, Trajectory
 from lightning_freqdiff.sde import SDE
@@ -62,6 +63,7 @@ class Sampling:
 
 
 @torch.no_grad()
+@cast_once()
 def sample(
     score: ScoreFunction,
     sde: SDE,

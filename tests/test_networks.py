@@ -1,8 +1,10 @@
 import pytest
 import torch
+from random_networks import random_score
 
 from lightning_freqdiff.networks import LSTM, MLP, Transformer, cpu
 from lightning_freqdiff.networks.pieces import in_pieces
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 
 ARCHITECTURES = [Transformer(layers=2, heads=2, width=16, feedforward=24), LSTM(layers=2, width=16), MLP(width=32)]
 
@@ -156,13 +158,25 @@ class TestOnACPU:
 
         before, block = low(), network.layers[0]
         for weight in (block.expand.weight, block.expand.bias, block.contract.weight, block.contract.bias):
-            with torch.no_grad():
-                weight.mul_(3).add_(0.1)
+            weight.data.mul_(3).add_(0.1)  # as averages are put in place: PyTorch counts no change
             after = low()
             assert (after - before).abs().max() > 1e-3
             before = after
-        block.contract.weight.data = torch.zeros_like(block.contract.weight)
-        assert (low() - before).abs().max() > 1e-3
+
+    def test_sampling_casts_once_and_keeps_nothing(self):
+        score = random_score(17, 1)
+        unit, few = WorkUnit(0, 0, 3), Sampling(num_steps=4)
+        casts = []
+
+        def drawn():
+            with torch.autocast("cpu", torch.bfloat16), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(cpu, "_cast", lambda *layers, cast=cpu._cast: (casts.append(1), cast(*layers))[1])
+                return sample(score, score.sde, score.noise_scale, unit, few)
+
+        before = drawn()
+        assert len(casts) == len(score.network.layers)
+        score.network.layers[0].expand.weight.data.mul_(0.5)
+        assert (drawn() - before).abs().max() > 1e-3
 
 
 def test_blocks_agree_with_pytorchs_own_encoder():

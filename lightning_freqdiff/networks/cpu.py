@@ -6,13 +6,13 @@ one exponential in place, and biases are added where the numbers are still in th
 own functions is rounding.
 
 Under ``torch.autocast("cpu", torch.bfloat16)`` the feed-forward layers, nine tenths of a block's work, multiply in
-bfloat16 with weights that are cast once; everything else stays in float32, which is faster here, too.
+bfloat16 with weights that sampling casts once; everything else stays in float32, which is faster here, too.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from weakref import WeakKeyDictionary
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -94,19 +94,31 @@ def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Line
 
 
 _Weights = tuple[Tensor, Tensor]
-_CAST: WeakKeyDictionary[nn.Linear, tuple[tuple[int, ...], _Weights]] = WeakKeyDictionary()
+_kept: dict[nn.Linear, _Weights] | None = None
+
+
+@contextmanager
+def cast_once() -> Iterator[None]:
+    """Keep the weights that calls inside a ``with`` block cast to bfloat16, which must not change meanwhile.
+
+    Elsewhere they are cast at every call: whether weights have changed cannot be told, as averages of weights are
+    put in place behind PyTorch's back.
+    """
+    global _kept
+    before, _kept = _kept, {}
+    try:
+        yield
+    finally:
+        _kept = before
 
 
 def _weights(expand: nn.Linear, contract: nn.Linear) -> _Weights:
-    """Return both weights in bfloat16, the first with its bias as one more column, cast anew when they change."""
-    if torch.compiler.is_compiling():
+    """Return both weights in bfloat16, the first with its bias as one more column."""
+    if _kept is None or torch.compiler.is_compiling():
         return _cast(expand, contract)
-    now = (expand.weight, expand.bias, contract.weight)
-    key = tuple(n for w in now for n in (w.data_ptr(), 0 if w.is_inference() else w._version))
-    kept = _CAST.get(expand)
-    if kept is None or kept[0] != key:
-        kept = _CAST[expand] = (key, _cast(expand, contract))
-    return kept[1]
+    if expand not in _kept:
+        _kept[expand] = _cast(expand, contract)
+    return _kept[expand]
 
 
 def _cast(expand: nn.Linear, contract: nn.Linear) -> _Weights:
