@@ -31,6 +31,12 @@ TRIED_BYTES = 2**25
 """Feed-forward activations of a piece that are still worth a trial: four times what fits any processor's caches."""
 
 ROUNDS = 3
+MOST = 2**20
+"""Samples of a piece that are still believed when they are read."""
+
+_measured: dict[tuple[Path, str], int] = {}
+"""What this process measured, for where it cannot be written."""
+
 WORTH = 20_000
 """Samples times steps of a run from which on a measurement pays: it takes as long as a thousand of them."""
 
@@ -47,10 +53,12 @@ def settle(score: Score, sampling: Sampling) -> None:
         return
     path, key = cache_root(None) / "pieces.json", _key(network)
     known = _read(path)
-    if key not in known:
+    if key not in known and (path, key) in _measured:
+        known[key] = _measured[path, key]
+    elif key not in known:
         if sampling.num_samples * sampling.num_steps < WORTH or sampling.batch_size <= CANDIDATES[0]:
             return
-        known[key] = measure(network)
+        known[key] = _measured[path, key] = measure(network)
         _write(path, known)
     network.cpu_piece = known[key]
 
@@ -60,8 +68,11 @@ def settle(score: Score, sampling: Sampling) -> None:
 def measure(network: TransformerBackbone) -> int:
     """Time pieces of several sizes in turn and return the fastest; the present one, where none is clearly faster."""
     tokens, _, width, feedforward = network.sizes
-    h, before = torch.randn(TRIED, tokens, width, generator=torch.Generator().manual_seed(0)), network.cpu_piece
+    before, dtype = network.cpu_piece, next(network.parameters()).dtype
     sizes = {size for size in CANDIDATES if 4 * tokens * feedforward * size <= TRIED_BYTES} | {min(before, TRIED)}
+    if len(sizes) == 1:
+        return before
+    h = torch.randn(TRIED, tokens, width, generator=torch.Generator().manual_seed(0), dtype=dtype)
     best = dict.fromkeys(sorted(sizes), float("inf"))
     try:
         network.blocks(h[:1])
@@ -79,7 +90,8 @@ def measure(network: TransformerBackbone) -> int:
 
 def _key(network: TransformerBackbone) -> str:
     low = torch.is_autocast_enabled("cpu")
-    precision = str(torch.get_autocast_dtype("cpu")) if low else "torch.float32"
+    precision = str(torch.get_autocast_dtype("cpu") if low else next(network.parameters()).dtype)
+    precision += ", compiled" * network.compiled
     heads = cast(int, network.layers[0].heads)
     about = (processor(), torch.get_num_threads(), torch.__version__, *network.sizes, heads, precision)
     return ", ".join(str(part) for part in about)
@@ -88,10 +100,10 @@ def _key(network: TransformerBackbone) -> str:
 def _read(path: Path) -> dict[str, int]:
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     pairs = found.items() if isinstance(found, dict) else ()
-    return {key: size for key, size in pairs if isinstance(size, int) and size >= 1}
+    return {key: size for key, size in pairs if type(size) is int and 1 <= size <= MOST}
 
 
 def _write(path: Path, known: dict[str, int]) -> None:

@@ -90,6 +90,11 @@ def test_batches_are_filled_up_to_a_power_of_two(traced):
     assert len(traced) == 4
 
 
+def test_no_samples(traced):
+    _, fast = pair()
+    assert fast(torch.zeros(0, 17, 2), torch.tensor(0.5)).shape == (0, 17, 2)
+
+
 def test_training_and_gradients_are_not_touched(traced):
     _, fast = pair()
     z = torch.randn(2, 17, 2, requires_grad=True)

@@ -122,6 +122,29 @@ class TestOnACPU:
         out = cpu.attend(q, k, v)
         assert out[0, 0, 1].isnan().all()
 
+    def test_attention_of_nothing(self):
+        for shape in ((0, 2, 3, 4), (2, 2, 0, 4)):
+            assert (
+                cpu.attend(torch.ones(shape), torch.ones(shape[0], 2, 3, 4), torch.ones(shape[0], 2, 3, 4)).numel()
+                == 0
+            )
+
+    def test_float16_is_left_to_pytorch(self):
+        network = randomized(ARCHITECTURES[0])
+        h = 3 * torch.randn(3, 7, 16)
+        with torch.no_grad(), torch.autocast("cpu", torch.float16):
+            ours = network.blocks(h)
+        with torch.autocast("cpu", torch.float16):
+            torch.testing.assert_close(ours, network.blocks(h).detach())
+
+    def test_hooks_and_adapters_are_called(self):
+        network = randomized(ARCHITECTURES[0])
+        h, called = torch.randn(2, 7, 16), []
+        network.layers[1].expand.register_forward_hook(lambda *_: called.append(1))
+        with torch.no_grad():
+            network.blocks(h)
+        assert called
+
     def test_a_network_gives_what_training_sees(self):
         network = randomized(Transformer(layers=2, heads=3, width=18, feedforward=40))
         z, t = torch.randn(5, 7, 4), torch.rand(5)
@@ -147,6 +170,13 @@ class TestOnACPU:
             assert 1e-5 < error < 1e-2
             again = network.blocks(h)
         assert again.equal(plain)
+
+    @pytest.mark.parametrize("name", ["expand", "contract"])
+    def test_bfloat16_hides_no_nan(self, name):
+        network = randomized(ARCHITECTURES[0])
+        getattr(network.layers[0], name).weight.data[0, 0] = float("nan")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            assert network.blocks(torch.randn(2, 7, 16)).isnan().any()
 
     def test_bfloat16_sees_new_weights(self):
         network = Transformer(layers=1, width=16, heads=2, feedforward=24).build(7, 4).eval()

@@ -83,7 +83,7 @@ def test_networks_machines_and_precisions_have_answers_of_their_own(memory, monk
     assert len(json.loads(memory.read_text())) == 4
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"x": "y"}', ""])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"x": "y"}', "", "[" * 200_000])
 def test_a_damaged_memory_is_made_anew(memory, content):
     memory.parent.mkdir()
     memory.write_text(content)
@@ -95,6 +95,31 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FREQDIFF_CACHE", str(tmp_path / "file"))
     settle(random_score(17, 1), LONG)
+    monkeypatch.setattr(piece_size, "measure", None)  # once a process is enough
+    settle(random_score(17, 1), LONG)
+
+
+@pytest.mark.parametrize("size", [0, -3, True, 10**30, "4", 1.5])
+def test_sizes_beyond_belief_are_measured_anew(memory, size):
+    score = random_score(17, 1)
+    settle(score, LONG)
+    (key,) = json.loads(memory.read_text())
+    memory.write_text(json.dumps({key: size}))
+    piece_size._measured.clear()
+    settle(score, LONG)
+    assert json.loads(memory.read_text())[key] == score.network.cpu_piece
+
+
+def test_double_precision(memory):
+    settle(random_score(17, 1).double(), LONG)
+    assert "float64" in memory.read_text()
+
+
+def test_one_candidate_needs_no_clock(monkeypatch):
+    network = random_score(17, 1).network
+    monkeypatch.setattr(piece_size, "TRIED_BYTES", 0)
+    monkeypatch.setattr(piece_size.time, "perf_counter", None)
+    assert measure(network) == network.cpu_piece
 
 
 def test_networks_without_pieces_are_left_alone(memory):

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.networks import cpu
 from lightning_freqdiff.networks.base import Backbone
 from lightning_freqdiff.networks.transformer import Block, TransformerBackbone
 
@@ -94,11 +95,12 @@ def run_keys_values(
     """
     fresh = []
     for block, old in zip(layers_of(network), pairs, strict=True):
-        normed = block.norm_attention(h)
         weight, bias = block.query_key_value.weight, block.query_key_value.bias
         width = h.shape[-1]
-        q = torch.nn.functional.linear(normed, weight[:width], bias[:width])
-        chosen = torch.nn.functional.linear(take(normed, index), weight[width:], bias[width:])
+        with cpu.float32(cpu.applies(h) and cpu.lowered()):
+            normed = block.norm_attention(h)
+            q = torch.nn.functional.linear(normed, weight[:width], bias[:width])
+            chosen = torch.nn.functional.linear(take(normed, index), weight[width:], bias[width:])
         mixed = put(old, index, chosen, valid)
         fresh.append(mixed)
         h = block.finish(h, q, *mixed.chunk(2, dim=-1))

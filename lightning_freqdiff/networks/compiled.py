@@ -31,10 +31,10 @@ class Compiled:
         return {"run": self.run, "_sizes": {}}
 
     def __call__(self, *inputs: Any) -> Any:
-        """Run on however many samples, at least one."""
+        """Run on however many samples."""
         first = inputs[0]
         count, on_gpu = len(first), first.device.type == "cuda"
-        if first.is_cpu and count > FEW:
+        if not count or (first.is_cpu and count > FEW):
             return self.run(*inputs)
         size = 2 ** (count - 1).bit_length()
         shape = (size, *first.shape[1:])

@@ -24,13 +24,19 @@ SCORES_BYTES = 8 * 2**20
 NARROW, FEW_SCORES = 12, 2**19
 """Heads of at least this width suit PyTorch's kernel where there are no more scores than that."""
 
-RANGE = 80.0
-"""Exponentials of numbers within this of zero are neither infinite nor denormal, which would be slow."""
+RANGE = 60.0
+"""Exponentials of numbers within this of zero are not denormal, which would be slow, and their sums not infinite."""
 
 
 def applies(x: Tensor) -> bool:
-    """Tell whether to do the sums here: on a CPU, without gradients."""
-    return x.is_cpu and not torch.is_grad_enabled()
+    """Tell whether to do the sums here: on a CPU, without gradients, in float32 or with bfloat16 products."""
+    known = x.dtype in (torch.float32, torch.float64) and (not torch.is_autocast_enabled("cpu") or lowered())
+    return x.is_cpu and known and not torch.is_grad_enabled()
+
+
+def plain(*layers: nn.Module) -> bool:
+    """Tell whether layers are linear and nothing more, so that their weights say all: no hooks, no adapters."""
+    return all(type(layer) is nn.Linear and not layer._forward_hooks for layer in layers)
 
 
 def lowered() -> bool:
@@ -51,7 +57,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     batch, heads, queries, width = q.shape
     count = batch * heads * queries * k.shape[2]
-    if q.element_size() * count > SCORES_BYTES or (width >= NARROW and count < FEW_SCORES):
+    if not count or q.element_size() * count > SCORES_BYTES or (width >= NARROW and count < FEW_SCORES):
         return F.scaled_dot_product_attention(q, k, v)
     scale = width**-0.5
     flat_q, flat_k, flat_v = (a.flatten(0, 1) for a in (q, k, v))
@@ -81,10 +87,12 @@ def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Line
     """
     rows, kept = normed.flatten(0, 1), (h + contract.bias).flatten(0, 1)
     if low:
-        up, down = _weights(expand, contract)
+        up, down, finite = _weights(expand, contract)
         hidden = torch.mm(F.pad(rows, (0, 1), value=1.0).bfloat16(), up.t())
-        # Negative floats are negative integers of the same bits, and the integer unit is several times as fast.
-        hidden.view(torch.int16).clamp_min_(0)
+        if finite:  # negative floats are negative integers of the same bits, which are several times as fast
+            hidden.view(torch.int16).clamp_min_(0)
+        else:  # what is not a number is to stay so
+            hidden.relu_()
         return kept.add_(torch.mm(hidden, down.t())).view_as(h)
     hidden = torch.mm(rows, expand.weight.t())
     if torch.compiler.is_compiling():  # which fuses what is written plainly
@@ -93,7 +101,7 @@ def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Line
     return torch.addmm(kept, hidden, contract.weight.t()).view_as(h)
 
 
-_Weights = tuple[Tensor, Tensor]
+_Weights = tuple[Tensor, Tensor, bool]
 _kept: dict[nn.Linear, _Weights] | None = None
 
 
@@ -113,7 +121,7 @@ def cast_once() -> Iterator[None]:
 
 
 def _weights(expand: nn.Linear, contract: nn.Linear) -> _Weights:
-    """Return both weights in bfloat16, the first with its bias as one more column."""
+    """Return both weights in bfloat16, the first with its bias as one more column, and whether all are finite."""
     if _kept is None or torch.compiler.is_compiling():
         return _cast(expand, contract)
     if expand not in _kept:
@@ -123,4 +131,5 @@ def _weights(expand: nn.Linear, contract: nn.Linear) -> _Weights:
 
 def _cast(expand: nn.Linear, contract: nn.Linear) -> _Weights:
     up = torch.cat([expand.weight, expand.bias.unsqueeze(1)], dim=1)
-    return up.bfloat16(), contract.weight.bfloat16()
+    low = up.bfloat16(), contract.weight.bfloat16()
+    return *low, not torch.compiler.is_compiling() and all(bool(w.isfinite().all()) for w in low)

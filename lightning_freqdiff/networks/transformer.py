@@ -97,7 +97,7 @@ class Block(nn.Module):
         """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, d)``, then feed forward ``h``."""
         rate = self.dropout if self.training else 0.0
         q, k, v = (a.unflatten(-1, (self.heads, -1)).transpose(1, 2) for a in (q, k, v))
-        if cpu.applies(h) and not rate:
+        if cpu.applies(h) and not rate and cpu.plain(self.expand, self.contract):
             low = cpu.lowered()
             with cpu.float32(low):
                 h = h + self.project(cpu.attend(q, k, v).transpose(1, 2).flatten(2))

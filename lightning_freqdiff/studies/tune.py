@@ -120,7 +120,7 @@ class Tuner:
             if trial.seconds >= self._reference(self.bench.sampling)[0].seconds[0]:
                 continue  # slower than no cache at all
             confirmed = self.confirm(trial)
-            if confirmed is not None:
+            if confirmed is not None and self.speedup(confirmed, fresh=True) > 1:
                 return best, confirmed
         return best, None
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from random_networks import draw, random_score
 
 from lightning_freqdiff.caching import (
+    E2CRF,
     CachedScore,
     FastCache,
     FirstBlock,
@@ -335,6 +336,19 @@ def test_bad_settings_name_themselves(policy, settings):
     flag = f"--trainer.callbacks.{'policy.' if issubclass(policy, Presets) else ''}{next(iter(settings))}"
     with pytest.raises(ValueError, match=rf"{re.escape(flag)}$"):
         policy(**settings)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [*map(make, POLICIES), *(E2CRF(preset=p, reuse=r) for p in ("paper", "balanced") for r in ("kv", "token"))],
+    ids=lambda p: str(p)[:60],
+)
+def test_every_cache_runs_in_bfloat16(policy):
+    score = random_score(17, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = run(score, policy)
+    assert low.dtype == torch.float32
+    assert low.isfinite().all()
 
 
 @pytest.mark.parametrize(("name", "solver"), CASES)

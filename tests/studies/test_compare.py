@@ -90,6 +90,20 @@ def test_the_bench_draws_what_predict_draws(model):
     assert run.totals["network_calls"] == 30
 
 
+def test_the_compilers_draw_is_not_timed(model, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Bench, "_draw", lambda bench, run: (drawn.append(1), run.seconds.append(1.0)))
+    for compiled, expected in ((False, 2), (True, 3)):
+        drawn.clear()
+        model.score.network.compiled = compiled
+        run = Run(Contender("x", "uncached", Sampling(num_samples=2, num_steps=2)))
+        bench = Bench(model, run.contender.sampling)
+        bench.draw(run)
+        bench.draw(run)
+        assert len(drawn) == expected
+        assert len(run.seconds) == 2
+
+
 def test_a_comparison_measures_everyone_and_leaves_it_on_disk(model, tmp_path):
     caches = [
         Contender("wiener", "cache", SAMPLING, Wiener(tolerance=0.2)),
