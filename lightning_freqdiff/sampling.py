@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching import CachedScore
+from lightning_freqdiff.networks.base import embed_at_once
 from lightning_freqdiff.networks.cpu import cast_once
 from lightning_freqdiff.noise import normal_stream
 from lightning_freqdiff.score import ScoreFunction, Trajectory
@@ -63,7 +64,6 @@ class Sampling:
 
 
 @torch.no_grad()
-@cast_once()
 def sample(
     score: ScoreFunction,
     sde: SDE,
@@ -85,8 +85,21 @@ def sample(
     Returns:
         Standardised tokens ``(count, K, F)`` at ``t = ε``.
     """
-    solver, device = sampling.solver, noise_scale.device
     times = time_grid(sde, sampling.num_steps, sampling.grid)
+    with cast_once(), embed_at_once(times):
+        return _run(score, sde, noise_scale, unit, sampling, times, on_step)
+
+
+def _run(
+    score: ScoreFunction,
+    sde: SDE,
+    noise_scale: Tensor,
+    unit: WorkUnit,
+    sampling: Sampling,
+    times: Tensor,
+    on_step: Callable[[int], None] | None,
+) -> Tensor:
+    solver, device = sampling.solver, noise_scale.device
     steps = plan(sde, times, device)
     shape = (unit.count, noise_scale.shape[0], noise_scale.shape[1])
     noise = normal_stream(unit.seed, unit.first, shape, device)

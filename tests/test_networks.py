@@ -3,6 +3,7 @@ import torch
 from random_networks import random_score
 
 from lightning_freqdiff.networks import LSTM, MLP, Transformer, cpu
+from lightning_freqdiff.networks.base import embed_at_once
 from lightning_freqdiff.networks.pieces import in_pieces
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 
@@ -72,6 +73,24 @@ def test_cpu_pieces_change_nothing():
         assert network.piece(11, torch.device("cpu")) == 3
         assert network.piece(11, torch.device("cpu"), tokens=2) == 10  # smaller pieces of samples, so more of them
         torch.testing.assert_close(network(z, t), whole)
+
+
+def test_times_of_a_run_are_embedded_at_once(monkeypatch):
+    network = randomized(ARCHITECTURES[0])
+    embedding, times = network.time, torch.linspace(1, 0, 9, dtype=torch.float64)
+    plain = [embedding(t) for t in times.float()]
+    asked, embed = [], embedding._embed
+    monkeypatch.setattr(embedding, "_embed", lambda t: (asked.append(t.shape), embed(t))[1])
+    with torch.no_grad(), embed_at_once(times):
+        for t, expected in zip(times.float(), plain, strict=True):
+            torch.testing.assert_close(embedding(t), expected.detach())
+        assert asked == [(9,)]
+        embedding(torch.tensor(0.123))
+        embedding(torch.rand(4))
+        assert asked[1:] == [(), (4,)]
+    with torch.no_grad():
+        embedding.dense[0].weight.mul_(2)
+        assert not embedding(times[3].float()).equal(plain[3])  # nothing is kept after a run
 
 
 def test_pieces_of_nested_inputs():

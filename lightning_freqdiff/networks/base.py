@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +70,41 @@ class FourierTime(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed times of shape ``()`` or ``(B,)`` as ``(1, 1, width)`` or ``(B, 1, width)``."""
+        if not t.ndim and t.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            known = _known(self)
+            if (row := known.get(float(t))) is not None:
+                return row
+        return self._embed(t)
+
+    def _embed(self, t: Tensor) -> Tensor:
         angle = t.reshape(-1, 1, 1) * self.frequencies
         return self.dense(torch.cat([angle.sin(), angle.cos()], dim=-1))
+
+
+_times: tuple[Tensor, dict[FourierTime, dict[float, Tensor]]] | None = None
+
+
+@contextmanager
+def embed_at_once(times: Tensor) -> Iterator[None]:
+    """Let times ``(n,)`` that calls on a CPU inside a ``with`` block ask for be embedded all at once, the first time.
+
+    Weights must not change meanwhile. A GPU would have to be waited for to tell which time is asked for.
+    """
+    global _times
+    before, _times = _times, (times.float(), {})
+    try:
+        yield
+    finally:
+        _times = before
+
+
+def _known(embedding: FourierTime) -> dict[float, Tensor]:
+    if _times is None:
+        return {}
+    times, tables = _times
+    if embedding not in tables:
+        tables[embedding] = dict(zip(times.tolist(), embedding._embed(times).split(1), strict=True))
+    return tables[embedding]
 
 
 def check_positive(**settings: int) -> None:
