@@ -6,14 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sections import table
+
 from lightning_freqdiff.studies import compare
 
 COLUMNS = {key: title for key, title in compare.COLUMNS.items() if key not in ("kind", "seconds")}
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def comparisons_section(folder: Path) -> list[str]:

@@ -159,10 +159,11 @@ class TestOnACPU:
     def test_hooks_and_adapters_are_called(self):
         network = randomized(ARCHITECTURES[0])
         h, called = torch.randn(2, 7, 16), []
-        network.layers[1].expand.register_forward_hook(lambda *_: called.append(1))
+        network.layers[0].expand.register_forward_hook(lambda *_: called.append("after"))
+        network.layers[1].contract.register_forward_pre_hook(lambda *_: called.append("before"))
         with torch.no_grad():
             network.blocks(h)
-        assert called
+        assert called == ["after", "before"]
 
     def test_a_network_gives_what_training_sees(self):
         network = randomized(Transformer(layers=2, heads=3, width=18, feedforward=40))

@@ -36,7 +36,8 @@ def applies(x: Tensor) -> bool:
 
 def plain(*layers: nn.Module) -> bool:
     """Tell whether layers are linear and nothing more, so that their weights say all: no hooks, no adapters."""
-    return all(type(layer) is nn.Linear and not layer._forward_hooks for layer in layers)
+    hooks = ("_forward_hooks", "_forward_pre_hooks")
+    return all(type(layer) is nn.Linear and not any(getattr(layer, name) for name in hooks) for layer in layers)
 
 
 def lowered() -> bool:
