@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from quality import distances, open_data
 
 from lightning_freqdiff.caching import E2CRF, CachedScore, CachePolicy
-from lightning_freqdiff.machine import describe_machine
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.solvers import EulerMaruyama
+from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling.solvers import EulerMaruyama
 
 BUDGET = {"preset": "paper", "trigger": "budget", "since": "last_refresh", "feedback": "full", "tau_warn": 1e9}
 

@@ -19,11 +19,11 @@ from quality import train
 from torch import nn
 
 from lightning_freqdiff.data import SyntheticECG
-from lightning_freqdiff.machine import describe_machine
+from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.studies.calibrate import calibrate
+from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.sampling.loop import Sampling
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = ("layers", "heads", "width", "feedforward")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sections import table
 
-from lightning_freqdiff.studies import compare
+from lightning_freqdiff.evaluation import compare
 
 COLUMNS = {key: title for key, title in compare.COLUMNS.items() if key not in ("kind", "seconds")}
 

@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lightning_freqdiff import plots
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
+from lightning_freqdiff.reporting import plots
 
 FOLDER = Path("runs/demo")
 SAMPLES, STEPS = 32, 500

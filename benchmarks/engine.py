@@ -21,11 +21,11 @@ from common import alternate, autocast, begin, fill_zeros, parser, save
 from reference import ReferenceNetwork, reference_steps, uniform_times
 from torch import Tensor, nn
 
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.piece_size import WORTH, settle
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.score import Score
-from lightning_freqdiff.sde import VP
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
 WAYS = {"float32": (False, False), "compiled": (True, False), "bfloat16": (False, True), "both": (True, True)}

@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 
 from lightning_freqdiff.caching import Wiener
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
-from lightning_freqdiff.machine import describe_machine
+from lightning_freqdiff.evaluation.bench import Bench, Run, Target
+from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.studies.bench import Bench, Run, Target
-from lightning_freqdiff.studies.contenders import Contender, fewer_steps
+from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.sampling.loop import Sampling
 
 
 def open_data(name: str) -> SeriesData:

@@ -31,13 +31,13 @@ from quality import baselines, distances
 from lightning_freqdiff.caching import CachedScore
 from lightning_freqdiff.checkpoint import MARK, read_checkpoint, weights_hash
 from lightning_freqdiff.data import ECG, NASA, NASDAQ, SeriesData, SyntheticECG
+from lightning_freqdiff.evaluation.bench import damage
+from lightning_freqdiff.evaluation.contenders import read_preset
 from lightning_freqdiff.metrics import SortedReference, sliced_distances
 from lightning_freqdiff.metrics.sliced_wasserstein import summarize
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.sampling import Sampling, sample
-from lightning_freqdiff.studies.bench import damage
-from lightning_freqdiff.studies.contenders import read_preset
+from lightning_freqdiff.sampling.loop import Sampling, sample
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 PRESETS = Path(__file__).parents[1] / "callbacks"

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from lightning_freqdiff.caching import CachedScore, Wiener
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.networks.transformer import TransformerBackbone
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.score import Score
-from lightning_freqdiff.sde import VP
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
 # The first group with a word in an operator's name is the operator's.

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_freqdiff.machine import describe_machine
+from lightning_freqdiff.reporting.hardware import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
 LENGTH = 187

@@ -26,12 +26,12 @@ from reference import ReferenceNetwork, reference_steps, uniform_times
 from torch import nn
 
 from lightning_freqdiff.caching import E2CRF, Wiener
+from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality
+from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks.compiled import FEW
-from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.solvers import DPMSolverPP, ExponentialWiener
-from lightning_freqdiff.studies.bench import Bench, Run, Target, damage, quality
-from lightning_freqdiff.studies.contenders import Contender
+from lightning_freqdiff.networks.kernels.compiled import FEW
+from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling.solvers import DPMSolverPP, ExponentialWiener
 
 REFERENCE, UNCACHED, PUBLISHED = "reference design", "ours, uncached", "E2-CRF as published"
 FULL_COST = ("reference", "uncached", "published")

@@ -23,14 +23,14 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from lightning_freqdiff import plots
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
-from lightning_freqdiff.machine import describe_machine
 from lightning_freqdiff.metrics.samples import coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.sampling import Sampling, WorkUnit
+from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 
 SAMPLES = 256
 

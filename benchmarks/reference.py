@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lightning_freqdiff.sde import T_MIN, VP
+from lightning_freqdiff.diffusion.sde import T_MIN, VP
 
 
 class ReferenceNetwork(nn.Module):

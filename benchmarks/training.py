@@ -23,10 +23,10 @@ from reference import ReferenceNetwork, reference_scale
 from torch import Tensor, nn
 
 from lightning_freqdiff.data import SyntheticECG
-from lightning_freqdiff.losses import score_matching_loss, stratified_times
+from lightning_freqdiff.diffusion.losses import score_matching_loss, stratified_times
+from lightning_freqdiff.diffusion.sde import T_MIN, VP
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.sde import T_MIN, VP
 from lightning_freqdiff.spectral import to_half_spectrum
 
 LEARNING_RATE = 1e-3

@@ -13,8 +13,8 @@ def main(args: list[str] | None = None) -> None:
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from lightning_freqdiff import commands
-    from lightning_freqdiff.cli import CLI, Parser, quiet
+    from lightning_freqdiff.cli import commands
+    from lightning_freqdiff.cli.parser import CLI, Parser, quiet
 
     quiet()
     given = sys.argv[1:] if args is None else args

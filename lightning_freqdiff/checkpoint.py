@@ -20,7 +20,7 @@ def as_settings(component: Any) -> dict[str, Any]:
     """Write a component (SDE, architecture, solver, cache ...) as ``class_path`` and ``init_args``.
 
     Examples:
-        >>> from lightning_freqdiff.sde import VP
+        >>> from lightning_freqdiff.diffusion.sde import VP
         >>> as_settings(VP())["init_args"]
         {'beta_min': 0.1, 'beta_max': 20.0}
     """

@@ -17,20 +17,20 @@ from lightning_freqdiff import __version__
 from lightning_freqdiff.calibration import calibration_path, read_calibration
 from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint, weights_hash
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.losses import (
+from lightning_freqdiff.diffusion.losses import (
     TimeDensity,
     Weighting,
     score_matching_loss,
     stratified_times,
     time_quantiles,
 )
+from lightning_freqdiff.diffusion.score import Parametrization, Score, ScoreFunction
+from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.networks import Architecture, Transformer
 from lightning_freqdiff.piece_size import settle
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.score import Parametrization, Score, ScoreFunction
-from lightning_freqdiff.sde import SDE, VP
+from lightning_freqdiff.sampling.batches import unit_loader
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Domain, Representation
-from lightning_freqdiff.work import unit_loader
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""

@@ -15,13 +15,13 @@ from typing import cast
 
 import torch
 
-from lightning_freqdiff.data.download import cache_root
+from lightning_freqdiff.data.readers.download import cache_root
+from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.files import replace_json
-from lightning_freqdiff.machine import processor
-from lightning_freqdiff.networks.cpu import cast_once
+from lightning_freqdiff.networks.kernels.cpu import cast_once
 from lightning_freqdiff.networks.transformer import TransformerBackbone
-from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.score import Score
+from lightning_freqdiff.reporting.hardware import processor
+from lightning_freqdiff.sampling.loop import Sampling
 
 CANDIDATES = (2, 4, 8, 16, 32, 64)
 TRIED = 64

@@ -8,10 +8,10 @@ import torch
 from random_networks import random_score
 
 from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.score import Score
-from lightning_freqdiff.sde import VP
 
 torch.set_num_threads(1)
 

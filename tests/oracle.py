@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.score import ScoreFunction, Trajectory
-from lightning_freqdiff.sde import SDE
+from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.sde import SDE
 
 
 class GaussianScore(ScoreFunction):

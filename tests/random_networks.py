@@ -2,10 +2,10 @@
 
 import torch
 
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.score import Score
-from lightning_freqdiff.sde import VP
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
 

@@ -10,8 +10,8 @@ import pytest
 import raw_files
 
 from lightning_freqdiff.__main__ import main
-from lightning_freqdiff.cli import CLI
-from lightning_freqdiff.commands import STUDIES
+from lightning_freqdiff.cli.commands import STUDIES
+from lightning_freqdiff.cli.parser import CLI
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,10 +6,10 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.diffusion.sde import VE, SubVP
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
-from lightning_freqdiff.sampling import Sampling, WorkUnit
-from lightning_freqdiff.sde import VE, SubVP
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 
 TINY = Transformer(layers=1, heads=2, width=8, feedforward=16)
 

@@ -5,11 +5,11 @@ import torch
 from random_networks import random_score
 
 from lightning_freqdiff import piece_size
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import MLP
 from lightning_freqdiff.piece_size import WORTH, measure, settle
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.score import Score
-from lightning_freqdiff.sde import VP
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
 LONG, SHORT = Sampling(num_samples=64, num_steps=WORTH // 64 + 1), Sampling(num_samples=64, num_steps=10)

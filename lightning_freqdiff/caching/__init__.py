@@ -1,7 +1,7 @@
 """Caches: policies that decide when to run how much of the network. Plain torch, no Lightning."""
 
 from lightning_freqdiff.caching.base import CachedScore, CachePolicy, Call, Ledger, Outcome
-from lightning_freqdiff.caching.e2crf import E2CRF
+from lightning_freqdiff.caching.e2crf.policy import E2CRF
 from lightning_freqdiff.caching.fastcache import FastCache
 from lightning_freqdiff.caching.firstblock import FirstBlock
 from lightning_freqdiff.caching.spectralcache import SpectralCache

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
 
 
 @dataclass(frozen=True)

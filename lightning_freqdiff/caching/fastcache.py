@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
+from lightning_freqdiff.caching.e2crf.tokens import layers_of, require_tokens
+from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.presets import Length, Presets
-from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
-from lightning_freqdiff.caching.tokens import layers_of, require_tokens
-from lightning_freqdiff.networks.pieces import in_pieces
-from lightning_freqdiff.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.networks.kernels.chunks import in_pieces
 
 
 def chi_squared_bound(freedom: int, significance: float) -> float:

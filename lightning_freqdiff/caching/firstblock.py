@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.caching.e2crf.tokens import layers_of, require_tokens
+from lightning_freqdiff.caching.gather import set_rows, take_rows
 from lightning_freqdiff.caching.presets import Length
-from lightning_freqdiff.caching.rows import set_rows, take_rows
-from lightning_freqdiff.caching.stale import Stale
+from lightning_freqdiff.caching.reuse import Stale
+from lightning_freqdiff.caching.step_cache import Fresh, WholeCallPolicy, WholeState
 from lightning_freqdiff.caching.teacache import relative_change
-from lightning_freqdiff.caching.tokens import layers_of, require_tokens
-from lightning_freqdiff.caching.whole import Fresh, WholeCallPolicy, WholeState
-from lightning_freqdiff.networks.pieces import in_pieces
-from lightning_freqdiff.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.networks.kernels.chunks import in_pieces
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Presets
-from lightning_freqdiff.caching.stale import keep, recall
-from lightning_freqdiff.caching.whole import run_network
-from lightning_freqdiff.score import Score, Trajectory
+from lightning_freqdiff.caching.reuse import keep, recall
+from lightning_freqdiff.caching.step_cache import run_network
+from lightning_freqdiff.diffusion.score import Score, Trajectory
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.forecast import Forecaster, ForecastState
 from lightning_freqdiff.caching.presets import Length
-from lightning_freqdiff.caching.stale import Stale
+from lightning_freqdiff.caching.reuse import Stale
 
 
 @dataclass(frozen=True)

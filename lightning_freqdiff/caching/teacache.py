@@ -12,10 +12,10 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.presets import Length
-from lightning_freqdiff.caching.stale import Stale
-from lightning_freqdiff.caching.whole import WholeCallPolicy, WholeState
+from lightning_freqdiff.caching.reuse import Stale
+from lightning_freqdiff.caching.step_cache import WholeCallPolicy, WholeState
+from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.networks.transformer import TransformerBackbone
-from lightning_freqdiff.score import Score
 
 IDENTITY = (1.0, 0.0)
 

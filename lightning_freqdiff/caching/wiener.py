@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Integrate, Ledger, Outcome, bytes_of
-from lightning_freqdiff.caching.damage import Damage, expected_rate, relative_damage
-from lightning_freqdiff.caching.frame import Frame
-from lightning_freqdiff.caching.rows import rows_of, set_rows, take_rows
-from lightning_freqdiff.caching.stale import keep, recall
-from lightning_freqdiff.caching.whole import run_network
-from lightning_freqdiff.score import Score, Trajectory
+from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
+from lightning_freqdiff.caching.integrating_factor import Frame
+from lightning_freqdiff.caching.local_error import Damage, expected_rate, relative_damage
+from lightning_freqdiff.caching.reuse import keep, recall
+from lightning_freqdiff.caching.step_cache import run_network
+from lightning_freqdiff.diffusion.score import Score, Trajectory
 
 LATTICE = 0.25
 """Calls are placed where a sample with this share of the tolerance, and a ratio of 1, would place them: close enough

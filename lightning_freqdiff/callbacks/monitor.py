@@ -14,11 +14,11 @@ from torch import Tensor
 
 from lightning_freqdiff.callbacks.boards import Board, boards
 from lightning_freqdiff.callbacks.cache import CacheCallback
-from lightning_freqdiff.callbacks.evaluation import Evaluation, Judge, cache_evaluation
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.evaluation.evaluator import Evaluation, Judge, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.solvers import DPMSolverPP
+from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling.solvers import DPMSolverPP
 
 
 def draw_share(trainer: Trainer, module: ScoreModule, sampling: Sampling) -> tuple[Tensor, list[dict[str, Any]]]:

@@ -13,14 +13,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lightning_freqdiff import plots
 from lightning_freqdiff.callbacks.boards import boards
-from lightning_freqdiff.callbacks.evaluation import DRAWN, Evaluation, Judge, cache_evaluation
 from lightning_freqdiff.callbacks.monitor import draw_share
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.evaluation.evaluator import DRAWN, Evaluation, Judge, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.report import Page
+from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.reporting.page import Page
 from lightning_freqdiff.spectral import spectral_density
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from lightning_freqdiff.callbacks.boards import Board
-from lightning_freqdiff.callbacks.evaluation import Evaluation
+from lightning_freqdiff.evaluation.evaluator import Evaluation
 
 
 def has_key() -> bool:

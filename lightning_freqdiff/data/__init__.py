@@ -1,19 +1,19 @@
 """Data sets: LightningDataModules that yield series `(B, N, M)` and know nothing of diffusion."""
 
-from lightning_freqdiff.data.array import ArrayData
 from lightning_freqdiff.data.base import SeriesData
-from lightning_freqdiff.data.droughts import USDroughts
-from lightning_freqdiff.data.heartbeats import ECG
-from lightning_freqdiff.data.long_series import ETT
-from lightning_freqdiff.data.mimic import MIMIC3
-from lightning_freqdiff.data.named import NamedData
-from lightning_freqdiff.data.nasa import NASA
-from lightning_freqdiff.data.nasdaq import NASDAQ
-from lightning_freqdiff.data.series import Series
-from lightning_freqdiff.data.sines import Sines
-from lightning_freqdiff.data.synthetic import SyntheticECG
-from lightning_freqdiff.data.timegan import Energy, Stocks
-from lightning_freqdiff.data.ucr import UCR
+from lightning_freqdiff.data.series.series import Series
+from lightning_freqdiff.data.sets.array import ArrayData
+from lightning_freqdiff.data.sets.droughts import USDroughts
+from lightning_freqdiff.data.sets.heartbeats import ECG
+from lightning_freqdiff.data.sets.long_series import ETT
+from lightning_freqdiff.data.sets.mimic import MIMIC3
+from lightning_freqdiff.data.sets.named import NamedData
+from lightning_freqdiff.data.sets.nasa import NASA
+from lightning_freqdiff.data.sets.nasdaq import NASDAQ
+from lightning_freqdiff.data.sets.sines import Sines
+from lightning_freqdiff.data.sets.synthetic import SyntheticECG
+from lightning_freqdiff.data.sets.timegan import Energy, Stocks
+from lightning_freqdiff.data.sets.ucr import UCR
 
 __all__ = [
     "ECG",

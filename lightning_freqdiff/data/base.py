@@ -9,9 +9,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_freqdiff.data.rows import Rows, Shuffled
-from lightning_freqdiff.data.series import Series, validate
-from lightning_freqdiff.data.split import split
+from lightning_freqdiff.data.series.dataset import Rows, Shuffled
+from lightning_freqdiff.data.series.series import Series, validate
+from lightning_freqdiff.data.series.split import split
 
 REFERENCE_BYTES = 2**30
 """Memory that the series to compare with may take, where no number of them is asked for."""

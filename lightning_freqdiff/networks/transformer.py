@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_freqdiff.networks import cpu
 from lightning_freqdiff.networks.base import Architecture, Backbone, FourierTime, check_positive
-from lightning_freqdiff.networks.compiled import Compiled
-from lightning_freqdiff.networks.pieces import in_pieces
+from lightning_freqdiff.networks.kernels import cpu
+from lightning_freqdiff.networks.kernels.chunks import in_pieces
+from lightning_freqdiff.networks.kernels.compiled import Compiled
 
 T = TypeVar("T")
 

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.caching import E2CRF, CachedScore
-from lightning_freqdiff.caching import tokens as token_runner
+from lightning_freqdiff.caching.e2crf import tokens as token_runner
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks.transformer import TransformerBackbone
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.score import Score
-from lightning_freqdiff.sde import VP
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
 N = 32

@@ -22,15 +22,22 @@ from lightning_freqdiff.caching import (
     Wiener,
 )
 from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.caching.e2crf.tokens import layers_of, require_tokens
 from lightning_freqdiff.caching.presets import LONG, Presets
-from lightning_freqdiff.caching.tokens import layers_of, require_tokens
 from lightning_freqdiff.callbacks import CacheCallback
+from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
-from lightning_freqdiff.sampling import Sampling, WorkUnit
-from lightning_freqdiff.score import Score, Trajectory
-from lightning_freqdiff.sde import VP
-from lightning_freqdiff.solvers import DDIM, DPMSolverPP, EulerMaruyama, ExponentialWiener, Heun, PredictorCorrector
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
+from lightning_freqdiff.sampling.solvers import (
+    DDIM,
+    DPMSolverPP,
+    EulerMaruyama,
+    ExponentialWiener,
+    Heun,
+    PredictorCorrector,
+)
 from lightning_freqdiff.spectral import Representation
 
 STEPS = 25

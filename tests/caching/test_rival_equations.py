@@ -14,9 +14,9 @@ from lightning_freqdiff.caching.fastcache import chi_squared_bound
 from lightning_freqdiff.caching.forecast import ForecastState
 from lightning_freqdiff.caching.spectrum import chebyshev
 from lightning_freqdiff.caching.teacache import polynomial, relative_change
-from lightning_freqdiff.score import Trajectory
-from lightning_freqdiff.sde import VP
-from lightning_freqdiff.solvers import time_grid
+from lightning_freqdiff.diffusion.score import Trajectory
+from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.sampling.solvers import time_grid
 
 STEPS, SAMPLES = 18, 4
 TIMES = time_grid(VP(), STEPS)[:-1]

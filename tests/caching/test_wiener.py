@@ -9,15 +9,23 @@ from random_networks import draw, random_score
 from torch import Tensor, nn
 
 from lightning_freqdiff.caching import CachedScore, Wiener
-from lightning_freqdiff.caching.damage import expected_rate, relative_damage
-from lightning_freqdiff.caching.frame import Frame
+from lightning_freqdiff.caching.integrating_factor import Frame
+from lightning_freqdiff.caching.local_error import expected_rate, relative_damage
+from lightning_freqdiff.diffusion.score import Score, ScoreFunction
+from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
 from lightning_freqdiff.networks import MLP, Transformer
 from lightning_freqdiff.networks.base import Backbone
-from lightning_freqdiff.noise import normal_stream
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.score import Score, ScoreFunction
-from lightning_freqdiff.sde import VE, VP, SubVP
-from lightning_freqdiff.solvers import DDIM, DPMSolverPP, EulerMaruyama, Heun, PredictorCorrector, plan, time_grid
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling.noise import normal_stream
+from lightning_freqdiff.sampling.solvers import (
+    DDIM,
+    DPMSolverPP,
+    EulerMaruyama,
+    Heun,
+    PredictorCorrector,
+    plan,
+    time_grid,
+)
 from lightning_freqdiff.spectral import Representation
 
 STEPS = 25
@@ -152,7 +160,7 @@ def test_a_step_that_erases_a_coordinate_is_not_put_in_a_table():
 
 def test_where_nothing_can_be_tabled_it_goes_step_by_step(monkeypatch):
     score = random_score(9, 1)
-    monkeypatch.setattr("lightning_freqdiff.caching.frame.SMALLEST_FACTOR", math.inf)
+    monkeypatch.setattr("lightning_freqdiff.caching.integrating_factor.SMALLEST_FACTOR", math.inf)
     made, exact, ledger = run(score, Wiener(tolerance=0.05))
     held, _, _ = run(score, Wiener(tolerance=0.05, correct=False))
     assert torch.equal(made, held)

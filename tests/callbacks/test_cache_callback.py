@@ -6,8 +6,8 @@ from lightning.pytorch import Trainer
 
 from lightning_freqdiff.caching import E2CRF
 from lightning_freqdiff.callbacks import CacheCallback, E2CRFCache, SampleWriter
-from lightning_freqdiff.sampling import Sampling, WorkUnit
-from lightning_freqdiff.solvers import Heun
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
+from lightning_freqdiff.sampling.solvers import Heun
 
 
 def predict(module, *callbacks, **sampling):

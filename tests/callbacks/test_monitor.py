@@ -11,7 +11,7 @@ from lightning_freqdiff.callbacks import E2CRFCache, SampleMonitor
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.report import Page
+from lightning_freqdiff.reporting.page import Page
 
 TINY = Transformer(layers=1, heads=2, width=8, feedforward=8)
 

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
 from lightning_freqdiff.data import SyntheticECG
-from lightning_freqdiff.sampling import Sampling, WorkUnit
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 
 
 def predict(module, *callbacks, data=None, **sampling):

@@ -1,0 +1,1 @@
+"""E²-CRF: caching of tokens."""

@@ -1,0 +1,106 @@
+"""Whole-call skipping: run the network on the samples that are due, and let the others return their past."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
+from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
+from lightning_freqdiff.caching.presets import Presets
+from lightning_freqdiff.caching.reuse import keep, recall
+from lightning_freqdiff.diffusion.score import Coefficients, Score, Trajectory
+
+
+class Fresh(NamedTuple):
+    """What a network call leaves, for the samples it was made for: ``ξ̂``, ``h⁰`` and the last block's features."""
+
+    noise: Tensor
+    h0: Tensor
+    features: Tensor
+
+
+def run_network(score: Score, z: Tensor, t: Tensor, c: Coefficients, h0: Tensor | None = None) -> Fresh:
+    """Call the whole network, with the very operations of an uncached call."""
+    h0 = score.embed(z, t, c) if h0 is None else h0
+    features = score.network.blocks(h0)
+    return Fresh(score.noise(score.network.head(features), z, c), h0, features)
+
+
+@dataclass
+class WholeState:
+    """What a whole-call cache remembers, per sample; the tensors are empty until the first call.
+
+    Args:
+        settings: Every setting of the policy, for this trajectory.
+        kept: What a skipped call returns, see ``stale.py``.
+        idle: Calls skipped in a row, ``(B,)``.
+        memory: Whatever else the policy needs, by name; each has samples along its first axis.
+    """
+
+    settings: SimpleNamespace
+    idle: Tensor
+    kept: Tensor = field(default_factory=lambda: torch.empty(0))
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+
+class WholeCallPolicy(Presets, CachePolicy):
+    """A cache that looks at the embedded input of a call, and then runs the whole network or none of it.
+
+    The first and the last step are always computed. Everything is decided per sample; the samples that are due are
+    gathered into one network call.
+    """
+
+    def begin(self, score: Score, trajectory: Trajectory) -> WholeState:
+        """Start with nothing cached."""
+        steps = len(trajectory.times) // trajectory.calls_per_step
+        settings = self.settings_for(steps)
+        settings.steps = steps
+        return WholeState(settings, torch.zeros(trajectory.shape[0], device=score.noise_scale.device))
+
+    @abstractmethod
+    def decide(self, score: Score, h0: Tensor, call: Call, state: WholeState) -> Tensor:
+        """Return which samples are due, ``(B,)``, taking note of the input in the state's memory."""
+
+    def note(self, score: Score, fresh: Fresh, rows: Tensor | None, state: WholeState) -> None:
+        """Take note of a network call that was made for ``rows``."""
+
+    def cost_of_looking(self, score: Score) -> float:
+        """Return the share of a network call that a decision costs; 0 where it is negligible."""
+        return 0.0
+
+    def evaluate(self, score: Score, z: Tensor, call: Call, state: Any) -> tuple[Outcome, Any]:
+        """Decide per sample, run the network for those that are due, and return the past for the rest."""
+        c, stale = score.coefficients(call.t), state.settings.stale
+        h0 = score.embed(z, call.t, c)
+        due = self.decide(score, h0, call, state)
+        filled = state.kept.numel() > 0
+        if not filled or call.last:
+            due = torch.ones_like(due)
+        unknown = torch.full((len(z),), math.nan, device=z.device)
+        looked = self.cost_of_looking(score)
+        chosen = due.tolist()  # the one host read of a call
+        if not any(chosen):
+            noise = recall(stale, score, state.kept, z, call.t, c, h0)
+            state.idle = state.idle + 1
+            zero = torch.zeros_like(unknown)
+            return Outcome(noise, zero, zero + looked, unknown, unknown), state
+        rows = rows_of(chosen, z.device)
+        fresh = run_network(score, take_rows(z, rows), call.t, c, take_rows(h0, rows))
+        kept = keep(stale, score, fresh.noise, take_rows(z, rows), c, fresh.h0, fresh.features)
+        error, noise = unknown, fresh.noise
+        if filled:
+            past = recall(stale, score, state.kept, z, call.t, c, h0)
+            squared = (fresh.noise - take_rows(past, rows)).square().mean((1, 2))
+            error, noise = set_rows(unknown, rows, squared), set_rows(past, rows, fresh.noise)
+        state.kept = set_rows(state.kept, rows, kept) if filled else kept
+        state.idle = torch.where(due, 0.0, state.idle + 1)
+        self.note(score, fresh, rows, state)
+        called = due.float()
+        return Outcome(noise, called * z.shape[1], called + looked, unknown, error), state

@@ -1,0 +1,1 @@
+"""From files to arrays: NumPy files, tables, folders, published originals."""

@@ -1,0 +1,102 @@
+"""Published files: fetched when the user asks for it, and kept so that a half-written file is never met."""
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lightning_freqdiff.data.readers.npy import DAMAGE
+
+CACHE = "~/.cache/lightning_freqdiff"
+
+
+def cache_root(folder: str | None) -> Path:
+    """Return the folder that holds all data sets: the one named, else $FREQDIFF_CACHE, else one of the user's.
+
+    >>> cache_root("here").name
+    'here'
+    """
+    return Path(folder or os.environ.get("FREQDIFF_CACHE") or CACHE).expanduser()
+
+
+def fetch(handle: str, by_hand: Path) -> Path:
+    """Download a data set of Kaggle, or find what was downloaded before; its files are yet to be checked.
+
+    Args:
+        handle: Owner and name at Kaggle.
+        by_hand: Where its files may be put without a network, for the error message.
+
+    Returns:
+        The folder of its files, in kagglehub's own cache.
+    """
+    instead = f"or put the files of https://www.kaggle.com/datasets/{handle} into {by_hand}"
+    try:
+        import kagglehub
+    except ImportError as error:
+        raise ImportError(
+            "--data.download true needs kagglehub, which is not installed; "
+            f'pip install "lightning-freqdiff[kaggle]", {instead} and leave --data.download out'
+        ) from error
+    try:
+        return Path(kagglehub.dataset_download(handle))
+    except Exception as error:  # no network, no account, a broken archive: kagglehub has no class for all of it
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) < 200 else f"{reason[:200]} ..."
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        remedy = "make room (KAGGLEHUB_CACHE says where downloads go)" if full else "mend that and try again"
+        raise OSError(
+            f"expected to download {handle} from Kaggle, got {type(error).__name__}: {reason}; {remedy}, {instead}"
+        ) from error
+
+
+def store(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to a `.npz`, so that there is the file of before or the whole new one, and nothing between."""
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.part")  # tempfile's would be for one user alone
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(
+            f"expected to keep the prepared series in {path}, got {error.strerror or error}; make room there, or "
+            "set --data.folder (or FREQDIFF_CACHE) to a folder with room"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the arrays of a `.npz`, all or those named; a damaged one is a ValueError that names the file."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise FileNotFoundError(f"expected a file, found {found} at {path.absolute()}; mend --data.path")
+    with path.open("rb") as file:  # np.load leaves a file open that turns out to be no zip archive
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"x": loaded}
+            with loaded as archive:
+                return {key: np.asarray(archive[key]) for key in archive.files if not names or key in names}
+        except DAMAGE as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path}: expected arrays in NumPy's own format, got a file that is damaged or cut short "
+                f"({reason}); delete it, or mend --data.path"
+            ) from error
+
+
+def fingerprint(files: Iterable[Path], root: Path) -> str:
+    """Return a hash of the names, sizes and times of files, which tells when they were exchanged."""
+    seen = []
+    for file in files:
+        facts = file.stat()
+        seen.append((str(file.relative_to(root)), facts.st_size, facts.st_mtime_ns))
+    return hashlib.sha256(json.dumps(sorted(seen)).encode()).hexdigest()

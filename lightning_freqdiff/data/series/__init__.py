@@ -1,0 +1,1 @@
+"""What is done with series once they are read: gaps, lengths, windows, splits."""

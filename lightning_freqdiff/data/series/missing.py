@@ -1,0 +1,96 @@
+"""What is done about missing values (NaN): they are refused, filled from their neighbours, or dropped."""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from lightning_freqdiff.data.series.ragged import Recordings
+from lightning_freqdiff.data.series.series import CHUNK, Series
+
+Missing = Literal["refuse", "interpolate", "drop"]
+
+
+def interpolate(x: np.ndarray, what: str, channels: tuple[str, ...]) -> np.ndarray:
+    """Fill the gaps of a series `(N, M)` linearly in time, channel by channel; its ends take the nearest value.
+
+    Examples:
+        >>> interpolate(np.array([[np.nan], [1.0], [np.nan], [3.0]]), "it", ("a",)).T
+        array([[1., 1., 2., 3.]])
+    """
+    gaps = np.isnan(x)
+    if not gaps.any():
+        return x
+    filled, steps = x.copy(), np.arange(len(x))
+    for m in np.flatnonzero(gaps.any(0)):
+        here = ~gaps[:, m]
+        if not here.any():
+            raise ValueError(
+                f"{what}: expected a value in channel {channels[m]!r} to fill the others from, got none in {len(x)} "
+                "steps; set --data.missing drop, or mend --data.path"
+            )
+        filled[~here, m] = np.interp(steps[~here], steps[here], x[here, m])
+    return filled
+
+
+def mend(recordings: Recordings, rule: Missing) -> Recordings:
+    """Apply the rule to each series by itself."""
+    if rule == "refuse" or not len(recordings):
+        return recordings
+    series, source = recordings.series, recordings.source
+    if isinstance(series, np.ndarray) and series.dtype.kind != "f":
+        return recordings
+    if rule == "drop":
+        keep = np.flatnonzero([not np.isnan(one).any() for one in series])
+        if len(keep) < 2:
+            raise ValueError(
+                f"{source}: expected at least 2 series without missing values, got {len(keep)} of {len(recordings)}; "
+                "set --data.missing interpolate, or mend --data.path"
+            )
+        return recordings if len(keep) == len(recordings) else recordings.take(keep)
+    what = [f"{source}: {recordings.name(i)}" for i in range(len(recordings))]
+    filled = [interpolate(one, name, recordings.channels) for one, name in zip(series, what, strict=True)]
+    return replace(recordings, series=np.stack(filled) if isinstance(series, np.ndarray) else filled)
+
+
+def mend_in_place(series: Series, rule: Missing) -> Series:
+    """Apply the rule to series in a mapped file: their rows may be dropped, but not rewritten."""
+    if rule == "refuse" or series.x.dtype.kind != "f":
+        return series
+    bad = np.concatenate([np.isnan(chunk).any(axis=(1, 2)) for chunk in series.chunks()])
+    if not bad.any():
+        return series
+    if rule == "interpolate":
+        raise ValueError(
+            f"{series.source}: expected values that can be filled, but the file stays on disk as it is, and "
+            f"{int(bad.sum())} of {len(bad)} series have gaps; set --data.in_memory true, or --data.missing drop"
+        )
+    return series.take(np.flatnonzero(~bad))
+
+
+def find_gaps(values: np.ndarray, recordings: Recordings, missing: Missing) -> np.ndarray:
+    """Return which steps of long series, one after the other in `values`, lack a value; refuse them by the rule."""
+    size = max(1, CHUNK // max(1, values.shape[1]))
+    gaps = np.concatenate(
+        [np.isnan(values[i : i + size]).any(1) for i in range(0, max(1, len(values)), size)]
+        if values.dtype.kind == "f"
+        else [np.zeros(len(values), bool)]
+    )
+    if not gaps.any():
+        return gaps
+    step = int(gaps.argmax())
+    if missing == "refuse":
+        ends = np.cumsum([len(one) for one in recordings.series])
+        i = int(np.searchsorted(ends, step, side="right"))
+        channel = recordings.channels[int(np.isnan(values[step]).argmax())]
+        raise ValueError(
+            f"{recordings.source}: expected a number at every step, got NaN at {int(gaps.sum())} of {len(gaps)}, the "
+            f"first at step {step - (int(ends[i - 1]) if i else 0)} of {recordings.name(i)}, channel {channel!r}; "
+            "set --data.missing interpolate or drop"
+        )
+    if missing == "interpolate" and recordings.stays:
+        raise ValueError(
+            f"{recordings.source}: expected values that can be filled, but the file stays on disk as it is, and "
+            f"{int(gaps.sum())} of {len(gaps)} steps have gaps; set --data.in_memory true, or --data.missing drop"
+        )
+    return gaps

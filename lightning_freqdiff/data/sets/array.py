@@ -1,0 +1,133 @@
+"""Series of your own: arrays and tables, in files, in a folder, or in memory."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from lightning_freqdiff.data.base import SeriesData, require_at_least
+from lightning_freqdiff.data.readers.sources import GIVEN, Reader
+from lightning_freqdiff.data.series.lengths import Lengths, equalize
+from lightning_freqdiff.data.series.missing import Missing, mend, mend_in_place
+from lightning_freqdiff.data.series.ragged import Recordings, Roles
+from lightning_freqdiff.data.series.series import Series
+from lightning_freqdiff.data.series.split import keep_some
+from lightning_freqdiff.data.series.windows import cut
+
+
+class ArrayData(SeriesData):
+    """Series from a `.npz`, `.npy`, `.csv` or `.parquet` file, from a folder of them, or (`ArrayData.of`) in memory.
+
+    Arrays: a `.npz` holds `x` of shape `(n, N, M)`, and may hold labels `y` and channel names `columns`; a `.npy`
+    holds `x` alone. Without the last axis there is a single channel. For windows, a `.npz` may hold long series as
+    `series` of shape `(L, M)` or `(n, L, M)`, and `x` of two axes is `(L, M)` as well
+    (with a single name in `columns`, `(n, L)`).
+
+    Tables: wide, with one series a row and one step a column, so a single channel; a `.csv` may have a header. Long,
+    with a step a row and a channel a column, if `id` or `time` are named (columns `id` and `time`, or `sample` and
+    `step`, need not be) or windows are cut. A folder has a long table or an array `(N, M)` for each series.
+
+    Windows: each long series is first cut in time into a training, a validation and a test part, then each part into
+    windows, of which the last steps may be in none; with `split_by`, whole series go to one side instead.
+
+    Args:
+        path: The file or folder.
+        limit: Keep this many series, drawn with `seed`, for trials; all if not given.
+        window: Steps of the windows to cut long series into; if not given, series are used as they are.
+        stride: Steps from the start of a window to that of the next.
+        id: Column of a long table that tells the series apart.
+        time: Column with time stamps; they must rise within a series.
+        labels: Array or column with the labels; `y` of a `.npz` if not given.
+        parts: Array or column that says train, val or test of each series, in place of a random split.
+        missing: What to do about missing values: refuse them; interpolate linearly in time, each series by itself;
+            or drop the series, or window, that lacks one.
+        lengths: What to do about series of unequal lengths: refuse them; crop all to the shortest; or pad all to the
+            longest with their last value.
+        in_memory: Read a `.npy` whole (true), or fetch each batch from disk (false); if not given, a file of 1 GiB
+            or more stays on disk.
+        **kwargs: Settings of `SeriesData`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        limit: int | None = None,
+        window: int | None = None,
+        stride: int = 1,
+        id: str | None = None,
+        time: str | None = None,
+        labels: str | None = None,
+        parts: str | None = None,
+        missing: Missing = "refuse",
+        lengths: Lengths = "refuse",
+        in_memory: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        require_at_least(1, stride=stride)
+        require_at_least(2, **{k: v for k, v in (("limit", limit), ("window", window)) if v is not None})
+        for name, value, choices in (("missing", missing, Missing), ("lengths", lengths, Lengths)):
+            if value not in get_args(choices):
+                raise ValueError(f"expected --data.{name} as one of {', '.join(get_args(choices))}, got {value!r}")
+        self.path = path
+        self.limit = limit
+        self.window = window
+        self.stride = stride
+        self.roles = Roles(id, time, labels, self.split_by, parts)
+        self.missing: Missing = missing
+        self.lengths: Lengths = lengths
+        self.in_memory = in_memory
+        self._values: Any = None
+
+    @classmethod
+    def of(cls, values: Any, **settings: Any) -> "ArrayData":
+        """Take series that are in memory.
+
+        Args:
+            values: A tensor or array `(n, N, M)` or `(n, N)`, with `window` also `(L, M)` or `(L,)`; a list of arrays
+                `(N_i, M)`; a table of pandas, polars or pyarrow; or a mapping of what a `.npz` would hold.
+            **settings: Settings of `ArrayData`.
+
+        Examples:
+            >>> ArrayData.of(np.random.default_rng(0).normal(size=(20, 8, 3))).shape
+            (8, 3)
+        """
+        data = cls(GIVEN, **settings)
+        data._values = values
+        return data
+
+    @property
+    def format(self) -> str:
+        """Format that samples are wanted back in: `npy`, or that of the table the series came from."""
+        path = Path(self.path).expanduser()
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        suffixes = {file.suffix.lower() for file in files} & {".csv", ".parquet"}
+        return "csv" if ".csv" in suffixes else "parquet" if suffixes else "npy"
+
+    def _load(self) -> Series:
+        gaps, ragged = self.missing != "refuse", self.lengths != "refuse"
+        reader = Reader(self.roles, self.window is not None, gaps, ragged, self.in_memory)
+        path = Path(self.path).expanduser()
+        recordings = reader.read(path) if self._values is None else reader.take(self._values)
+        if isinstance(recordings.series, np.ndarray) and recordings.series.ndim != 3:
+            return _as_series(recordings)  # to be refused for its shape
+        recordings.check_labels()
+        if self.window is None and len(recordings) == 1 and isinstance(recordings.series, list):
+            raise ValueError(
+                f"{recordings.source}: expected several series, got a single one of {len(recordings.series[0])} "
+                "steps; set --data.window to cut windows from it, or --data.id to tell series apart"
+            )
+        if self.window is not None:
+            fractions = self.val_fraction, self.test_fraction
+            by_group = self.split_by is not None
+            series = cut(recordings, self.window, self.stride, self.missing, *fractions, by_group)
+        elif recordings.stays:
+            series = mend_in_place(_as_series(recordings), self.missing)
+        else:
+            series = _as_series(equalize(mend(recordings, self.missing), self.lengths))
+        return series if self.limit is None else keep_some(series, self.limit, self.seed)
+
+
+def _as_series(recordings: Recordings) -> Series:
+    x = np.asarray(recordings.series)
+    return Series(x, recordings.y, recordings.channels, recordings.source, recordings.groups, recordings.part)

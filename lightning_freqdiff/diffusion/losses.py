@@ -1,0 +1,111 @@
+"""Denoising score matching: what the network is trained on.
+
+Vincent (2011); Song et al., arXiv 2011.13456, equation 7. With ``z_t = α z_0 + s ξ``, ``s = σΛ``, the score of the
+perturbation kernel is ``-ξ/s``, so an error ``e`` in the noise prediction is an error ``-e/s`` in the score.
+All losses are weighted squares of ``e``, averaged over the coordinates that carry noise:
+
+| weighting | weight on ``e²`` | meaning |
+|---|---|---|
+| ``unit`` | ``(α²v + s²) / (α²v)`` | raw Wiener output of unit variance at every ``t`` (EDM) |
+| ``noise`` | 1 | plain noise prediction, ``λ = s²`` |
+| ``likelihood`` | ``g²/σ²`` | likelihood weighting, ``λ = g²Λ²`` |
+| ``fd`` | ``Λ⁻² / mean Λ⁻²`` | Crabbé et al., arXiv 2402.05933: score error over ``tr Σ⁻¹`` |
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Generator, Tensor
+
+from lightning_freqdiff.diffusion.score import Coefficients, Score
+from lightning_freqdiff.diffusion.sde import SDE, T_MIN
+
+Weighting = Literal["unit", "noise", "likelihood", "fd"]
+TimeDensity = Literal["uniform", "lognormal"]
+
+
+def time_quantiles(sde: SDE, density: TimeDensity, points: int = 2049) -> Tensor:
+    """Tabulate the quantiles of the training times, ``(points,)``.
+
+    Args:
+        sde: Forward process.
+        density: ``uniform`` on ``[ε, 1]`` as in the papers, or ``lognormal`` in ``σ/α`` with mean -0.5 and deviation
+            1.3 of its logarithm: EDM's choice (Karras et al., arXiv 2206.00364, section 5), moved from data of
+            deviation 0.5 to 1. It spends the steps where there is something to learn: at the ends the best
+            prediction is nearly linear.
+        points: Number of quantiles, evenly spaced from 0 to 1.
+    """
+    if density not in get_args(TimeDensity):
+        raise ValueError(
+            f"expected a time density of {', '.join(get_args(TimeDensity))}, got {density!r}: set --model.times"
+        )
+    quantiles = torch.linspace(0, 1, points, dtype=torch.float64)
+    if density == "uniform":
+        return (T_MIN + (1 - T_MIN) * quantiles).float()
+    mean, deviation = -0.5, 1.3
+    ends = -sde.log_snr(torch.tensor([T_MIN, 1.0], dtype=torch.float64))
+    low, high = torch.special.ndtr((ends - mean) / deviation)  # truncated to the times there are
+    return sde.time_at(-mean - deviation * torch.special.ndtri(low + quantiles * (high - low))).float()
+
+
+def stratified_times(quantiles: Tensor, count: int, generator: Generator | None = None) -> Tensor:
+    """Draw ``count`` times, one from each of ``count`` equally likely parts of their range.
+
+    Same expectation as independent draws, smaller variance of the loss, no cost.
+
+    Args:
+        quantiles: Table of :func:`time_quantiles`; its device is that of the result.
+        count: Number of times.
+        generator: Source of randomness, on the CPU.
+    """
+    place = (torch.arange(count) + torch.rand(count, generator=generator)) / count * (len(quantiles) - 1)
+    below = place.long().clamp(max=len(quantiles) - 2)
+    share = (place - below).to(quantiles.device)
+    return torch.lerp(quantiles[below], quantiles[below + 1], share)
+
+
+def score_matching_loss(score: Score, z0: Tensor, xi: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
+    """Return the denoising score matching loss, a scalar.
+
+    Args:
+        score: The model.
+        z0: Clean, standardised tokens, ``(B, K, F)``.
+        xi: Standard normal noise, ``(B, K, F)``.
+        t: Times in ``[ε, 1]``, ``(B,)``.
+        weighting: One of the weightings above.
+
+    Raises:
+        ValueError: For an unknown weighting.
+    """
+    c = score.coefficients(t)
+    zt = c.signal * z0 + c.noise * xi
+    raw = score.network.head(score.network.blocks(score.embed(zt, t, c))).float()
+    target, unit_error = score.target(z0, xi, c)
+    carries = (score.noise_scale > 0).to(z0.dtype)
+    if weighting == "unit" and score.parametrization == "wiener":
+        # Written out, the weight and the error of ξ̂ cancel: the loss is the plain square of the raw error.
+        carries = carries * score.standardizer.variance
+        return ((raw - target).square() * carries).sum() / (carries.sum().clamp(min=1) * len(z0))
+    factor = unit_error * weight(score, weighting, t, c).sqrt()
+    return ((factor * (raw - target)).square() * carries).sum() / (carries.sum() * len(z0))
+
+
+def weight(score: Score, weighting: Weighting, t: Tensor, c: Coefficients) -> Tensor:
+    """Return the weight on the squared error of the noise prediction, broadcastable to ``(B, K, F)``."""
+    match weighting:
+        case "unit":
+            spread = torch.where(c.spread > 0, c.spread, c.total)
+            return (c.total / spread).square()
+        case "noise":
+            return torch.ones_like(c.total)
+        case "likelihood":
+            t = t.reshape(-1, 1, 1)
+            return (score.sde.diffusion(t) / score.sde.sigma(t)).square().expand_as(c.total)
+        case "fd":
+            inverse = torch.where(score.noise_scale > 0, score.noise_scale, torch.inf).square().reciprocal()
+            return (inverse * (score.noise_scale > 0).sum() / inverse.sum()).expand_as(c.total)
+    raise ValueError(
+        f"expected a weighting of {', '.join(get_args(Weighting))}, got {weighting!r}: set --model.weighting"
+    )

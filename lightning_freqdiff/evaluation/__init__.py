@@ -1,0 +1,1 @@
+"""One way to measure a set of samples, and the studies that use it."""

@@ -1,0 +1,166 @@
+"""One checkpoint, one noise: draw samples in several ways, timed, and hold them against the uncached ones."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching import CachedScore
+from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.metrics.samples import coordinates
+from lightning_freqdiff.metrics.sliced_wasserstein import SortedReference, sliced_distances, summarize
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.piece_size import settle
+from lightning_freqdiff.sampling.loop import Sampling, sample
+
+DIRECTIONS = 1000
+RESAMPLES = 1000
+
+
+class Target:
+    """A training set to measure samples against, its projections sorted once.
+
+    Args:
+        series: Training series, ``(m, N, M)``.
+    """
+
+    def __init__(self, series: Tensor) -> None:
+        self.references = {
+            domain: SortedReference.build(coordinates(series, domain), DIRECTIONS) for domain in ("time", "freq")
+        }
+
+    def distances(self, series: Tensor) -> dict[str, Tensor]:
+        """Return the distance along each direction, in ``time`` and ``freq``, each ``(DIRECTIONS,)``."""
+        return {
+            domain: sliced_distances(coordinates(series, domain), reference, range(DIRECTIONS))  # type: ignore[arg-type]
+            for domain, reference in self.references.items()
+        }
+
+
+@dataclass
+class Run:
+    """What one contender did.
+
+    Args:
+        contender: Who.
+        seconds: Times of all samples, one for each round.
+        series: The samples, ``(n, N, M)``.
+        totals: What its cache counted.
+        memory: Bytes that its cache held.
+    """
+
+    contender: Contender
+    seconds: list[float] = field(default_factory=list)
+    series: Tensor | None = None
+    totals: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
+
+
+class Bench:
+    """Draws the same samples in several ways.
+
+    Args:
+        module: The model.
+        sampling: Number of samples, batch size, seed; solver and steps of the uncached run.
+        on_step: Called with the seconds that have passed and the share of the present draw that is done.
+    """
+
+    def __init__(
+        self, module: ScoreModule, sampling: Sampling, on_step: Callable[[float], None] | None = None
+    ) -> None:
+        self.module, self.sampling, self.on_step = module, sampling, on_step
+
+    @torch.no_grad()
+    def draw(self, run: Run) -> None:
+        """Draw all samples once more, timed; the samples are those of every other time.
+
+        Where the network is compiled, a first draw is not timed: it is the compiler's.
+        """
+        if self.module.score.network.compiled and not run.seconds:
+            self._draw(run)
+            run.seconds.clear()
+        self._draw(run)
+
+    def _draw(self, run: Run) -> None:
+        module, sampling, policy = self.module, run.contender.sampling, run.contender.policy
+        settle(module.score, sampling)
+        units = sampling.units()
+        calls = sampling.num_steps * sampling.solver.calls_per_step
+        score = module.score if policy is None else CachedScore(module.score, policy, calls)
+        parts = []
+        self._synchronize()
+        since = time.perf_counter()
+        for number, unit in enumerate(units):
+            z = sample(
+                score, module.sde, module.score.noise_scale, unit, sampling, self._watch(number, units, sampling)
+            )
+            parts.append(module.decode(z))
+        self._synchronize()
+        run.seconds.append(time.perf_counter() - since)
+        run.series = torch.cat(parts)
+        if isinstance(score, CachedScore):
+            run.totals, run.memory = score.ledger.totals(), score.memory()
+        else:
+            run.totals = {"network_calls": float(calls), "flops_fraction": 1.0, "hit_rate": 0.0}
+
+    def _watch(self, number: int, units: list[Any], sampling: Sampling) -> Callable[[int], None] | None:
+        if self.on_step is None:
+            return None
+        whole, tell = sampling.num_steps * len(units), self.on_step
+
+        def step(i: int) -> None:
+            if i % 50 == 49:
+                tell((number * sampling.num_steps + i + 1) / whole)
+
+        return step
+
+    def _synchronize(self) -> None:
+        if self.module.score.noise_scale.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def single(self, contender: Contender) -> Contender:
+        """Return the same contender for one sample, the first."""
+        return replace(contender, sampling=replace(contender.sampling, num_samples=1, batch_size=1))
+
+
+def damage(series: Tensor, reference: Tensor) -> dict[str, float]:
+    """Return the distance to the uncached samples: over all, with a bootstrap error, and per sample."""
+    wrong, size = ((x.double().flatten(1).square().sum(1)) for x in (series - reference, reference))
+    each = (wrong / size.clamp(min=1e-300)).sqrt()
+    draws = torch.randint(len(each), (RESAMPLES, len(each)), generator=torch.Generator().manual_seed(0))
+    again = (wrong.cpu()[draws].sum(1) / size.cpu()[draws].sum(1).clamp(min=1e-300)).sqrt()
+    return {
+        "distance": float((wrong.sum() / size.sum().clamp(min=1e-300)).sqrt()),
+        "distance_two_se": 2 * float(again.std()) if len(each) > 1 else math.nan,
+        "distance_upper": float(again.quantile(0.95)),
+        "distance_median": float(each.median()),
+        "distance_p99": float(each.quantile(0.99)),
+    }
+
+
+def quality(ours: dict[str, Tensor], uncached: dict[str, Tensor]) -> dict[str, float]:
+    """Return sliced Wasserstein distances, and their relative change with its error, direction by direction."""
+    result = {}
+    for domain, distances in ours.items():
+        summary, base = summarize(distances), float(uncached[domain].mean())
+        change = summarize((distances - uncached[domain]) / max(base, 1e-300))
+        result |= {
+            f"sw_{domain}": float(summary["mean"]),
+            f"sw_{domain}_two_se": float(summary["two_se"]),
+            f"sw_{domain}_change": float(change["mean"]),
+            f"sw_{domain}_change_two_se": float(change["two_se"]),
+        }
+    return result
+
+
+def speedup(seconds: list[float], base: list[float]) -> dict[str, float]:
+    """Return the ratio of medians, and the least and greatest ratio of rounds timed one after the other."""
+    ratios = [b / s for s, b in zip(seconds, base, strict=False)]
+    return {"speedup": median(base) / median(seconds), "speedup_low": min(ratios), "speedup_high": max(ratios)}

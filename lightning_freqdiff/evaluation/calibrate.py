@@ -1,0 +1,139 @@
+"""`calibrate`: watch uncached sampling, and fit what caches want to know about this network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching.e2crf.tokens import layers_of
+from lightning_freqdiff.caching.integrating_factor import Frame
+from lightning_freqdiff.caching.local_error import relative_damage
+from lightning_freqdiff.caching.reuse import keep
+from lightning_freqdiff.caching.teacache import modulated, relative_change
+from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks.kernels.chunks import in_pieces
+from lightning_freqdiff.networks.transformer import TransformerBackbone
+from lightning_freqdiff.sampling.loop import Sampling, sample
+from lightning_freqdiff.sampling.solvers import EulerMaruyama, plan, time_grid
+
+DEGREE = 4
+RIDGE = 1e-3
+LAGS = 50
+"""The remainder's change is measured over a ``LAGS``-th of the trajectory."""
+POINTS = 51
+
+
+class Watcher(ScoreFunction):
+    """Answers as the score does, and keeps the sums that the fits need.
+
+    Args:
+        score: The model.
+        frame: Tables of the trajectory, if its steps are affine.
+    """
+
+    def __init__(self, score: Score, frame: Frame | None) -> None:
+        self.score, self.frame = score, frame
+        self.changes: list[Tensor] = []
+        self.rates: list[tuple[float, float]] = []
+        self.gram: list[Tensor] = []
+        self.cross: list[Tensor] = []
+        self.before: tuple[Tensor, Tensor] | None = None
+        self.remainders: dict[int, Tensor] = {}
+        self.index = 0
+
+    def start(self, trajectory: Trajectory) -> None:
+        """Forget the last batch's features, and keep its sums."""
+        self.before, self.remainders, self.index = None, {}, 0
+        self.lag = max(2, len(trajectory.times) // LAGS)
+
+    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+        """Call the network block by block."""
+        score, c = self.score, self.score.coefficients(t)
+        h0 = score.embed(z, t, c)
+        features = self._blocks(h0)
+        noise = score.noise(score.network.head(features), z, c)
+        now = (modulated(score, h0), features)
+        if self.before is not None:
+            pair = [relative_change(new, old) for new, old in zip(now, self.before, strict=True)]
+            self.changes.append(torch.stack(pair))
+        self.before = now
+        if self.index % max(1, self.lag // 2) == 0:
+            self._follow(keep("wiener", score, noise, z, c, h0, features))
+        self.index += 1
+        return score.from_noise(noise, c)
+
+    def _blocks(self, h: Tensor) -> Tensor:
+        network = self.score.network
+        if not isinstance(network, TransformerBackbone):
+            return network.blocks(h)
+        for i, block in enumerate(layers_of(network)):
+            out = in_pieces(block, network.piece(len(h), h.device), h)
+            x = torch.nn.functional.pad(h.flatten(0, 1).double(), (0, 1), value=1.0)
+            y = out.flatten(0, 1).double()
+            if len(self.gram) <= i:
+                self.gram.append(torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device))
+                self.cross.append(torch.zeros(x.shape[1], y.shape[1], dtype=x.dtype, device=x.device))
+            self.gram[i] += x.T @ x
+            self.cross[i] += x.T @ y
+            h = out
+        return h
+
+    def _follow(self, remainder: Tensor) -> None:
+        """Note the damage that holding an earlier remainder up to now would have done."""
+        self.remainders[self.index] = remainder
+        then = self.index - 2 * max(1, self.lag // 2)
+        if self.frame is not None and then in self.remainders:
+            start = torch.tensor([then], device=remainder.device)
+            moved = self.frame.product[self.index] * self.frame.risen(start, self.index).to(remainder)
+            size = relative_damage(self.score, moved * (remainder - self.remainders.pop(then)))
+            length = float(self.frame.times[then] - self.frame.times[self.index])
+            middle = float(self.frame.times[then] + self.frame.times[self.index]) / 2
+            self.rates.append((middle, float(size.square().mean().sqrt()) / length**1.5))
+
+
+@torch.no_grad()
+def calibrate(
+    module: ScoreModule, sampling: Sampling, on_step: Callable[[int], None] | None = None
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Sample uncached with Euler-Maruyama, and fit TeaCache's polynomial, FastCache's maps and Wiener's rate.
+
+    Args:
+        module: The model.
+        sampling: Number of samples, steps and seed.
+        on_step: Called with the number of each step.
+
+    Returns:
+        What was fitted, by name (see ``calibration.py``), and how well: shares of variance explained.
+    """
+    sampling = replace(sampling, solver=EulerMaruyama(), grid="uniform")
+    score, sde = module.score, module.sde
+    times = time_grid(sde, sampling.num_steps, sampling.grid)
+    steps = plan(sde, times, score.noise_scale.device)
+    watcher = Watcher(score, Frame.build(score, times[:-1], [EulerMaruyama().affine(step) for step in steps]))
+    for unit in sampling.units():
+        sample(watcher, sde, score.noise_scale, unit, sampling, on_step)
+    fitted, fits = {}, {}
+    changes = torch.cat(watcher.changes, dim=1).double().cpu().numpy() if watcher.changes else np.zeros((2, 0))
+    if changes.shape[1] > DEGREE and np.ptp(changes[0]) > 0:
+        polynomial = np.polyfit(changes[0], changes[1], DEGREE)
+        left = changes[1] - np.polyval(polynomial, changes[0])
+        fitted["teacache.polynomial"] = torch.from_numpy(polynomial)
+        fits["teacache"] = float(1 - left.var() / max(changes[1].var(), 1e-300))
+    for i, (gram, cross) in enumerate(zip(watcher.gram, watcher.cross, strict=True)):
+        penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        penalty[-1, -1] = 0
+        identity = torch.eye(*cross.shape, dtype=cross.dtype, device=cross.device)
+        # A block adds to its input, so what little the data say is filled up with the identity, not with nothing.
+        solution = identity + torch.linalg.solve(gram + penalty, cross - gram @ identity)
+        fitted[f"fastcache.weight.{i}"] = solution[:-1].T.float().contiguous()
+        fitted[f"fastcache.bias.{i}"] = solution[-1].float()
+    if len(watcher.rates) > 3:
+        middle, rate = (np.array(column) for column in zip(*sorted(watcher.rates), strict=True))
+        fitted["wiener.rate"] = torch.from_numpy(np.interp(np.linspace(0, 1, POINTS), middle, rate))
+        fits["wiener_mean_rate"] = float(rate.mean())
+    return fitted, fits

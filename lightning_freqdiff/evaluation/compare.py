@@ -1,0 +1,286 @@
+"""`compare`: every cache, and solvers with fewer steps, against the uncached sampler on one checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality, speedup
+from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
+from lightning_freqdiff.files import replace_json
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.reporting.page import Page
+from lightning_freqdiff.sampling.loop import Sampling
+
+MATCHED = 3
+"""Numbers of network calls at which the solvers are run, at most: from few to many, as the caches made them."""
+
+COLUMNS = {
+    "name": "",
+    "kind": "",
+    "network_calls": "calls",
+    "speedup": "speedup",
+    "speedup_single": "batch 1",
+    "distance": "distance",
+    "distance_median": "median",
+    "sw_time_change": "SW time",
+    "sw_freq_change": "SW freq",
+    "hit_rate": "hits",
+    "flops_fraction": "FLOPs",
+    "seconds": "seconds",
+}
+
+
+class Comparison:
+    """Measures contenders in rounds, and leaves what is known on disk after every draw.
+
+    Args:
+        module: The model.
+        caches: Caches to compare, from :func:`~lightning_freqdiff.evaluation.contenders.read_presets`.
+        sampling: Number of samples, batch size and seed; solver and steps of the uncached run.
+        output: Folder of the results, empty or not there yet.
+        data: Training set for the sliced Wasserstein distances, if any.
+        rounds: How often everything is timed, in turn.
+        solvers: Whether solvers with fewer steps take part.
+        console: Where to report.
+    """
+
+    def __init__(
+        self,
+        module: ScoreModule,
+        caches: list[Contender],
+        sampling: Sampling,
+        output: Path,
+        data: SeriesData | None = None,
+        rounds: int = 3,
+        solvers: bool = True,
+        console: Console | None = None,
+    ) -> None:
+        if rounds < 1:
+            raise ValueError(f"expected rounds >= 1, got {rounds}: set --rounds")
+        make_empty(output)
+        self.module, self.sampling, self.output, self.rounds = module, sampling, output, rounds
+        self.with_solvers, self.console = solvers, console or Console()
+        self.target = Target(data.reference_series()) if data is not None else None
+        uncached = Contender("uncached", "uncached", sampling)
+        self.runs = [Run(contender) for contender in (uncached, *caches)]
+        self.singles: dict[str, Run] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.directions: dict[str, Any] = {}
+        self.complete = False
+        self._since, self._shown = time.perf_counter(), 0.0
+        self.bench = Bench(module, sampling, self._tell)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Measure everything; after Ctrl-C the results so far are on disk, as after every draw."""
+        try:
+            self._round()
+            if self.with_solvers:
+                self.runs += [Run(contender) for contender in self._matched()]
+                self._round(self.runs[len(self.rows) :])
+            self.singles = {run.contender.name: Run(self.bench.single(run.contender)) for run in self.runs}
+            for number in range(self.rounds):
+                if number:
+                    self._round()
+                for name, run in self.singles.items():
+                    self.bench.draw(run)
+                    self.rows[name] |= self._timing_single(name)
+                self.write()
+            self.complete = True
+        finally:
+            if self.rows:
+                self.write()
+                self.write_report()
+                self.console.print(self.table())
+                self.console.print(f"{'results' if self.complete else 'unfinished, so far'}: {self.output}")
+        return list(self.rows.values())
+
+    def _round(self, runs: list[Run] | None = None) -> None:
+        """Draw every run once, in turn."""
+        for run in self.runs if runs is None else runs:
+            self._label = run.contender.name
+            self.bench.draw(run)
+            first = run.contender.name not in self.rows
+            self._measure(run)
+            self.write()
+            if first:
+                self.console.print(self._line(run), highlight=False)
+
+    def _measure(self, run: Run) -> None:
+        """Work out a run's row; what does not change from round to round is worked out once."""
+        name, base = run.contender.name, self.runs[0]
+        row = self.rows.setdefault(name, {})
+        if not row:
+            row |= {"name": name, "kind": run.contender.kind, "settings": _settings(run.contender)}
+            row |= {k: v for k, v in run.totals.items() if k != "probe_error"} | {"memory_bytes": run.memory}
+            assert run.series is not None
+            assert base.series is not None
+            same_noise = run.contender.kind != "solver"
+            row |= damage(run.series, base.series) if same_noise else {"distance": math.nan}
+            if self.target is not None:
+                distances = self.target.distances(run.series)
+                self.directions = self.directions or distances
+                row |= quality(distances, self.directions)
+            if run is not base:
+                run.series = None  # the uncached samples alone are needed again
+        row |= {"seconds": sorted(run.seconds)[len(run.seconds) // 2], "seconds_all": list(run.seconds)}
+        row |= speedup(run.seconds, base.seconds)
+
+    def _timing_single(self, name: str) -> dict[str, Any]:
+        ours, base = self.singles[name].seconds, self.singles["uncached"].seconds
+        timing = speedup(ours, base)
+        return {"seconds_single": sorted(ours)[len(ours) // 2]} | {f"{k}_single": v for k, v in timing.items()}
+
+    def _matched(self) -> list[Contender]:
+        """Pick the numbers of network calls at which solvers are run."""
+        made = sorted({round(run.totals["network_calls"]) for run in self.runs[1:]})
+        made = [calls for calls in made if 2 <= calls <= self.sampling.num_steps // 3]  # beyond, little is gained
+        chosen = {made[round(i * (len(made) - 1) / max(1, MATCHED - 1))] for i in range(MATCHED)} if made else set()
+        return [contender for calls in sorted(chosen) for contender in fewer_steps(self.sampling, calls)]
+
+    def _tell(self, share: float) -> None:
+        """Say now and then how far a long draw is, where somebody watches."""
+        now = time.perf_counter()
+        if self.console.is_terminal and now - self._shown > 1:
+            self._shown = now
+            self.console.print(
+                f"{self._label}: {share:.0%} of this draw, {self._left()}   ", end="\r", highlight=False
+            )
+
+    def _left(self) -> str:
+        """Estimate the time left, from the draws made so far."""
+        base = self.runs[0].seconds
+        if not base:
+            return "time left unknown yet"
+        known = [run.seconds[0] for run in self.runs if run.seconds]
+        unknown = len(self.runs) - len(known)
+        guess = sum(known) + unknown * sum(known) / len(known)
+        left = max(0.0, guess * self.rounds * 1.2 - (time.perf_counter() - self._since))
+        return f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
+
+    def _line(self, run: Run) -> str:
+        row = self.rows[run.contender.name]
+        parts = [
+            f"{row['name']:<22}",
+            f"{row['seconds']:8.2f} s",
+            f"{row['speedup']:6.2f}x",
+            f"{row['network_calls']:7.1f} calls",
+        ]
+        if row["distance"] == row["distance"]:
+            parts.append(f"distance {row['distance']:.4f}")
+        if "sw_time_change" in row:
+            parts.append(f"SW {row['sw_time_change']:+.1%}")
+        return "  ".join([*parts, self._left()])
+
+    def table(self) -> Table:
+        """Lay out the rows for a terminal, fastest last in each kind."""
+        table = Table(box=None, header_style="bold")
+        for title in COLUMNS.values():
+            table.add_column(title, justify="left" if not title else "right")
+        for row in self.ordered():
+            table.add_row(*(cell(row, key) for key in COLUMNS))
+        return table
+
+    def ordered(self) -> list[dict[str, Any]]:
+        """Return the rows: uncached, caches, solvers, each by network calls."""
+        kinds = ("uncached", "cache", "solver")
+        return sorted(self.rows.values(), key=lambda r: (kinds.index(r["kind"]), -r["network_calls"]))
+
+    def write(self) -> None:
+        """Replace ``compare.json`` and ``compare.csv``, each in one move."""
+        facts = {
+            "complete": self.complete,
+            "checkpoint": self.module.checkpoint_hash,
+            "machine": describe_machine(self.module.score.noise_scale.device),
+            "sampling": {**asdict(self.sampling), "solver": as_settings(self.sampling.solver)},
+            "precision": "bf16-mixed" if torch.is_autocast_enabled(self.module.device.type) else "32-true",
+            "compile": self.module.score.network.compiled,
+            "rounds": self.rounds,
+            "runs": self.ordered(),
+        }
+        replace_json(self.output / "compare.json", facts)
+        names = list(
+            dict.fromkeys(k for row in self.rows.values() for k in row if k not in ("settings", "seconds_all"))
+        )
+        partial = self.output / "compare.csv.partial"
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.ordered())
+        partial.replace(self.output / "compare.csv")
+
+    def write_report(self) -> None:
+        """Draw the trade-off and lay out the page."""
+        rows = self.ordered()
+        figure = plots.trade_off(rows)
+        figure.savefig(self.output / "trade-off.png", dpi=130)
+        layout = self.module.representation
+        page = Page(f"Caches on series of {layout.length} steps and {layout.channels} channel(s)")
+        page.text(
+            f"{self.sampling.num_samples} samples in batches of {self.sampling.batch_size}, "
+            f"{self.sampling.num_steps} steps of {type(self.sampling.solver).__name__}; caches and the uncached run "
+            f"share their noise. Median of {self.rounds} timings in turn"
+            + ("." if self.complete else ", UNFINISHED.")
+        )
+        page.table(list(COLUMNS.values()), [[cell(row, key) for key in COLUMNS] for row in rows])
+        page.text(
+            "Speedup: wall clock of the uncached run over that of the row. Distance: relative L2 distance to the "
+            "uncached samples, over all and in the median series. SW: change of the sliced Wasserstein distance to "
+            "the training set. Solvers with fewer steps follow another path, so that no distance is given."
+        )
+        page.figure(figure, "Speedup against damage, for every cache and solver")
+        page.heading("Settings")
+        page.settings({row["name"]: row["settings"] for row in rows})
+        page.settings(describe_machine(self.module.score.noise_scale.device))
+        page.write(self.output / "report.html")
+
+
+def cell(row: dict[str, Any], key: str) -> str:
+    """Format one value of a row."""
+    value = row.get(key)
+    if value is None or value != value:
+        return ""
+    match key:
+        case "speedup" | "speedup_single":
+            return f"{value:.2f}x"
+        case "sw_time_change" | "sw_freq_change":
+            return f"{value:+.1%}"
+        case "hit_rate" | "flops_fraction":
+            return f"{value:.1%}"
+        case "network_calls":
+            return f"{value:.1f}"
+        case "seconds":
+            return f"{value:.3g}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def make_empty(folder: Path) -> None:
+    """Make an output folder, refusing one that holds anything."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the output folder {folder} ({error.strerror}): set --output") from error
+    if any(folder.iterdir()):
+        raise ValueError(f"expected an empty output folder, but {folder} holds files: set --output to another folder")
+
+
+def _settings(contender: Contender) -> dict[str, Any]:
+    solver = as_settings(contender.sampling.solver)
+    steps = {"num_steps": contender.sampling.num_steps, "grid": contender.sampling.grid, "solver": solver}
+    if contender.policy is None:
+        return steps
+    written = as_settings(contender.policy)
+    given = {k: v for k, v in written["init_args"].items() if v is not None and v != math.inf}
+    return {**steps, "cache": {**written, "init_args": given}}

@@ -1,0 +1,1 @@
+"""How a network is run fast: CPU arithmetic, chunks of a batch, compiled code."""

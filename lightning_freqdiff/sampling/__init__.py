@@ -1,0 +1,1 @@
+"""Drawing samples: one loop, its noise, its work units, and the solvers."""

@@ -1,0 +1,25 @@
+"""Reverse-time solvers, one a file, and the time grids they run on."""
+
+from lightning_freqdiff.sampling.solvers.base import Grid, Level, Solver, Step, plan, predict_noise, time_grid
+from lightning_freqdiff.sampling.solvers.ddim import DDIM
+from lightning_freqdiff.sampling.solvers.dpm_solver import DPMSolverPP
+from lightning_freqdiff.sampling.solvers.euler_maruyama import EulerMaruyama
+from lightning_freqdiff.sampling.solvers.exponential import ExponentialWiener
+from lightning_freqdiff.sampling.solvers.heun import Heun
+from lightning_freqdiff.sampling.solvers.predictor_corrector import PredictorCorrector
+
+__all__ = [
+    "DDIM",
+    "DPMSolverPP",
+    "EulerMaruyama",
+    "ExponentialWiener",
+    "Grid",
+    "Heun",
+    "Level",
+    "PredictorCorrector",
+    "Solver",
+    "Step",
+    "plan",
+    "predict_noise",
+    "time_grid",
+]

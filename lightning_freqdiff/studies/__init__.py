@@ -1,1 +1,0 @@
-"""Studies of a finished model: compare caches, tune them, calibrate them."""

@@ -1,0 +1,429 @@
+"""The command line as a user meets it: real processes, real files, bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_freqdiff.__main__ import main
+
+SMALL = [
+    "--model.network.layers=1",
+    "--model.network.width=8",
+    "--model.network.heads=2",
+    "--model.network.feedforward=8",
+]
+DATA = ["--data.num_series=64", "--data.length=16"]
+
+
+def command(*args) -> list[str]:
+    return [sys.executable, "-m", "lightning_freqdiff", *map(str, args)]
+
+
+def shell(*args, cwd, expect=0) -> str:
+    """Run the command line in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run(command(*args), cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path, capfd):
+    """Run the command line in this process: for the many cases that end early."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["lightning_freqdiff", *map(str, args)])
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder in which `fit` was run, as a user would."""
+    folder = tmp_path_factory.mktemp("project")
+    said = shell("fit", *SMALL, *DATA, "--trainer.max_epochs=2", cwd=folder)
+    path = re.search(r"best checkpoint: (\S+)", said)
+    assert path, said
+    assert f"predict --ckpt_path {path[1]}" in said
+    return folder / path[1]
+
+
+def predict_args(checkpoint, output, **more) -> list[str]:
+    settings = {"num_samples": 40, "num_steps": 10, "solver": "EulerMaruyama", "seed": 0, "batch_size": 16, **more}
+    return ["predict", f"--ckpt_path={checkpoint}", f"--sampling.output={output}"] + [
+        f"--sampling.{k}={v}" for k, v in settings.items()
+    ]
+
+
+def test_fit_leaves_what_is_needed_and_nothing_else(trained):
+    run = trained.parent.parent
+    assert {p.name for p in run.iterdir()} == {"checkpoints", "config.yaml", "hparams.yaml", "metrics.csv"}
+    assert {p.name for p in trained.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert "val_loss" in (run / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_batch_size_does_not_change_the_samples(trained, tmp_path, call, batch_size):
+    for name, size in (("reference", 16), ("other", batch_size)):
+        code, _, err = call(*predict_args(trained, tmp_path / name, batch_size=size))
+        assert code == 0, err
+    a, b = (np.load(tmp_path / name / "samples.npy") for name in ("reference", "other"))
+    assert a.shape == (40, 16, 1)
+    np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+    assert not np.allclose(a[0], a[1])
+
+
+def test_two_processes_give_the_samples_of_one(trained, tmp_path):
+    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+    shell(*predict_args(trained, "one"), cwd=tmp_path)
+    shell(*predict_args(trained, "two", batch_size=7), *two, cwd=tmp_path)
+    one, both = (np.load(tmp_path / name / "samples.npy") for name in ("one", "two"))
+    np.testing.assert_allclose(one, both, atol=1e-4, rtol=1e-4)
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+    assert manifest["devices"] == 2
+    assert sum(u["count"] for u in manifest["units"]) == 40
+
+
+def test_more_processes_than_units_and_a_cache_over_both(trained, tmp_path):
+    """One unit left for two processes; and a cache reports what both of them saw."""
+    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+    cache = [
+        "--trainer.callbacks+=E2CRFCache",
+        "--trainer.callbacks.preset=fixed_schedule",
+        "--trainer.callbacks.R=3",
+    ]
+    data = ["--data=SyntheticECG", "--data.length=16", "--data.num_series=64"]
+    shell(*predict_args(trained, "few", num_samples=3), *data, *two, cwd=tmp_path)
+    assert "sw_time/mean" in (tmp_path / "few" / "evaluation.csv").read_text()
+    assert np.load(tmp_path / "few" / "samples.npy").any(axis=(1, 2)).all()
+    shell(*predict_args(trained, "one"), *cache, cwd=tmp_path)
+    shell(*predict_args(trained, "both"), *cache, *two, cwd=tmp_path)
+    one, both = (json.loads((tmp_path / n / "manifest.json").read_text())["reports"][0] for n in ("one", "both"))
+    assert both["hit_rate"] == pytest.approx(one["hit_rate"])
+    assert both["probe_error"] == pytest.approx(one["probe_error"], rel=1e-3)
+
+
+def test_killed_and_resumed_gives_the_same_file(trained, tmp_path):
+    args = {"num_steps": 300, "batch_size": 4}
+    shell(*predict_args(trained, "whole", **args), cwd=tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command(*predict_args(trained, "cut", **args)),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as victim:
+        journal = tmp_path / "cut" / "journal-0.jsonl"
+        until = time.monotonic() + 120
+        while not (journal.exists() and journal.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.01)
+        victim.send_signal(signal.SIGKILL)
+    done = len(journal.read_text().splitlines())
+    assert 1 <= done < 10, "the run should have been killed in the middle"
+    said = shell(*predict_args(trained, "cut", **args), cwd=tmp_path)
+    assert f"{4 * done} of 40 samples are there" in said
+    whole, cut = ((tmp_path / name / "samples.npy").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
+
+
+def test_fit_on_two_processes_goes_on_from_its_checkpoint(trained, tmp_path):
+    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+    shell("fit", *DATA, "--trainer.max_epochs=3", f"--ckpt_path={trained.with_name('last.ckpt')}", *two, cwd=tmp_path)
+    assert list(tmp_path.glob("runs/fit/version_*/checkpoints/best.ckpt"))
+
+
+def test_own_data_in_every_form(tmp_path, call):
+    x = np.random.default_rng(0).normal(size=(40, 12, 1)).astype(np.float32)
+    np.save(tmp_path / "a.npy", x)
+    np.savez(tmp_path / "a.npz", x=x, y=np.zeros(40, int))
+    np.savetxt(tmp_path / "a.csv", x[:, :, 0], delimiter=",")
+    for name in ("a.npy", "a.npz", "a.csv"):
+        code, out, err = call("fit", *SMALL, "--data=ArrayData", f"--data.path={name}", "--trainer.fast_dev_run=1")
+        assert code == 0, out + err
+
+
+def test_config_files_interpolate_and_print(tmp_path, call):
+    (tmp_path / "mine.yaml").write_text(
+        "model:\n  network:\n    class_path: Transformer\n    init_args: {width: 24, heads: 2, "
+        "feedforward: '${model.network.init_args.width}'}\n"
+    )
+    code, out, err = call("fit", "--config=mine.yaml", "--print_config")
+    assert code == 0, err
+    assert re.search(r"feedforward: (24|'?\$\{model)", out)
+    assert "class_path: lightning_freqdiff.networks.Transformer" in out
+
+
+def test_help_reads_well_and_starts_fast(tmp_path):
+    since = time.monotonic()
+    said = shell("--help", cwd=tmp_path)
+    assert time.monotonic() - since < 30  # a guard against a forgotten heavy import, not a measurement
+    assert "Sample series from a checkpoint" in said
+    said = shell("predict", "--help", cwd=tmp_path)
+    for setting in ("num_samples", "num_steps", "solver", "grid", "seed", "batch_size", "output", "format"):
+        assert f"--sampling.{setting}" in said
+
+
+BAD_DATA = {
+    "nan.npy": np.array([[1.0, np.nan, 2.0]] * 3),
+    "rank.npy": np.zeros((2, 3, 4, 5)),
+    "one_sample.npy": np.zeros((1, 8, 1)),
+    "one_step.npy": np.zeros((5, 1, 1)),
+    "constant.npy": np.ones((5, 8, 1)),
+    "empty.npy": np.zeros((0, 8, 1)),
+}
+
+
+@pytest.mark.parametrize("name", [*BAD_DATA, "missing.npy", "short.csv", "labels.npz", "data.xlsx"])
+def test_bad_data_ends_in_one_line(tmp_path, call, name):
+    if name in BAD_DATA:
+        np.save(tmp_path / name, BAD_DATA[name])
+    (tmp_path / "short.csv").write_text("1,2,3\n1,2\n3,4,5\n")
+    np.savez(tmp_path / "labels.npz", x=np.random.default_rng(0).normal(size=(6, 8, 1)), y=np.zeros(5))
+    (tmp_path / "data.xlsx").write_text("x")
+    code, _, err = call("fit", "--data=ArrayData", f"--data.path={name}", *SMALL)
+    assert code == 1
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, err
+    assert name in errors[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--sampling.num_samples=0"], "--sampling.num_samples"),
+        (["--sampling.num_steps=0"], "--sampling.num_steps"),
+        (["--sampling.seed=-1"], "--sampling.seed"),
+        (["--sampling.solver=RungeKutta"], "--sampling.solver: expected one of DDIM, DPMSolverPP, EulerMaruyama"),
+        (["--sampling.solver=DDIM", "--sampling.solver.eta=3"], "--sampling.solver.eta"),
+        (["--sampling.grid=cosine"], "--sampling.grid"),
+        (["--sampling.format=xlsx"], "--sampling.format"),
+        (["--sampling.nonsense=1"], "nonsense"),
+        (["--sampling.output=/proc/nowhere"], "--sampling.output"),
+    ],
+)
+def test_bad_settings_of_predict_end_in_one_line(checkpoint, tmp_path, call, extra, says):
+    code, _, err = call("predict", f"--ckpt_path={checkpoint}", "--sampling.output=out", *extra)
+    assert code in (1, 2)
+    (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert says in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--data=SyntheticECG", "--data.length=32", "--data.num_series=64"], "as in the checkpoint"),
+        (["--model.sde=VE"], "--model.sde has no effect beside --ckpt_path"),
+        (["--sampling.num_samples=100000000000000000000000"], "error:"),
+        (["--trainer.precision=nonsense"], "--trainer.precision"),
+    ],
+)
+def test_what_would_fail_late_or_be_ignored_is_said_at_once(checkpoint, tmp_path, call, extra, says):
+    code, _, err = call("predict", f"--ckpt_path={checkpoint}", "--sampling.output=out", *extra)
+    assert code in (1, 2)
+    (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert says in error
+    assert not (tmp_path / "out" / "samples.npy").exists()
+
+
+def test_a_finished_run_gives_another_format_too(checkpoint, tmp_path, call):
+    assert call(*predict_args(checkpoint, "out", num_samples=3))[0] == 0
+    assert call(*predict_args(checkpoint, "out", num_samples=3, format="npz"))[0] == 0
+    both = np.load(tmp_path / "out" / "samples.npy"), np.load(tmp_path / "out" / "samples.npz")["x"]
+    np.testing.assert_array_equal(*both)
+    (tmp_path / "out" / "samples.npy").unlink()
+    code, _, err = call(*predict_args(checkpoint, "out", num_samples=3))
+    assert code == 1
+    assert "samples.npy is not there" in err
+
+
+def test_bad_checkpoints_end_in_one_line(tmp_path, call, checkpoint):
+    (tmp_path / "cut.ckpt").write_bytes(checkpoint.read_bytes()[:2000])
+    for args in (["--ckpt_path=none.ckpt"], ["--ckpt_path=cut.ckpt"], []):
+        code, _, err = call("predict", *args)
+        assert code == 1
+        (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+        assert "--ckpt_path" in error
+
+
+def test_an_output_of_another_run_is_left_alone(checkpoint, tmp_path, call):
+    assert call(*predict_args(checkpoint, "out"))[0] == 0
+    before = (tmp_path / "out" / "samples.npy").read_bytes()
+    code, _, err = call(*predict_args(checkpoint, "out", seed=1))
+    assert code == 1
+    assert "sampling.seed was 0 and is now 1" in err
+    assert (tmp_path / "out" / "samples.npy").read_bytes() == before
+
+
+@pytest.fixture
+def float32():
+    """Leave the process's float32 as it was."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_precision_is_part_of_a_run(checkpoint, tmp_path, call, float32):
+    assert call(*predict_args(checkpoint, "out"))[0] == 0
+    for setting in ("--trainer.precision=bf16-mixed", "--matmul_precision=medium"):
+        code, _, err = call(*predict_args(checkpoint, "out"), setting)
+        assert code == 1
+        assert "precision was 32-true and is now" in err
+    assert call(*predict_args(checkpoint, "low"), "--trainer.precision=bf16-mixed")[0] == 0
+    plain, low = (np.load(tmp_path / name / "samples.npy") for name in ("out", "low"))
+    assert 0 < np.linalg.norm(low - plain) < 0.03 * np.linalg.norm(plain)
+
+
+def test_a_comparison_in_bfloat16_says_so(checkpoint, tmp_path, call, float32):
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=4", "--rounds=1", "--solvers=false"]
+    said = call("compare", f"--ckpt_path={checkpoint}", *few, "--precision=bf16-mixed", "--matmul_precision=highest")
+    assert said[0] == 0, said
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert json.loads((tmp_path / "comparison/compare.json").read_text())["precision"] == "bf16-mixed"
+
+
+def test_lightnings_tuner_finds_the_batch_size(tmp_path):
+    finder = ["--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.max_trials=2"]
+    data = ["--data.num_series=512", "--data.length=16"]
+    said = shell("fit", *SMALL, *data, *finder, "--trainer.max_epochs=1", cwd=tmp_path)
+    assert "will continue with full run using batch size 4" in said
+    assert "best checkpoint" in said
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["fit", "--data=Nothing"], "--data: expected one of ArrayData"),
+        (["fit", "--model.network=Nothing"], "--model.network: expected one of LSTM, MLP, Transformer"),
+        (["fit", "--model.sde=Nothing"], "--model.sde: expected one of SubVP, VE, VP"),
+        (["fit", "--data.path=x.npy"], "--data.path"),
+        (["fit", "--config=none.yaml"], "none.yaml"),
+        (["predict", "--sampling.batch_size=many"], "--sampling.batch_size"),
+    ],
+)
+def test_unknown_names_list_the_known_ones(call, args, says):
+    code, _, err = call(*args)
+    assert code == 2
+    (error,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert says in error
+
+
+CACHES = Path(__file__).parents[2] / "callbacks"
+
+
+def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path):
+    checkpoint = tmp_path / "best.ckpt"
+    checkpoint.write_bytes(trained.read_bytes())
+    few = ["--ckpt_path", checkpoint, "--sampling.num_samples=4", "--sampling.num_steps=30"]
+    said = shell("calibrate", *few, cwd=tmp_path)
+    assert (tmp_path / "best.calibration.npz").exists()
+    assert "best.calibration.npz" in said
+    presets = [CACHES / "wiener.yaml", CACHES / "teacache.yaml"]
+    said = shell(
+        "compare",
+        *few,
+        "--callbacks",
+        *presets,
+        "--data=SyntheticECG",
+        *DATA,
+        "--rounds=1",
+        "--output=out",
+        cwd=tmp_path,
+    )
+    saved = json.loads((tmp_path / "out/compare.json").read_text())
+    assert {"uncached", "wiener", "teacache"} <= {run["name"] for run in saved["runs"]}
+    assert all(run["sw_freq"] > 0 for run in saved["runs"])
+    assert "teacache" in said
+    said = shell("tune", *few, "--tolerance=0.9", "--families", "fixed", "--confirm=4", "--name=mine", cwd=tmp_path)
+    assert (tmp_path / "callbacks/mine.yaml").exists()
+    shell("predict", *few, "--config", "callbacks/mine.yaml", "--sampling.output=samples", cwd=tmp_path)
+    manifest = json.loads((tmp_path / "samples/manifest.json").read_text())
+    assert manifest["reports"][0]["hit_rate"] > 0
+
+
+def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tmp_path):
+    args = ["--ckpt_path", trained, "--sampling.num_steps=2000"]
+    args += ["--sampling.num_samples=64", "--callbacks", CACHES / "fixed.yaml", "--output=out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command("compare", *args), cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out/compare.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 130
+    assert "unfinished, so far: out" in said
+    assert not json.loads((tmp_path / "out/compare.json").read_text())["complete"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["compare"], "ckpt_path"),
+        (["compare", "--ckpt_path=none.ckpt"], "expected a checkpoint file"),
+        (["compare", "--ckpt_path=CKPT", "--callbacks", "none.yaml"], "set --callbacks"),
+        (["compare", "--ckpt_path=CKPT", "--device=quantum"], "set --device"),
+        (["compare", "--ckpt_path=CKPT", "--data=SyntheticECG"], "as in the checkpoint"),
+        (["tune", "--ckpt_path=CKPT", "--tolerance=0"], "set --tolerance"),
+        (["tune", "--ckpt_path=CKPT", "--tolerance=0.1", "--families", "magic"], "expected families of wiener"),
+        (["tune", "--ckpt_path=CKPT", "--tolerance=0.1", "--metric=sw"], "set --data"),
+        (["tune", "--ckpt_path=CKPT"], "tolerance"),
+        (["calibrate", "--ckpt_path=CKPT", "--output=none/x.npz", "--sampling.num_samples=1"], "set --output"),
+        (["describe"], "data"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_studies_end_in_one_line_on_bad_input(call, trained, args, message):
+    checkpoint = trained
+    code, _, err = call(*(a.replace("CKPT", str(checkpoint)) for a in args))
+    assert code in (1, 2)
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_tune_says_so_when_nothing_meets_the_tolerance(call, trained, tmp_path):
+    checkpoint = trained
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=10", "--families", "fixed"]
+    code, _, err = call("tune", "--ckpt_path", checkpoint, "--tolerance=1e-9", *few)
+    assert code == 1
+    assert "raise --tolerance" in err
+    assert not (tmp_path / "callbacks").exists()
+
+
+def test_what_was_trained_on_a_table_comes_back_as_a_table(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{i // 9},{i % 9},{a:.3f},{b:.3f}" for i, (a, b) in enumerate(rng.random((40 * 9, 2)))]
+    (tmp_path / "beats.csv").write_text("\n".join(["id,time,lead,pulse", *rows]) + "\n")
+    data = ["--data=ArrayData", "--data.path=beats.csv"]
+    shell("fit", *SMALL, *data, "--trainer.max_epochs=1", "--data.batch_size=8", cwd=tmp_path)
+    checkpoint = "runs/fit/version_0/checkpoints/best.ckpt"
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=3"]
+    shell("predict", "--ckpt_path", checkpoint, *few, cwd=tmp_path)
+    lines = (tmp_path / "samples/samples.csv").read_text().splitlines()
+    assert lines[0] == "sample,step,lead,pulse"
+    assert len(lines) == 1 + 2 * 9
+    more = ["--sampling.output=array", "--sampling.format=npy"]
+    shell("predict", "--ckpt_path", checkpoint, *few, *more, cwd=tmp_path)
+    assert np.load(tmp_path / "array/samples.npy").shape == (2, 9, 2)

@@ -1,0 +1,128 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_freqdiff.diffusion.losses import score_matching_loss, stratified_times, time_quantiles, weight
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP, SubVP
+from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.spectral import Representation
+
+LAYOUT = Representation("frequency", 9, 2)
+
+
+def make(parametrization="noise", layout=LAYOUT) -> Score:
+    torch.manual_seed(0)
+    score = Score(Transformer(layers=1, heads=2, width=8, feedforward=8), VP(), parametrization, layout)
+    nn.init.normal_(score.network.out.weight)
+    return score.double()
+
+
+def draw(score, count=16):
+    z0, xi = torch.randn(2, count, 5, 4, dtype=torch.float64).unbind()
+    return z0 * (score.noise_scale > 0), xi, torch.rand(count, dtype=torch.float64) * 0.98 + 0.01
+
+
+def score_error(score, z0, xi, t):
+    c = score.coefficients(t)
+    live = c.noise > 0
+    truth = torch.where(live, -xi / torch.where(live, c.noise, 1.0), 0.0)
+    return (score(c.signal * z0 + c.noise * xi, t) - truth), c, live
+
+
+@pytest.mark.parametrize("parametrization", ["noise", "clean", "score", "wiener"])
+@pytest.mark.parametrize("weighting", ["noise", "likelihood", "fd"])
+def test_each_weighting_is_the_weighted_score_error(parametrization, weighting):
+    """The loss on raw outputs against the text's definition: lambda times the squared error of the score."""
+    score = make(parametrization)
+    z0, xi, t = draw(score)
+    error, c, live = score_error(score, z0, xi, t)
+    count = live[0].sum() * len(z0)
+    variance = c.noise.square()
+    match weighting:
+        case "noise":
+            expected = (variance * error.square()).sum() / count
+        case "likelihood":
+            g = VP().diffusion(t).reshape(-1, 1, 1) * score.noise_scale
+            expected = (g.square() * error.square()).sum() / count
+        case _:
+            trace = torch.where(live, 1 / torch.where(live, variance, 1.0), 0.0).sum((1, 2))
+            expected = (error.square().sum((1, 2)) / trace).mean()
+    value = score_matching_loss(score, z0, xi, t, weighting)
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_unit_weighting_is_one_formula_for_every_parametrization():
+    # For the wiener form it is written as a plain square; the weight in noise units must say the same.
+    score = make("wiener")
+    z0, xi, t = draw(score)
+    error, c, _ = score_error(score, z0, xi, t)
+    squared = (c.noise * error).square() * weight(score, "unit", t, c)
+    expected = squared.sum() / ((score.noise_scale > 0).sum() * len(z0))
+    torch.testing.assert_close(score_matching_loss(score, z0, xi, t, "unit"), expected)
+
+
+def test_frequency_loss_equals_the_time_loss_of_the_induced_score():
+    """E2-CRF, proposition 3.2 (A.16): ||s~(Ux) - Lambda^2 s~_{t|0}||^2 on the half-spectrum, each mirrored frequency
+    counted twice, equals ||U* s~(Ux) - s_{t|0}||^2 in time. U* is the unitary transform's adjoint.
+    """
+    n, m, t = 9, 2, 0.4
+    layout, sde = Representation("frequency", n, m), VP()
+    score = make("wiener", layout)
+    x, w = torch.randn(2, 6, n, m, dtype=torch.float64).unbind()
+    time = torch.tensor(t, dtype=torch.float64)
+    alpha, sigma = sde.alpha(time), sde.sigma(time)
+    xt = alpha * x + sigma * w
+    target_time = -w / sigma  # score of the perturbation kernel in time
+    network = score(layout.encode(xt), time)  # any function of the noisy spectrum will do for s~
+    induced = layout.decode(network)
+    time_loss = (induced - target_time).square().sum((1, 2))
+    # In frequency: s~_{t|0} = -w~ / (sigma Lambda^2), so Lambda^2 s~_{t|0} = -w~ / sigma.
+    target_frequency = -layout.encode(w) / sigma
+    mirrored = torch.full((layout.tokens, 1), 2.0, dtype=torch.float64)
+    mirrored[0] = 1
+    frequency_loss = (mirrored * (network - target_frequency).square()).sum((1, 2))
+    torch.testing.assert_close(time_loss, frequency_loss)
+
+
+@pytest.mark.parametrize("count", [1, 2, 64])
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=lambda s: type(s).__name__)
+def test_times_are_stratified(count, sde):
+    for density in ("uniform", "lognormal"):
+        quantiles = time_quantiles(sde, density)
+        t = stratified_times(quantiles, count)
+        edges = quantiles[torch.linspace(0, len(quantiles) - 1, count + 1).round().long()]
+        assert ((t >= edges[:-1] - 1e-3) & (t <= edges[1:] + 1e-3)).all()
+        assert t.min() >= T_MIN
+        assert t.max() <= 1
+
+
+def test_lognormal_times_are_lognormal():
+    t = stratified_times(time_quantiles(VP(), "lognormal"), 100_000)
+    log_ratio = -VP().log_snr(t.double())
+    assert log_ratio.mean() == pytest.approx(-0.5, abs=0.01)
+    assert log_ratio.std() == pytest.approx(1.3, abs=0.02)
+    with pytest.raises(ValueError, match=r"--model\.times"):
+        time_quantiles(VP(), "cosine")
+
+
+def test_masked_and_constant_coordinates_do_not_count():
+    score = make("wiener")
+    score.standardizer.variance[2] = 0
+    z0, xi, t = draw(score)
+    z0[:, 2] = 0
+    c = score.coefficients(t)
+    target, unit = score.target(z0, xi, c)
+    assert target[:, 2].eq(0).all()
+    assert unit[:, 2].eq(0).all()
+    live = (score.noise_scale > 0) & (score.standardizer.variance > 0)
+    zt = c.signal * z0 + c.noise * xi
+    raw = score.network.head(score.network.blocks(score.embed(zt, t, c)))
+    expected = (raw - target)[:, live].square().mean()
+    torch.testing.assert_close(score_matching_loss(score, z0, xi, t, "unit"), expected)
+
+
+def test_unknown_weighting_names_its_setting():
+    score = make()
+    with pytest.raises(ValueError, match=r"--model\.weighting"):
+        score_matching_loss(score, *draw(score), weighting="snr")

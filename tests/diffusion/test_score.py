@@ -1,0 +1,99 @@
+import pytest
+import torch
+from oracle import GaussianScore
+from torch import nn
+
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
+from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.spectral import Representation
+
+TINY = Transformer(layers=1, heads=1, width=4, feedforward=4)
+LAYOUT = Representation("frequency", 8, 2)
+
+
+def make(parametrization, sde=None, layout=LAYOUT) -> Score:
+    return Score(TINY, sde or VP(), parametrization, layout)
+
+
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("t", [1e-5, 1e-3, 0.1, 0.5, 1.0])
+def test_every_parametrization_gives_the_same_score(sde, t):
+    """A network that outputs exactly what each asks for must lead to the score of the perturbation kernel."""
+    torch.manual_seed(0)
+    z0, xi = torch.randn(2, 5, 5, 4).unbind()
+    t = torch.tensor(t)
+    exact = None
+    for name in ("noise", "clean", "score", "wiener"):
+        score = make(name, sde)
+        z0 = z0 * (score.noise_scale > 0)
+        xi = xi * (score.noise_scale > 0)
+        c = score.coefficients(t)
+        zt = c.signal * z0 + c.noise * xi
+        target, _ = score.target(z0, xi, c)
+        value = score.noise(target, zt, c)
+        if exact is None:
+            exact = xi
+            assert torch.equal(value * (score.noise_scale > 0), xi)
+        # Dividing by the noise level costs the clean form its digits near the data: that is why it is no default.
+        digits = {"clean": 1e-6 * float(c.signal.max() / c.noise[c.noise > 0].min())}.get(name, 0)
+        torch.testing.assert_close(value, exact, atol=2e-5 + digits, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["noise", "clean", "score", "wiener"])
+def test_target_and_unit_error_agree_with_the_meaning(name):
+    """Raising the raw output by d must raise the noise prediction by unit_error * d, up to sign."""
+    score = make(name)
+    z0, xi, raw = torch.randn(3, 6, 5, 4).unbind()
+    t = torch.rand(6)
+    c = score.coefficients(t)
+    zt = c.signal * z0 + c.noise * xi
+    _, unit = score.target(z0, xi, c)
+    change = score.noise(raw + 1, zt, c) - score.noise(raw, zt, c)
+    torch.testing.assert_close(change.abs(), unit.expand_as(change), atol=1e-3, rtol=1e-3)
+
+
+def test_wiener_target_has_unit_variance_at_every_time():
+    score = make("wiener")
+    live = score.noise_scale > 0
+    z0, xi = torch.randn(2, 20_000, 5, 4).unbind()
+    for t in (1e-4, 0.03, 0.3, 0.9):
+        target, _ = score.target(z0, xi, score.coefficients(torch.tensor(t)))
+        torch.testing.assert_close(target[:, live].var(0), torch.ones(int(live.sum())), atol=0.06, rtol=0)
+
+
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=lambda s: type(s).__name__)
+def test_untrained_wiener_model_is_exact_for_independent_gaussian_frequencies(sde):
+    score = make("wiener", sde)
+    live = (score.noise_scale > 0).flatten()
+    oracle = GaussianScore(sde, score.noise_scale, torch.diag(live.double()))
+    z = torch.randn(3, 5, 4) * live.reshape(5, 4)
+    for t in (1e-5, 0.2, 1.0):
+        t = torch.tensor(t)
+        torch.testing.assert_close(score(z, t), oracle(z, t), rtol=1e-4, atol=1e-5)
+
+
+def test_constant_coordinates_are_denoised_exactly():
+    score = make("wiener")
+    score.standardizer.variance[1] = 0
+    nn.init.normal_(score.network.out.weight)
+    t = torch.tensor(0.3)
+    c = score.coefficients(t)
+    xi = torch.randn(4, 5, 4)
+    noise = score.noise(torch.randn(4, 5, 4), c.noise * xi, c)
+    torch.testing.assert_close(noise[:, 1], xi[:, 1])
+
+
+@pytest.mark.parametrize("name", ["noise", "clean", "score", "wiener"])
+def test_masked_coordinates_have_no_score(name):
+    score = make(name)
+    nn.init.normal_(score.network.out.weight)
+    value = score(torch.randn(3, 5, 4), torch.tensor(0.5))
+    assert value.isfinite().all()
+    assert value[:, score.noise_scale == 0].eq(0).all()
+    assert value[:, score.noise_scale > 0].abs().min() > 0
+
+
+def test_unknown_parametrization_names_its_setting():
+    with pytest.raises(ValueError, match=r"--model\.parametrization"):
+        make("velocity")

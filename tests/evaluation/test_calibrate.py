@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from lightning_freqdiff.caching.e2crf.tokens import layers_of
+from lightning_freqdiff.caching.local_error import relative_damage
+from lightning_freqdiff.calibration import calibration_path, read_calibration, write_calibration
+from lightning_freqdiff.checkpoint import weights_hash
+from lightning_freqdiff.evaluation.calibrate import Watcher, calibrate
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.sampling.loop import Sampling
+
+SAMPLING = Sampling(num_samples=6, num_steps=60, batch_size=3)
+
+
+def test_what_is_fitted_fits(model):
+    fitted, fits = calibrate(model, SAMPLING)
+    assert fitted["teacache.polynomial"].shape == (5,)
+    assert 0 < fits["teacache"] <= 1
+    assert fitted["wiener.rate"].min() >= 0
+    # A block's linear map comes closer to the block than leaving it out.
+    network = model.score.network
+    h = network.embed(torch.randn(4, *model.score.noise_scale.shape), torch.tensor(0.5))
+    with torch.no_grad():
+        for i, block in enumerate(layers_of(network)):
+            out = block(h)
+            mapped = torch.nn.functional.linear(h, fitted[f"fastcache.weight.{i}"], fitted[f"fastcache.bias.{i}"])
+            assert (out - mapped).square().mean() < (out - h).square().mean()
+            h = out
+
+
+def test_watching_changes_no_sample(model):
+    from lightning_freqdiff.sampling.loop import WorkUnit, sample
+
+    with torch.no_grad():
+        watched, plain = (
+            sample(s, model.sde, model.score.noise_scale, WorkUnit(0, 0, 3), Sampling(num_steps=12))
+            for s in (Watcher(model.score, None), model.score)
+        )
+    assert torch.equal(watched, plain)
+
+
+def test_the_file_belongs_to_the_weights(model, checkpoint, tmp_path):
+    copy = tmp_path / "best.ckpt"
+    copy.write_bytes(checkpoint.read_bytes())
+    path = calibration_path(copy)
+    assert ScoreModule.load_from_checkpoint(copy).score.calibration == {}
+    write_calibration(path, {"wiener.rate": torch.ones(51)}, weights_hash(model))
+    assert ScoreModule.load_from_checkpoint(copy).score.calibration["wiener.rate"].tolist() == [1.0] * 51
+    write_calibration(path, {"wiener.rate": torch.ones(51)}, "other")
+    with pytest.warns(UserWarning, match="other weights"):
+        assert ScoreModule.load_from_checkpoint(copy).score.calibration == {}
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert read_calibration(path, "other") == {}
+    np.savez(path, weights=np.array([{"a": 1}], dtype=object))
+    with pytest.warns(UserWarning, match="cannot be read"):  # pickled objects are not loaded
+        assert read_calibration(path, "other") == {}
+
+
+def test_a_disk_that_cannot_be_written_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="--output"):
+        write_calibration(tmp_path / "none" / "x.npz", {}, "w")
+    assert not list(tmp_path.iterdir())
+
+
+def test_relative_damage_is_that_of_the_series(model):
+    """Parseval: the norm of a change of tokens is that of the change of the series."""
+    z = torch.randn(3, *model.score.noise_scale.shape) * (model.score.noise_scale > 0)
+    change = model.decode(z) - model.decode(torch.zeros_like(z))
+    measured = relative_damage(model.score, z)
+    ratio = measured / change.double().flatten(1).norm(dim=1)
+    torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-4, atol=0)
+    s = model.score.standardizer
+    size = (s.mean.square() + (s.scale * s.variance).square()).sqrt()
+    typical = model.representation.decode(size.unsqueeze(0)).norm()
+    assert float(ratio[0] * typical) == pytest.approx(1.0, rel=0.02)
+
+
+def test_calibrating_a_network_without_blocks_to_map():
+    from lightning_freqdiff.networks import MLP
+
+    module = ScoreModule(MLP(), shape=(16, 1))
+    fitted, _ = calibrate(module.eval(), SAMPLING)
+    assert not any(name.startswith("fastcache") for name in fitted)

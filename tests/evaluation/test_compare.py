@@ -1,0 +1,203 @@
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality, speedup
+from lightning_freqdiff.evaluation.compare import Comparison
+from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps, read_preset, read_presets
+from lightning_freqdiff.sampling.loop import Sampling
+
+SAMPLING = Sampling(num_samples=6, num_steps=30, batch_size=4)
+
+
+def preset(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+TAYLOR = """
+trainer:
+  callbacks+:
+    - class_path: CacheCallback
+      init_args:
+        policy: {class_path: TaylorSeer, init_args: {interval: 3, order: 1}}
+"""
+
+
+def test_presets_are_read_and_named_by_their_files(tmp_path):
+    path = preset(tmp_path / "mine.yaml", TAYLOR)
+    assert read_preset(path) == TaylorSeer(interval=3, order=1)
+    assert [c.name for c in read_presets([path], SAMPLING)] == ["mine"]
+    with pytest.raises(ValueError, match="mine twice"):
+        read_presets([path, path], SAMPLING)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1", "expected a preset of the form"),
+        ("trainer: {callbacks+: []}", "expected one cache, got 0"),
+        (TAYLOR.replace("interval: 3", "interval: 0"), "expected interval from 1"),
+        (TAYLOR.replace("TaylorSeer", "TaylorSir"), "expected the settings of a cache"),
+        ("trainer: {callbacks+: [{class_path: SampleMonitor}]}", "expected the settings of a cache"),
+        ("trainer: [", "expected a preset of the form"),
+    ],
+)
+def test_what_is_no_preset_says_so(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_preset(preset(tmp_path / "bad.yaml", text))
+    with pytest.raises(FileNotFoundError, match="--callbacks"):
+        read_preset(tmp_path / "none.yaml")
+
+
+def test_damage_is_the_relative_norm_over_all_and_per_series():
+    reference = torch.tensor([[[3.0]], [[4.0]]])
+    found = damage(reference + torch.tensor([[[0.3]], [[0.0]]]), reference)
+    assert found["distance"] == pytest.approx(0.3 / 5)
+    assert found["distance_median"] == pytest.approx(0.0)
+    assert found["distance_p99"] == pytest.approx(0.1 * 0.99)
+    assert found["distance_upper"] >= found["distance"]
+
+
+def test_quality_is_the_change_along_the_same_directions():
+    base = {"time": torch.tensor([1.0, 3.0]), "freq": torch.tensor([2.0, 2.0])}
+    ours = {"time": torch.tensor([1.1, 3.3]), "freq": torch.tensor([2.0, 2.0])}
+    found = quality(ours, base)
+    assert found["sw_time_change"] == pytest.approx(0.1)
+    assert found["sw_time"] == pytest.approx(2.2)
+    assert found["sw_freq_change"] == 0
+    assert found["sw_time_change_two_se"] == pytest.approx(2 * 0.1 / 2)
+
+
+def test_speedup_is_the_ratio_of_medians():
+    assert speedup([1.0, 2.0, 4.0], [8.0, 8.0, 6.0]) == {"speedup": 4.0, "speedup_low": 1.5, "speedup_high": 8.0}
+
+
+def test_the_bench_draws_what_predict_draws(model):
+    run = Run(Contender("uncached", "uncached", SAMPLING))
+    Bench(model, SAMPLING).draw(run)
+    model.sampling = SAMPLING
+    expected = torch.cat([model.predict_step(unit, 0) for unit in SAMPLING.units()])
+    assert torch.equal(run.series, expected)
+    assert run.totals["network_calls"] == 30
+
+
+def test_the_compilers_draw_is_not_timed(model, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Bench, "_draw", lambda bench, run: (drawn.append(1), run.seconds.append(1.0)))
+    for compiled, expected in ((False, 2), (True, 3)):
+        drawn.clear()
+        model.score.network.compiled = compiled
+        run = Run(Contender("x", "uncached", Sampling(num_samples=2, num_steps=2)))
+        bench = Bench(model, run.contender.sampling)
+        bench.draw(run)
+        bench.draw(run)
+        assert len(drawn) == expected
+        assert len(run.seconds) == 2
+
+
+def test_a_comparison_measures_everyone_and_leaves_it_on_disk(model, tmp_path):
+    caches = [
+        Contender("wiener", "cache", SAMPLING, Wiener(tolerance=0.2)),
+        Contender("all", "cache", SAMPLING, E2CRF(preset="fixed_schedule", R=1)),
+    ]
+    data = SyntheticECG(num_series=256, length=64)
+    out = tmp_path / "out"
+    log = io.StringIO()
+    console = Console(file=log, width=150)
+    rows = Comparison(model, caches, SAMPLING, out, data, rounds=2, console=console).run()
+    assert "wiener" in log.getvalue()
+    saved = json.loads((out / "compare.json").read_text())
+    assert saved["complete"]
+    runs = {run["name"]: run for run in saved["runs"]}
+    assert set(runs) == {row["name"] for row in rows}
+    assert len(runs) > 3 + 5
+    assert runs["uncached"]["speedup"] == 1
+    assert runs["all"]["distance"] == 0  # the same noise: a cache that skips nothing is no cache
+    assert runs["all"]["sw_time_change"] == 0
+    assert 0 < runs["wiener"]["distance"] < 1
+    assert runs["wiener"]["network_calls"] < 30
+    for run in runs.values():
+        assert len(run["seconds_all"]) == 2
+        for key in (
+            "name",
+            "seconds",
+            "speedup",
+            "network_calls",
+            "flops_fraction",
+            "hit_rate",
+            "sw_time",
+            "sw_freq",
+        ):
+            assert run[key] is not None, key
+        assert run["seconds_single"] > 0
+        assert (run["distance"] is None) == (run["kind"] == "solver")  # another path has no distance
+    exact = Target(data.train_series()).distances(uncached_samples(model))
+    assert runs["uncached"]["sw_time"] == pytest.approx(float(exact["time"].mean()), rel=1e-5)
+    table = list(csv.DictReader((out / "compare.csv").read_text().splitlines()))
+    assert [row["name"] for row in table] == [run["name"] for run in saved["runs"]]
+    assert "<table>" in (out / "report.html").read_text()
+    assert (out / "trade-off.png").stat().st_size > 1000
+
+
+def uncached_samples(model):
+    run = Run(Contender("uncached", "uncached", SAMPLING))
+    Bench(model, SAMPLING).draw(run)
+    return run.series
+
+
+def test_a_comparison_that_is_interrupted_keeps_what_it_has(model, tmp_path, monkeypatch):
+    caches = [Contender(name, "cache", SAMPLING, TaylorSeer(interval=3)) for name in ("a", "b")]
+    comparison = Comparison(model, caches, SAMPLING, tmp_path / "out", rounds=1, console=Console(quiet=True))
+    draw, count = comparison.bench.draw, []
+
+    def interrupted(run):
+        count.append(run)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        draw(run)
+
+    monkeypatch.setattr(comparison.bench, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        comparison.run()
+    saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert not saved["complete"]
+    assert [run["name"] for run in saved["runs"]] == ["uncached", "a"]
+    assert "UNFINISHED" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_output_folder_in_use_is_refused(model, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="set --output"):
+        Comparison(model, [], SAMPLING, tmp_path)
+    with pytest.raises(ValueError, match="--rounds"):
+        Comparison(model, [], SAMPLING, tmp_path / "new", rounds=0)
+
+
+def test_solvers_with_fewer_steps_make_the_calls_they_are_given(model):
+    for contender in fewer_steps(SAMPLING, 7):
+        assert contender.name.endswith("-7")
+        run = Run(contender)
+        Bench(model, SAMPLING).draw(run)
+        assert run.totals["network_calls"] == 7
+        assert run.series is not None
+        assert math.isfinite(float(run.series.sum()))
+
+
+PRESETS = sorted(p for p in (Path(__file__).parents[2] / "callbacks").glob("*.yaml") if p.stem != "wandb")
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
+def test_every_preset_that_comes_with_the_package_samples(model, path):
+    run = Run(Contender(path.stem, "cache", SAMPLING, read_preset(path)))
+    Bench(model, SAMPLING).draw(run)
+    assert torch.isfinite(run.series).all()
+    assert run.totals["network_calls"] >= 1

@@ -1,0 +1,96 @@
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage
+from lightning_freqdiff.evaluation.contenders import Contender, read_preset
+from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml, families
+from lightning_freqdiff.sampling.loop import Sampling
+
+SAMPLING = Sampling(num_samples=4, num_steps=40, batch_size=4)
+
+
+def tuner(model, tolerance, **more):
+    return Tuner(Bench(model, SAMPLING), tolerance, confirm=6, console=Console(quiet=True), **more)
+
+
+@pytest.mark.parametrize("family", families(), ids=lambda f: f.name)
+def test_a_higher_knob_means_fewer_calls(model, family):
+    search = tuner(model, 1.0)
+    low, high = (search.measure(family, knob, SAMPLING) for knob in (family.low, family.high))
+    assert high.calls <= low.calls
+    assert low.value <= high.value + 1e-6
+
+
+def test_the_search_finds_the_fastest_setting_within_the_tolerance(model):
+    (family,) = (f for f in families() if f.name == "wiener-clock")
+    best = tuner(model, 0.05).search(family)
+    assert best is not None
+    assert best.value <= 0.05
+    assert best.calls < 40
+    assert tuner(model, 1e-9).search(family) is None
+
+
+def test_what_is_promised_holds_on_noise_that_was_not_seen(model, monkeypatch):
+    draw = Bench.draw
+
+    def counted(bench, run):
+        draw(bench, run)
+        run.seconds[-1] = run.totals["network_calls"]  # so that a busy machine does not choose the winner
+
+    monkeypatch.setattr(Bench, "draw", counted)
+    search = tuner(model, 0.1)
+    wanted = [f for f in families() if f.name in ("wiener-clock", "taylorseer-1")]
+    best, confirmed = search.run(wanted)
+    assert best
+    assert confirmed is not None
+    assert confirmed.upper <= 0.1
+    sampling = Sampling(num_samples=16, num_steps=40, batch_size=16, seed=99)
+    runs = [
+        Run(Contender("x", "cache", sampling, policy)) for policy in (None, confirmed.family.make(confirmed.knob))
+    ]
+    for run in runs:
+        Bench(model, sampling).draw(run)
+    assert damage(runs[1].series, runs[0].series)["distance"] < 0.15
+
+
+def test_a_winner_that_fresh_noise_does_not_confirm_is_dropped(model, monkeypatch):
+    search = tuner(model, 0.1)
+    (family,) = (f for f in families() if f.name == "wiener")
+    knobs = []
+
+    def measure(family, knob, sampling):
+        knobs.append(knob)
+        return Trial(family, knob, 0.0, 1.0, 0.05, 0.05 if sampling.seed == SAMPLING.seed else 0.2)
+
+    monkeypatch.setattr(search, "measure", measure)
+    assert search.confirm(Trial(family, 0.1, 0.0, 1.0, 0.05, 0.05)) is None
+    assert knobs == sorted(knobs, reverse=True)
+    assert len(set(knobs)) == len(knobs)
+
+
+def test_sliced_wasserstein_as_the_measure(model):
+    target = Target(SyntheticECG(num_series=256, length=64).train_series())
+    (family,) = (f for f in families() if f.name == "wiener-clock")
+    trial = tuner(model, 0.5, metric="sw", target=target).measure(family, 0.01, SAMPLING)
+    assert 0 <= trial.value <= trial.upper
+    with pytest.raises(ValueError, match="--data"):
+        tuner(model, 0.5, metric="sw")
+    with pytest.raises(ValueError, match="--tolerance"):
+        tuner(model, 0.0)
+
+
+@pytest.mark.parametrize(
+    "policy", [Wiener(tolerance=0.0123456), TaylorSeer(interval=7, order=0), E2CRF(R=12), Wiener()]
+)
+def test_the_preset_that_is_written_is_the_cache_that_was_found(policy, tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(as_yaml(policy, ["one", "two"]))
+    assert OmegaConf.load(path).trainer
+    read = read_preset(path)
+    assert type(read) is type(policy)
+    for name, value in vars(policy).items():
+        if isinstance(value, float):
+            assert getattr(read, name) == pytest.approx(value, rel=1e-3)

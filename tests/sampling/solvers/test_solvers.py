@@ -1,0 +1,243 @@
+"""Solvers against Gaussian data, where the exact answer is known."""
+
+import math
+
+import pytest
+import torch
+from oracle import GaussianScore
+
+from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP, SubVP
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling.solvers import (
+    DDIM,
+    DPMSolverPP,
+    EulerMaruyama,
+    ExponentialWiener,
+    Heun,
+    PredictorCorrector,
+    plan,
+    time_grid,
+)
+from lightning_freqdiff.spectral import Representation
+
+SCALE = torch.tensor([[0.5, 0.0]], dtype=torch.float64)  # one token, its imaginary part masked
+VARIANCE = 0.3
+ALL = [EulerMaruyama(), PredictorCorrector(), DDIM(), DDIM(1.0), Heun(), DPMSolverPP(), DPMSolverPP("sde")]
+ALL += [ExponentialWiener(), ExponentialWiener("ode"), ExponentialWiener("sde", correct=False)]
+
+
+def oracle(sde):
+    return GaussianScore(sde, SCALE, torch.diag(torch.tensor([VARIANCE, 0.0])))
+
+
+def deviation(sde, t):
+    t = torch.tensor(t, dtype=torch.float64)
+    return math.sqrt(float(sde.alpha(t) ** 2 * VARIANCE + (sde.sigma(t) * 0.5) ** 2))
+
+
+def double_plan(sde, steps, grid):
+    times = time_grid(sde, steps, grid)
+    planned = plan(sde, times, "cpu")
+    for step, t in zip(planned, times, strict=False):  # the production plan hands times to the network in float32
+        object.__setattr__(step.now, "t", t)
+    object.__setattr__(planned[-1].then, "t", times[-1])
+    return planned
+
+
+def ode_error(solver, sde, steps, grid):
+    """Error of one deterministic trajectory; the exact flow scales with the marginal deviation."""
+    score, state = oracle(sde), None
+    z = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64)
+    for step in double_plan(sde, steps, grid):
+        z, state = solver.step(score, z, step, SCALE, [], state)
+    return abs(float(z[0, 0, 0]) - deviation(sde, T_MIN) / deviation(sde, 1.0))
+
+
+def sde_variance_error(solver, sde, steps, grid):
+    """Error of the final variance, exactly: with a linear score the variance is the sum of squared responses to each
+    independent noise, so batch row j gets noise number j and no other."""
+    score, state = oracle(sde), None
+    planned = double_plan(sde, steps, grid)
+    z = torch.zeros(steps + 1, 1, 2, dtype=torch.float64)
+    z[0, 0, 0] = deviation(sde, 1.0)
+    for i, step in enumerate(planned):
+        noise = torch.zeros_like(z)
+        noise[i + 1, 0, 0] = 1
+        z, state = solver.step(score, z, step, SCALE, [noise], state)
+    return abs(float(z[:, 0, 0].square().sum()) - deviation(sde, T_MIN) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("solver", "order", "grid"),
+    [
+        (DDIM(), 1, "uniform"),
+        (Heun(), 2, "edm"),
+        (DPMSolverPP(), 2, "logsnr"),
+        (DDIM(), 1, "edm"),
+        (ExponentialWiener("ode", correct=False), 1, "logsnr"),
+        (ExponentialWiener("ode"), 2, "logsnr"),
+    ],
+    ids=lambda v: str(v),
+)
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
+def test_convergence_order_of_ode_solvers(solver, order, grid, sde):
+    steps = [80, 160, 320]
+    errors = [ode_error(solver, sde, n, grid) for n in steps]
+    measured = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    assert measured[-1] > order - 0.2, (errors, measured)
+
+
+@pytest.mark.parametrize(
+    ("solver", "order", "grid"),
+    [
+        (EulerMaruyama(), 1, "uniform"),
+        (DDIM(1.0), 1, "logsnr"),
+        (DPMSolverPP("sde"), 2, "logsnr"),
+        (ExponentialWiener(correct=False), 1, "logsnr"),
+        (ExponentialWiener(), 1, "logsnr"),
+    ],
+    ids=lambda v: str(v),
+)
+def test_weak_convergence_order_of_sde_solvers(solver, order, grid):
+    steps = [100, 200, 400]
+    errors = [sde_variance_error(solver, VP(), n, grid) for n in steps]
+    measured = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    assert measured[-1] > order - 0.25, (errors, measured)
+
+
+@pytest.mark.parametrize("solver", ALL, ids=str)
+@pytest.mark.parametrize("n", [8, 9])
+def test_moments_of_samples(solver, n):
+    """Correlated Gaussian series: mean and covariance of many samples against the exact ones."""
+    layout = Representation("frequency", n, 2)
+    mix = torch.randn(n * 2, n * 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    covariance_time = 0.5 * torch.eye(n * 2) + 0.5 * mix @ mix.T / (n * 2)
+    linear = layout.encode(torch.eye(n * 2, dtype=torch.float64).reshape(-1, n, 2)).flatten(1)
+    score = GaussianScore(VP(), layout.noise_scale(), linear.T @ covariance_time @ linear)
+    sampling = Sampling(num_samples=4000, num_steps=200, solver=solver)
+    z = sample(score, VP(), layout.noise_scale(), WorkUnit(0, 0, 4000), sampling)
+    x = layout.decode(z).flatten(1).double()
+    assert score.calls == 200 * solver.calls_per_step
+    # Four standard errors of a covariance from 4,000 samples, and the first-order solvers' own error at 200 steps.
+    spread = torch.sqrt((covariance_time.diag().outer(covariance_time.diag()) + covariance_time**2) / 4000)
+    bias = 0.12 if isinstance(solver, PredictorCorrector) else 0.05
+    assert ((x.T.cov() - covariance_time).abs() < 4.5 * spread + bias * covariance_time.diag().max()).all()
+    assert (x.mean(0).abs() < 4.5 * (covariance_time.diag() / 4000).sqrt()).all()
+
+
+@pytest.mark.parametrize("solver", ALL, ids=str)
+def test_masked_coordinates_stay_zero(solver):
+    z = sample(oracle(VP()), VP(), SCALE.float(), WorkUnit(0, 0, 3), Sampling(num_steps=5, solver=solver))
+    assert z[..., 1].eq(0).all()
+    assert z[..., 0].abs().min() > 0
+
+
+@pytest.mark.parametrize("solver", [EulerMaruyama(), DDIM(1.0), DPMSolverPP("sde")], ids=str)
+def test_no_noise_on_the_last_step(solver):
+    last = plan(VP(), time_grid(VP(), 4), "cpu")[-1]
+    z = torch.ones(2, 1, 2)
+    quiet, _ = solver.step(oracle(VP()), z, last, SCALE.float(), [torch.zeros_like(z)], None)
+    loud, _ = solver.step(oracle(VP()), z, last, SCALE.float(), [torch.ones_like(z)], None)
+    assert torch.equal(quiet, loud)
+
+
+@pytest.mark.parametrize("solver", ALL, ids=str)
+def test_the_announced_calls_are_those_made(solver):
+    class Recorder(GaussianScore):
+        def __init__(self):
+            super().__init__(VP(), SCALE, torch.diag(torch.tensor([VARIANCE, 0.0])))
+            self.asked = []
+
+        def __call__(self, z, t):
+            self.asked.append(float(t))
+            return super().__call__(z, t)
+
+    score = Recorder()
+    sample(score, VP(), SCALE.float(), WorkUnit(0, 0, 1), Sampling(num_steps=6, solver=solver))
+    announced = score.trajectories[0]
+    assert announced.calls_per_step == solver.calls_per_step
+    assert score.asked == pytest.approx(announced.times.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("grid", ["uniform", "logsnr", "edm"])
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=lambda s: type(s).__name__)
+def test_grids_fall_from_one_to_epsilon(grid, sde):
+    times = time_grid(sde, 40, grid)
+    assert len(times) == 41
+    assert (times.diff() < 0).all()
+    assert times[0] == 1
+    assert times[-1] == T_MIN
+    even = {"uniform": times, "logsnr": sde.log_snr(times), "edm": (-sde.log_snr(times) / 7).exp()}[grid]
+    torch.testing.assert_close(even.diff(), even.diff().mean().expand(40), rtol=1e-3, atol=0)
+
+
+def test_one_step_is_allowed_and_none_is_not():
+    assert len(time_grid(VP(), 1)) == 2
+    with pytest.raises(ValueError, match=r"--sampling\.num_steps"):
+        time_grid(VP(), 0)
+    with pytest.raises(ValueError, match=r"--sampling\.grid"):
+        time_grid(VP(), 5, "cosine")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DDIM(2.0),
+        lambda: DPMSolverPP("x"),
+        lambda: PredictorCorrector(0),
+        lambda: PredictorCorrector(1, 0),
+        lambda: ExponentialWiener("x"),
+    ],
+)
+def test_bad_settings_name_themselves(make):
+    with pytest.raises(ValueError, match=r"--sampling\.solver\."):
+        make()
+
+
+@pytest.mark.parametrize("kind", ["ode", "sde"])
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
+def test_one_step_is_exact_for_data_that_the_wiener_filter_knows(kind, sde):
+    score = GaussianScore(sde, SCALE, torch.diag(torch.tensor([1.0, 0.0])))
+    (step,) = double_plan(sde, 1, "uniform")
+    object.__setattr__(step, "last", False)
+    now, then = (math.hypot(level.alpha, level.sigma * 0.5) for level in (step.now, step.then))
+    z = torch.tensor([[[now, 0.0]], [[0.0, 0.0]]], dtype=torch.float64)
+    noise = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]], dtype=torch.float64)
+    new, _ = ExponentialWiener(kind).step(score, z, step, SCALE, [noise], None)
+    if kind == "ode":
+        assert float(new[0, 0, 0]) == pytest.approx(then, rel=1e-6)
+    else:  # what was known of z and what the noise adds make up the deviation at the other end
+        assert float(new[:, 0, 0].square().sum()) == pytest.approx(then**2, rel=1e-6)
+
+
+def test_sampling_starts_at_the_noise_level_of_the_process():
+    """VE ends at sigma_max, not at 1: a start at the wrong level would show in the variance."""
+    sde = VE(sigma_max=8.0)
+    z = sample(oracle(sde), sde, SCALE.float(), WorkUnit(0, 0, 4000), Sampling(num_steps=400, grid="edm"))
+    assert z[:, 0, 0].var() == pytest.approx(VARIANCE, rel=0.12)
+
+
+def test_ancestral_ddim_draws_from_the_posterior_of_ddpm():
+    """With eta = 1 the fresh noise has DDPM's posterior variance (Ho et al., arXiv 2006.11239, equation 7)."""
+    step = plan(VP(), time_grid(VP(), 20), "cpu")[7]
+    z = torch.zeros(1, 1, 2)
+    with_noise, _ = DDIM(1.0).step(oracle(VP()), z, step, SCALE.float(), [torch.ones_like(z)], None)
+    now, then = step.now.alpha**2, step.then.alpha**2  # the cumulative products of DDPM
+    beta = 1 - now / then
+    assert float(with_noise[0, 0, 0]) == pytest.approx(0.5 * math.sqrt(beta * (1 - then) / (1 - now)), rel=1e-5)
+
+
+def test_the_corrector_takes_songs_step():
+    """One Langevin step by the formula, delta = 2 (snr |xi| / |Lambda s|)^2, per sample and without masked ones."""
+    step = plan(VP(), time_grid(VP(), 20), "cpu")[7]
+    scale, score = SCALE.float(), oracle(VP())
+    z = torch.tensor([[[0.7, 0.0]], [[-2.0, 0.0]]])
+    noises = [torch.randn(2, 1, 2, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    moved, _ = PredictorCorrector(1, 0.2).step(score, z, step, scale, noises, None)
+    predicted, _ = EulerMaruyama().step(score, z, step, scale, noises[:1], None)
+    for b in range(2):
+        gradient = 0.5 * float(score(predicted, step.then.t)[b, 0, 0])
+        xi = float(noises[1][b, 0, 0])
+        delta = 2 * (0.2 * abs(xi) / abs(gradient)) ** 2
+        expected = float(predicted[b, 0, 0]) + delta * 0.5 * gradient + math.sqrt(2 * delta) * 0.5 * xi
+        assert float(moved[b, 0, 0]) == pytest.approx(expected, rel=1e-4)
