@@ -30,9 +30,9 @@ from quality import baselines, distances
 
 from lightning_freqdiff.caching import CachedScore
 from lightning_freqdiff.checkpoint import MARK, read_checkpoint, weights_hash
+from lightning_freqdiff.cli.presets import read_preset
 from lightning_freqdiff.data import ECG, NASA, NASDAQ, SeriesData, SyntheticECG
 from lightning_freqdiff.evaluation.bench import damage
-from lightning_freqdiff.evaluation.contenders import read_preset
 from lightning_freqdiff.metrics import SortedReference, sliced_distances
 from lightning_freqdiff.metrics.sliced_wasserstein import summarize
 from lightning_freqdiff.module import ScoreModule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 
@@ -14,6 +13,7 @@ def main(args: list[str] | None = None) -> None:
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from lightning_freqdiff.cli import commands
+    from lightning_freqdiff.cli.errors import one_line
     from lightning_freqdiff.cli.parser import CLI, Parser, quiet
 
     quiet()
@@ -26,10 +26,7 @@ def main(args: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("FREQDIFF_TRACEBACK"):
             raise
-        text = " ".join(str(error).split())
-        # Of a setting that may be of several types, jsonargparse tells why it is none of them; one reason is ours.
-        ours = re.search(r"Errors: - (expected .*?: set --[\w.]+)", text)
-        text = ours[1] if ours else text
+        text = one_line(str(error))
         if not isinstance(error, (ValueError, OSError, ImportError, MisconfigurationException)):
             text = f"{type(error).__name__}: {text} (FREQDIFF_TRACEBACK=1 shows where)"
         print(f"error: {text}", file=sys.stderr)

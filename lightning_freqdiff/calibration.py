@@ -38,7 +38,7 @@ def write_calibration(path: Path, fitted: dict[str, Tensor], weights: str) -> No
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OSError(f"cannot write the calibration {path} ({error.strerror}): set --output") from error
+        raise OSError(f"cannot write the calibration {path} ({error.strerror}): set `output`") from error
 
 
 def read_calibration(path: Path, weights: str) -> dict[str, Tensor]:

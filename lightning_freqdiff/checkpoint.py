@@ -42,7 +42,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"expected a checkpoint file, found none at {path}: set --ckpt_path")
+        raise FileNotFoundError(f"expected a checkpoint file, found none at {path}: set `ckpt_path`")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch comments on odd files; the errors below say what matters
@@ -50,18 +50,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"expected a checkpoint of plain tensors and settings, but {path} holds other objects, which are not "
-            "loaded for safety: set --ckpt_path to a checkpoint made by lightning_freqdiff"
+            "loaded for safety: set `ckpt_path` to a checkpoint made by lightning_freqdiff"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ValueError(
             f"expected a whole checkpoint, but {path} cannot be read (cut short, or not a checkpoint): "
-            "set --ckpt_path to another file"
+            "set `ckpt_path` to another file"
         ) from error
     whole = isinstance(content, dict) and {"hyper_parameters", "state_dict", MARK} <= content.keys()
     if not whole:
         raise ValueError(
             f"expected a checkpoint of lightning_freqdiff, but {path} belongs to another project: "
-            "set --ckpt_path to a checkpoint made by `python -m lightning_freqdiff fit`"
+            "set `ckpt_path` to a checkpoint made by `python -m lightning_freqdiff fit`"
         )
     return content
 

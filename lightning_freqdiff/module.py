@@ -81,7 +81,7 @@ class ScoreModule(LightningModule):
         if not learning_rate > 0 or not 0 <= warmup < 1:
             raise ValueError(
                 f"expected learning_rate > 0 and warmup in [0, 1), got {learning_rate} and {warmup}: "
-                "set --model.learning_rate, --model.warmup"
+                "set `model.learning_rate`, `model.warmup`"
             )
         self.architecture, self.sde, self.compile_network = network, sde, compile
         self.parametrization: Parametrization = parametrization
@@ -132,7 +132,7 @@ class ScoreModule(LightningModule):
         if self._attached is not None:
             raise ValueError(
                 f"expected at most one cache, but {self._attached} is attached already: "
-                "remove one from --trainer.callbacks"
+                "remove one from `trainer.callbacks`"
             )
         self._attached = score_function
 
@@ -148,7 +148,7 @@ class ScoreModule(LightningModule):
         if not isinstance(data, SeriesData):
             raise ValueError(
                 "expected a SeriesData module to learn the shape and the statistics from, got "
-                f"{type(data).__name__}: pass --data, or a checkpoint by --ckpt_path"
+                f"{type(data).__name__}: pass `data`, or a checkpoint by `ckpt_path`"
             )
         self._build(*data.shape)
         length, channels = data.shape

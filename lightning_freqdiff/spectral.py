@@ -74,11 +74,11 @@ class Representation:
 
     def __post_init__(self) -> None:
         if self.domain not in ("frequency", "time"):
-            raise ValueError(f"domain must be 'frequency' or 'time', got {self.domain!r}: set --model.domain")
+            raise ValueError(f"domain must be 'frequency' or 'time', got {self.domain!r}: set `model.domain`")
         if self.length < 2 or self.channels < 1:
             raise ValueError(
                 f"a series needs at least 2 steps and 1 channel, got (N, M) = ({self.length}, {self.channels}): "
-                "check the data set (--data)"
+                "check the data set (`data`)"
             )
 
     @property
@@ -96,7 +96,7 @@ class Representation:
         if x.ndim != 3 or tuple(x.shape[1:]) != (self.length, self.channels):
             raise ValueError(
                 f"expected series of shape (B, {self.length}, {self.channels}), got {tuple(x.shape)}: "
-                "the model was built for other data (--data, --ckpt_path)"
+                "the model was built for other data (`data`, `ckpt_path`)"
             )
         return to_half_spectrum(x) if self.domain == "frequency" else x
 
@@ -178,12 +178,12 @@ class Standardizer(nn.Module):
         for batch in batches:
             moments.update(batch)
         if moments.count == 0:
-            raise ValueError("expected at least one training series, got none: check --data")
+            raise ValueError("expected at least one training series, got none: check `data`")
         deviation = moments.variance.sqrt()
         size = deviation.amax(0).reshape(-1, channels).amax(0)
         varies = deviation > CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // channels)
         if not varies.any():
-            raise ValueError("expected series that differ, but every training series is the same: check --data")
+            raise ValueError("expected series that differ, but every training series is the same: check `data`")
         self.mean.copy_(moments.mean)
         self.scale.copy_(torch.where(varies, deviation, 1.0))
         self.variance.copy_(varies)

@@ -16,7 +16,7 @@ def test_reads_its_own(checkpoint):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="--ckpt_path"):
+    with pytest.raises(FileNotFoundError, match="`ckpt_path`"):
         read_checkpoint(tmp_path / "none.ckpt")
 
 
@@ -24,13 +24,13 @@ def test_missing_file(tmp_path):
 def test_cut_short(checkpoint, tmp_path, share):
     whole = Path(checkpoint).read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match=r"whole checkpoint.*--ckpt_path"):
+    with pytest.raises(ValueError, match=r"whole checkpoint.*`ckpt_path`"):
         read_checkpoint(tmp_path / "cut.ckpt")
 
 
 def test_not_a_checkpoint(tmp_path):
     (tmp_path / "text.ckpt").write_text("hello")
-    with pytest.raises(ValueError, match="--ckpt_path"):
+    with pytest.raises(ValueError, match="`ckpt_path`"):
         read_checkpoint(tmp_path / "text.ckpt")
 
 
@@ -51,7 +51,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
         lambda p: p.write_bytes(pickle.dumps(Bomb())),
     ):
         save(tmp_path / "bomb.ckpt")
-        with pytest.raises(ValueError, match="--ckpt_path"):
+        with pytest.raises(ValueError, match="`ckpt_path`"):
             read_checkpoint(tmp_path / "bomb.ckpt")
     assert not (tmp_path / "exploded").exists()
 

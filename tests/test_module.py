@@ -147,11 +147,11 @@ def test_a_second_cache_is_refused(model):
 
 
 def test_no_data_and_no_checkpoint_name_the_settings():
-    with pytest.raises(ValueError, match=r"--data.*--ckpt_path"):
+    with pytest.raises(ValueError, match=r"`data`.*`ckpt_path`"):
         ScoreModule(TINY).configure_model()
 
 
 @pytest.mark.parametrize(("setting", "value"), [("learning_rate", 0.0), ("warmup", 1.0)])
 def test_bad_settings_name_themselves(setting, value):
-    with pytest.raises(ValueError, match=rf"--model\.{setting}"):
+    with pytest.raises(ValueError, match=rf"`model\.{setting}`"):
         ScoreModule(TINY, **{setting: value})

@@ -26,15 +26,12 @@ class Presets:
         """Refuse settings out of their limits."""
         if self.preset != "auto" and self.preset not in self.PRESETS:
             raise ValueError(
-                f"expected a preset of auto, {', '.join(self.PRESETS)}, got {self.preset!r}: "
-                "set --trainer.callbacks.policy.preset"
+                f"expected a preset of auto, {', '.join(self.PRESETS)}, got {self.preset!r}: set `policy.preset`"
             )
         for name, (least, most) in self.LIMITS.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise ValueError(
-                    f"expected {name} from {least} to {most}, got {value}: set --trainer.callbacks.policy.{name}"
-                )
+                raise ValueError(f"expected {name} from {least} to {most}, got {value}: set `policy.{name}`")
 
     def settings_for(self, steps: int) -> SimpleNamespace:
         """Return every setting for a trajectory of so many steps."""

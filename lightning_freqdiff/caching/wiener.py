@@ -100,8 +100,7 @@ class Wiener(CachePolicy):
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(
-                    f"expected {name} from {least} to {most}, got {getattr(self, name)}: "
-                    f"set --trainer.callbacks.{name}"
+                    f"expected {name} from {least} to {most}, got {getattr(self, name)}: set `policy.{name}`"
                 )
 
     def begin(self, score: Score, trajectory: Trajectory) -> WienerState:

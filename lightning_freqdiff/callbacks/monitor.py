@@ -67,7 +67,7 @@ class SampleMonitor(Callback):
     ) -> None:
         if every_n_epochs < 1:
             raise ValueError(
-                f"expected every_n_epochs >= 1, got {every_n_epochs}: set --trainer.callbacks.every_n_epochs"
+                f"expected every_n_epochs >= 1, got {every_n_epochs}: set `trainer.callbacks.every_n_epochs`"
             )
         self.every_n_epochs, self.num_directions = every_n_epochs, num_directions
         self.sampling = Sampling(num_samples, num_steps, DPMSolverPP("sde"), "logsnr", seed)

@@ -89,10 +89,10 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(
-                f"cannot make the output folder {self.path} ({error.strerror}): set --sampling.output"
+                f"cannot make the output folder {self.path} ({error.strerror}): set `sampling.output`"
             ) from error
         if not os.access(self.path, os.W_OK):
-            raise OSError(f"the output folder {self.path} is not writable: set --sampling.output")
+            raise OSError(f"the output folder {self.path} is not writable: set `sampling.output`")
         self._lock()
         if self.manifest.exists():
             self._check_identity(identity)
@@ -102,7 +102,7 @@ class RunFolder:
         if {p.name for p in self.path.iterdir()} - {LOCK}:
             raise ValueError(
                 f"expected an empty output folder or an unfinished run, but {self.path} holds other files: "
-                "set --sampling.output to another folder"
+                "set `sampling.output` to another folder"
             )
         self.write_manifest({"status": "running", "identity": identity})
         try:
@@ -121,7 +121,7 @@ class RunFolder:
         except OSError as error:
             self._locked.close()
             raise ValueError(
-                f"another process is writing to the output folder {self.path}: wait for it, or set --sampling.output"
+                f"another process is writing to the output folder {self.path}: wait for it, or set `sampling.output`"
             ) from error
 
     def release(self) -> None:
@@ -138,7 +138,7 @@ class RunFolder:
         if keys:
             changes = ", ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in keys[:3])
             raise ValueError(
-                f"the output folder {self.path} belongs to another run ({changes}): set --sampling.output to "
+                f"the output folder {self.path} belongs to another run ({changes}): set `sampling.output` to "
                 "another folder"
             )
 
@@ -155,7 +155,7 @@ class RunFolder:
             need = 4 * int(np.prod(shape)) / 2**20
             raise OSError(
                 f"cannot reserve {need:.1f} MiB for the samples in {self.path} ({error.strerror}): free space, or "
-                "set --sampling.output or --sampling.num_samples"
+                "set `sampling.output` or `sampling.num_samples`"
             ) from error
         partial.rename(self.samples)
 
@@ -168,7 +168,7 @@ class RunFolder:
             return content
         except ValueError as error:
             raise ValueError(
-                f"expected a run's manifest in {self.manifest}, but it cannot be read: set --sampling.output to "
+                f"expected a run's manifest in {self.manifest}, but it cannot be read: set `sampling.output` to "
                 "another folder"
             ) from error
 

@@ -87,7 +87,7 @@ class SampleWriter(Callback):
         if missing:
             raise ValueError(
                 f"the run in {self.folder.path} is finished, but its {missing[0]} is not there: set "
-                "--sampling.output to another folder, or --sampling.format to the one it has"
+                "`sampling.output` to another folder, or `sampling.format` to the one it has"
             )
 
     def _identity(self, trainer: Trainer, module: ScoreModule) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class SampleWriter(Callback):
         if not np.isfinite(series).all():
             raise ValueError(
                 f"samples {batch.first} to {batch.first + batch.count - 1} are not finite and were not written: try "
-                "more --sampling.num_steps, another --sampling.solver or --trainer.precision 32-true"
+                "more `sampling.num_steps`, another `sampling.solver` or `trainer.precision` 32-true"
             )
         self.folder.write(trainer.global_rank, batch.first, series, seconds)
 
@@ -141,7 +141,7 @@ class SampleWriter(Callback):
         assert isinstance(pl_module, ScoreModule)
         missing = missing_ranges(self.folder.done(), pl_module.sampling.num_samples)
         manifest = self.folder.read_manifest()
-        if missing:  # --trainer.limit_predict_batches, for instance
+        if missing:  # `trainer.limit_predict_batches`, for instance
             count = sum(stop - start for start, stop in missing)
             rank_zero_info(f"{self.folder.path}: {count} samples are still missing; the same command draws them")
         elif manifest["status"] == "running":

@@ -19,13 +19,13 @@ def check_format(name: str | None) -> None:
     if name is None:
         return
     if name not in get_args(Format):
-        raise ValueError(f"expected a format of {', '.join(get_args(Format))}, got {name!r}: set --sampling.format")
+        raise ValueError(f"expected a format of {', '.join(get_args(Format))}, got {name!r}: set `sampling.format`")
     if name == "parquet":
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
             raise ValueError(
-                'parquet needs pyarrow: pip install "lightning-freqdiff[tables]", or set --sampling.format npy'
+                'parquet needs pyarrow: pip install "lightning-freqdiff[tables]", or set `sampling.format` npy'
             ) from error
 
 

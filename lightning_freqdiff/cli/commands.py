@@ -14,12 +14,13 @@ from rich.console import Console
 
 from lightning_freqdiff.calibration import calibration_path, write_calibration
 from lightning_freqdiff.checkpoint import weights_hash
+from lightning_freqdiff.cli.errors import spell
+from lightning_freqdiff.cli.presets import read_presets
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench, Target
 from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.evaluation.compare import Comparison
-from lightning_freqdiff.evaluation.contenders import read_presets
-from lightning_freqdiff.evaluation.describe import run as describe
+from lightning_freqdiff.evaluation.describe import describe, show, write
 from lightning_freqdiff.evaluation.tune import Metric, Tuner, as_yaml, families
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
@@ -113,7 +114,7 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     parsed = parser.parse_args(list(args))
     config: Any = parser.instantiate(parsed)
     if command == "describe":
-        describe(config.data, config.output)
+        _describe(config.data, Path(config.output))
         return
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -143,6 +144,14 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"expected a device of this machine, got {name!r} ({reason}): set --device") from error
     return device
+
+
+def _describe(data: SeriesData, output: Path) -> None:
+    data.prepare_data()
+    facts = describe(data)
+    write(data, facts, output)
+    show({**facts, "warnings": [spell(warning) for warning in facts["warnings"]]})
+    print(f"written: {output / 'description.json'}, {output / 'description.png'}")
 
 
 def _compare(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:

@@ -21,6 +21,7 @@ from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgre
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.cli.commands import STUDIES, add_matmul_precision, build_parser
+from lightning_freqdiff.cli.errors import spell, spell_warnings
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.module import ScoreModule
@@ -103,7 +104,7 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and leave with exit code 2."""
-        text = " ".join(message.split())
+        text = spell(" ".join(message.split()))
         named = re.match(rf"Parser key \"(?:(?:{'|'.join(COMMANDS)})\.)?([\w.]+)\": (.*)", text)
         if named:
             key, text = named.groups()
@@ -287,6 +288,7 @@ def quiet() -> None:
         r".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message)
+    spell_warnings()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not re.search(r"litlogger|litmodels|💡|TPU available", record.getMessage())
     )

@@ -21,7 +21,7 @@ def require_at_least(least: int, **settings: int) -> None:
     """Raise a ValueError that names the first setting below `least`, if there is one."""
     for name, value in settings.items():
         if value < least:
-            raise ValueError(f"expected --data.{name} of at least {least}, got {value}")
+            raise ValueError(f"expected `data.{name}` of at least {least}, got {value}")
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -58,9 +58,9 @@ class SeriesData(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         if not 0 < val_fraction < 1:
-            raise ValueError(f"expected --data.val_fraction above 0 and below 1, got {val_fraction}")
+            raise ValueError(f"expected `data.val_fraction` above 0 and below 1, got {val_fraction}")
         if not 0 <= test_fraction < 1:
-            raise ValueError(f"expected --data.test_fraction of at least 0 and below 1, got {test_fraction}")
+            raise ValueError(f"expected `data.test_fraction` of at least 0 and below 1, got {test_fraction}")
         require_at_least(1, batch_size=batch_size)
         require_at_least(0, seed=seed, num_workers=num_workers)
         self.batch_size = batch_size
@@ -90,7 +90,7 @@ class SeriesData(LightningDataModule, ABC):
         if self.split_by is not None and series.groups is None:
             raise ValueError(
                 f"{series.source}: expected labels named {self.split_by!r} to split by, got none; leave "
-                "--data.split_by out"
+                "`data.split_by` out"
             )
         index = split(series, self.val_fraction, self.test_fraction, self.seed, self.split_by is not None)
         self._channels, self._source = series.channels, series.source
@@ -148,19 +148,19 @@ class SeriesData(LightningDataModule, ABC):
         if self.shape != (length, channels):
             raise ValueError(
                 f"expected series of (N, M) = ({length}, {channels}) as in the checkpoint, got {self.shape}: "
-                "set --data"
+                "set `data`"
             )
 
     def labels(self, part: str = "train") -> np.ndarray:
         """Return the labels of a part, `(n,)`; raise a ValueError where there is nothing to tell apart."""
         self.setup()
         if part not in self._labels:
-            raise ValueError(f"{self._source}: expected labels, got none; name them with --data.labels")
+            raise ValueError(f"{self._source}: expected labels, got none; name them with `data.labels`")
         labels = self._labels[part]
         if len(np.unique(labels)) < 2:
             raise ValueError(
                 f"{self._source}: expected labels of at least two classes in the {part} part, got only "
-                f"{labels[0]!s}; choose other data with --data.path, or another --data.seed"
+                f"{labels[0]!s}; choose other data with `data.path`, or another `data.seed`"
             )
         return labels
 

@@ -39,7 +39,7 @@ def time_quantiles(sde: SDE, density: TimeDensity, points: int = 2049) -> Tensor
     """
     if density not in get_args(TimeDensity):
         raise ValueError(
-            f"expected a time density of {', '.join(get_args(TimeDensity))}, got {density!r}: set --model.times"
+            f"expected a time density of {', '.join(get_args(TimeDensity))}, got {density!r}: set `model.times`"
         )
     quantiles = torch.linspace(0, 1, points, dtype=torch.float64)
     if density == "uniform":
@@ -107,5 +107,5 @@ def weight(score: Score, weighting: Weighting, t: Tensor, c: Coefficients) -> Te
             inverse = torch.where(score.noise_scale > 0, score.noise_scale, torch.inf).square().reciprocal()
             return (inverse * (score.noise_scale > 0).sum() / inverse.sum()).expand_as(c.total)
     raise ValueError(
-        f"expected a weighting of {', '.join(get_args(Weighting))}, got {weighting!r}: set --model.weighting"
+        f"expected a weighting of {', '.join(get_args(Weighting))}, got {weighting!r}: set `model.weighting`"
     )

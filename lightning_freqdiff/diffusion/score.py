@@ -102,7 +102,7 @@ class Score(nn.Module, ScoreFunction):
         if parametrization not in get_args(Parametrization):
             raise ValueError(
                 f"expected a parametrization of {', '.join(get_args(Parametrization))}, got "
-                f"{parametrization!r}: set --model.parametrization"
+                f"{parametrization!r}: set `model.parametrization`"
             )
         self.sde: SDE = sde
         self.parametrization: Parametrization = parametrization

@@ -67,7 +67,7 @@ class VP(SDE):
         if not 0 < self.beta_min <= self.beta_max:
             raise ValueError(
                 f"expected 0 < beta_min <= beta_max, got {self.beta_min} and {self.beta_max}: "
-                "set --model.sde.beta_min, --model.sde.beta_max"
+                "set `model.sde.beta_min`, `model.sde.beta_max`"
             )
 
     def beta(self, t: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class VE(SDE):
         if not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(
                 f"expected 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}: "
-                "set --model.sde.sigma_min, --model.sde.sigma_max"
+                "set `model.sde.sigma_min`, `model.sde.sigma_max`"
             )
 
     @property

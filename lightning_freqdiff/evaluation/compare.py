@@ -48,7 +48,7 @@ class Comparison:
 
     Args:
         module: The model.
-        caches: Caches to compare, from :func:`~lightning_freqdiff.evaluation.contenders.read_presets`.
+        caches: Caches to compare, from :func:`~lightning_freqdiff.cli.presets.read_presets`.
         sampling: Number of samples, batch size and seed; solver and steps of the uncached run.
         output: Folder of the results, empty or not there yet.
         data: Training set for the sliced Wasserstein distances, if any.
@@ -69,7 +69,7 @@ class Comparison:
         console: Console | None = None,
     ) -> None:
         if rounds < 1:
-            raise ValueError(f"expected rounds >= 1, got {rounds}: set --rounds")
+            raise ValueError(f"expected rounds >= 1, got {rounds}: set `rounds`")
         make_empty(output)
         self.module, self.sampling, self.output, self.rounds = module, sampling, output, rounds
         self.with_solvers, self.console = solvers, console or Console()
@@ -271,9 +271,9 @@ def make_empty(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"cannot make the output folder {folder} ({error.strerror}): set --output") from error
+        raise OSError(f"cannot make the output folder {folder} ({error.strerror}): set `output`") from error
     if any(folder.iterdir()):
-        raise ValueError(f"expected an empty output folder, but {folder} holds files: set --output to another folder")
+        raise ValueError(f"expected an empty output folder, but {folder} holds files: set `output` to another folder")
 
 
 def _settings(contender: Contender) -> dict[str, Any]:

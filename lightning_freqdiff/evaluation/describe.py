@@ -117,7 +117,7 @@ def cautions(facts: dict[str, Any]) -> list[str]:
         said.append(
             f"What varies in these series is gathered in time ({time:.4g}) more than in frequency ({frequency:.4g}): "
             "spikes, steps or bursts rather than waves. The frequency domain is a poor choice for them; try "
-            "--model.domain time as well."
+            "`model.domain` time as well."
         )
     if varies["low_energy"] < 0.5:
         said.append(
@@ -171,17 +171,3 @@ def show(facts: dict[str, Any], console: Console | None = None) -> None:
         console.print(f"[bold]warning:[/] {warning}", highlight=False)
     if not facts["warnings"]:
         console.print("Nothing speaks against the frequency domain for these series.", highlight=False)
-
-
-def run(data: SeriesData, output: str = "description") -> None:
-    """Describe a data set: sizes, range, localisation in time and frequency, and whether to expect trouble.
-
-    Args:
-        data: The data set.
-        output: Folder for description.json and description.png.
-    """
-    data.prepare_data()
-    facts = describe(data)
-    write(data, facts, Path(output))
-    show(facts)
-    print(f"written: {Path(output, 'description.json')}, {Path(output, 'description.png')}")

@@ -105,9 +105,9 @@ class Tuner:
         console: Console | None = None,
     ) -> None:
         if not tolerance > 0:
-            raise ValueError(f"expected a tolerance above 0, got {tolerance}: set --tolerance")
+            raise ValueError(f"expected a tolerance above 0, got {tolerance}: set `tolerance`")
         if metric == "sw" and target is None:
-            raise ValueError("expected a data set to measure the sliced Wasserstein distance to: set --data")
+            raise ValueError("expected a data set to measure the sliced Wasserstein distance to: set `data`")
         self.bench, self.tolerance, self.metric, self.target = bench, tolerance, metric, target
         self.fresh = replace(bench.sampling, seed=bench.sampling.seed + 1, num_samples=confirm)
         self.console = console or Console()

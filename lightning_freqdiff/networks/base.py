@@ -111,4 +111,4 @@ def check_positive(**settings: int) -> None:
     """Raise a ``ValueError`` naming the first setting that is below 1."""
     for name, value in settings.items():
         if value < 1:
-            raise ValueError(f"expected {name} >= 1, got {value}: set --model.network.{name}")
+            raise ValueError(f"expected {name} >= 1, got {value}: set `model.network.{name}`")

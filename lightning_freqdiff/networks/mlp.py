@@ -28,7 +28,7 @@ class MLP(Architecture):
         """Make an MLP for ``tokens`` tokens of ``features`` numbers."""
         check_positive(layers=self.layers, width=self.width)
         if self.width % 2:
-            raise ValueError(f"expected an even width, got {self.width}: set --model.network.width")
+            raise ValueError(f"expected an even width, got {self.width}: set `model.network.width`")
         return MLPBackbone(tokens, features, self.layers, self.width, self.time_scale)
 
 

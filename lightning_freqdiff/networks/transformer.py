@@ -63,7 +63,7 @@ class Transformer(Architecture):
         if sizes["width"] % sizes["heads"] or sizes["width"] % 2:
             raise ValueError(
                 f"expected an even width that the heads divide, got width {sizes['width']} and heads "
-                f"{sizes['heads']}: set --model.network.width or --model.network.heads"
+                f"{sizes['heads']}: set `model.network.width` or `model.network.heads`"
             )
         scale = PRESETS[self.preset]["time_scale"] if self.time_scale is None else self.time_scale
         return TransformerBackbone(tokens, features, **sizes, time_scale=scale, dropout=self.dropout)

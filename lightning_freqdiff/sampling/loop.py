@@ -50,9 +50,9 @@ class Sampling:
     def __post_init__(self) -> None:
         for name in ("num_samples", "num_steps", "batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}: set --sampling.{name}")
+                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}: set `sampling.{name}`")
         if self.seed < 0:
-            raise ValueError(f"expected seed >= 0, got {self.seed}: set --sampling.seed")
+            raise ValueError(f"expected seed >= 0, got {self.seed}: set `sampling.seed`")
 
     def units(self, ranges: Iterable[tuple[int, int]] | None = None) -> list[WorkUnit]:
         """Cut index ranges ``[start, stop)``, by default all samples, into units of ``batch_size``."""

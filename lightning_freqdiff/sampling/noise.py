@@ -43,7 +43,7 @@ def normal_stream(
         Tensors of ``shape``, float32.
     """
     if seed < 0:
-        raise ValueError(f"expected seed >= 0, got {seed}: set --sampling.seed")
+        raise ValueError(f"expected seed >= 0, got {seed}: set `sampling.seed`")
     count, *token_shape = shape
     blocks = range(first // BLOCK, (first + count - 1) // BLOCK + 1)
     generators = [torch.Generator(device).manual_seed(block_seed(seed, stream, b)) for b in blocks]

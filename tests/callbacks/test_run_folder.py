@@ -93,7 +93,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
     folder.write(0, 0, np.ones((6, 4, 1), np.float32), 0.1)
     before = {p.name: p.read_bytes() for p in folder.path.iterdir()}
     other = {**IDENTITY, "sampling": {"seed": 1, "num_steps": 10}}
-    with pytest.raises(ValueError, match=r"sampling\.seed was 0 and is now 1.*--sampling\.output"):
+    with pytest.raises(ValueError, match=r"sampling\.seed was 0 and is now 1.*`sampling\.output`"):
         folder.open(other, (6, 4, 1))
     folder.release()
     assert {p.name: p.read_bytes() for p in folder.path.iterdir()} == before
@@ -108,7 +108,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 def test_a_file_in_the_way_names_the_setting(tmp_path):
     (tmp_path / "run").write_text("x")
-    with pytest.raises(OSError, match=r"--sampling\.output"):
+    with pytest.raises(OSError, match=r"`sampling\.output`"):
         opened(tmp_path / "run")
 
 

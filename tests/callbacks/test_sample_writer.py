@@ -120,5 +120,5 @@ def test_pictures_show_the_training_series_where_given(model, tmp_path):
 
 
 def test_unknown_format_names_its_setting(tmp_path):
-    with pytest.raises(ValueError, match=r"--sampling\.format"):
+    with pytest.raises(ValueError, match=r"`sampling\.format`"):
         SampleWriter(str(tmp_path), format="xlsx")

@@ -54,7 +54,7 @@ def test_split_is_a_stable_partition(n: int, val_fraction: float, test_fraction:
     num_test = max(1, round(n * test_fraction)) if test_fraction else 0
     data = Given(numbered(n), **settings)
     if num_val + num_test >= n:
-        with pytest.raises(ValueError, match=r"a series to train on, but of .*--data\.val_fraction"):
+        with pytest.raises(ValueError, match=r"a series to train on, but of .*`data\.val_fraction`"):
             data.setup("fit")
         return
     train, val, test = parts(data)
@@ -265,19 +265,19 @@ def changed(index: tuple[Any, ...], value: float, dtype: Any = np.float32) -> np
 )
 def test_bad_values(x: np.ndarray, match: str) -> None:
     channels = tuple(f"c{i}" for i in range(x.shape[-1]))
-    with pytest.raises(ValueError, match=rf"^here: .*{match}.*--data\.path") as caught:
+    with pytest.raises(ValueError, match=rf"^here: .*{match}.*`data\.path`") as caught:
         validate(Series(x, None, channels, "here"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(5,), (7,), (6, 1), ()])
 def test_labels_must_match(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"one label for each of the 6 series, .* mend `y` .*--data\.path"):
+    with pytest.raises(ValueError, match=r"one label for each of the 6 series, .* mend `y` .*`data\.path`"):
         validate(Series(good, np.zeros(shape, int), ("a", "b"), "here"))
 
 
 def test_channel_names_must_match() -> None:
-    with pytest.raises(ValueError, match=r"each of the 2 channels, got 1; mend `columns`.*--data\.path"):
+    with pytest.raises(ValueError, match=r"each of the 2 channels, got 1; mend `columns`.*`data\.path`"):
         validate(Series(good, None, ("a",), "here"))
 
 
@@ -311,13 +311,13 @@ def test_what_is_odd_but_allowed() -> None:
     ],
 )
 def test_bad_settings(setting: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"^expected --data\.{setting} .*, got {value}$"):
+    with pytest.raises(ValueError, match=rf"^expected `data\.{setting}` .*, got {value}$"):
         Given(good, **{setting: value})
 
 
 def test_too_large_a_validation_part() -> None:
     data = Given(good, val_fraction=0.95)
-    with pytest.raises(ValueError, match=r"of 6, 6 validate and 0 test; lower --data\.val_fraction \(now 0\.95\)"):
+    with pytest.raises(ValueError, match=r"of 6, 6 validate and 0 test; lower `data\.val_fraction` \(now 0\.95\)"):
         data.train_dataloader()
 
 

@@ -102,7 +102,7 @@ def test_lognormal_times_are_lognormal():
     log_ratio = -VP().log_snr(t.double())
     assert log_ratio.mean() == pytest.approx(-0.5, abs=0.01)
     assert log_ratio.std() == pytest.approx(1.3, abs=0.02)
-    with pytest.raises(ValueError, match=r"--model\.times"):
+    with pytest.raises(ValueError, match=r"`model\.times`"):
         time_quantiles(VP(), "cosine")
 
 
@@ -124,5 +124,5 @@ def test_masked_and_constant_coordinates_do_not_count():
 
 def test_unknown_weighting_names_its_setting():
     score = make()
-    with pytest.raises(ValueError, match=r"--model\.weighting"):
+    with pytest.raises(ValueError, match=r"`model\.weighting`"):
         score_matching_loss(score, *draw(score), weighting="snr")

@@ -95,5 +95,5 @@ def test_masked_coordinates_have_no_score(name):
 
 
 def test_unknown_parametrization_names_its_setting():
-    with pytest.raises(ValueError, match=r"--model\.parametrization"):
+    with pytest.raises(ValueError, match=r"`model\.parametrization`"):
         make("velocity")

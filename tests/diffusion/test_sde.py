@@ -24,7 +24,7 @@ def test_float32_has_digits_left_near_the_data(sde):
 
 
 def test_bad_rates_name_their_setting():
-    with pytest.raises(ValueError, match="--model.sde.beta_min"):
+    with pytest.raises(ValueError, match="`model.sde.beta_min`"):
         VP(2.0, 1.0)
-    with pytest.raises(ValueError, match="--model.sde.sigma_min"):
+    with pytest.raises(ValueError, match="`model.sde.sigma_min`"):
         VE(0.0, 1.0)

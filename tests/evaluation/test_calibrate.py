@@ -59,7 +59,7 @@ def test_the_file_belongs_to_the_weights(model, checkpoint, tmp_path):
 
 
 def test_a_disk_that_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(OSError, match="--output"):
+    with pytest.raises(OSError, match="`output`"):
         write_calibration(tmp_path / "none" / "x.npz", {}, "w")
     assert not list(tmp_path.iterdir())
 

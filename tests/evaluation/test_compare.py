@@ -9,10 +9,11 @@ import torch
 from rich.console import Console
 
 from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
+from lightning_freqdiff.cli.presets import read_preset, read_presets
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality, speedup
 from lightning_freqdiff.evaluation.compare import Comparison
-from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps, read_preset, read_presets
+from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
 from lightning_freqdiff.sampling.loop import Sampling
 
 SAMPLING = Sampling(num_samples=6, num_steps=30, batch_size=4)
@@ -54,7 +55,7 @@ def test_presets_are_read_and_named_by_their_files(tmp_path):
 def test_what_is_no_preset_says_so(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         read_preset(preset(tmp_path / "bad.yaml", text))
-    with pytest.raises(FileNotFoundError, match="--callbacks"):
+    with pytest.raises(FileNotFoundError, match="`callbacks`"):
         read_preset(tmp_path / "none.yaml")
 
 
@@ -176,9 +177,9 @@ def test_a_comparison_that_is_interrupted_keeps_what_it_has(model, tmp_path, mon
 
 def test_an_output_folder_in_use_is_refused(model, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="set --output"):
+    with pytest.raises(ValueError, match="set `output`"):
         Comparison(model, [], SAMPLING, tmp_path)
-    with pytest.raises(ValueError, match="--rounds"):
+    with pytest.raises(ValueError, match="`rounds`"):
         Comparison(model, [], SAMPLING, tmp_path / "new", rounds=0)
 
 

@@ -11,8 +11,9 @@ from conftest import real_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_freqdiff.data import ECG, ArrayData, Sines, SyntheticECG
-from lightning_freqdiff.evaluation.describe import both_domains, delocalisation, describe, run
+from lightning_freqdiff.__main__ import main
+from lightning_freqdiff.data import ArrayData, Sines, SyntheticECG
+from lightning_freqdiff.evaluation.describe import both_domains, delocalisation, describe
 
 rng = np.random.default_rng(0)
 N = 64
@@ -60,7 +61,7 @@ def test_waves_suit_the_frequency_domain_and_spikes_do_not(tmp_path):
     assert spike["as_they_are"]["delocalisation_time"] == pytest.approx(0, abs=1e-9)
     poor, noise = spike["warnings"]
     assert "The frequency domain is a poor choice" in poor
-    assert "--model.domain time" in poor
+    assert "`model.domain` time" in poor
     assert "of what varies is at low frequencies" in noise
 
 
@@ -92,7 +93,7 @@ def test_run_writes_and_says(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("FREQDIFF_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / "ecg").mkdir(parents=True)
     raw_files.heartbeats(tmp_path / "cache" / "ecg")
-    run(ECG(), str(tmp_path / "new" / "out"))
+    main(["describe", "--data", "ECG", "--output", str(tmp_path / "new" / "out")])
     written = json.loads((tmp_path / "new" / "out" / "description.json").read_text())
     assert written["series"] == {"train": 27, "val": 3, "test": 11}
     assert (tmp_path / "new" / "out" / "description.png").stat().st_size > 10_000

@@ -3,9 +3,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
+from lightning_freqdiff.cli.presets import read_preset
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage
-from lightning_freqdiff.evaluation.contenders import Contender, read_preset
+from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml, families
 from lightning_freqdiff.sampling.loop import Sampling
 
@@ -76,9 +77,9 @@ def test_sliced_wasserstein_as_the_measure(model):
     (family,) = (f for f in families() if f.name == "wiener-clock")
     trial = tuner(model, 0.5, metric="sw", target=target).measure(family, 0.01, SAMPLING)
     assert 0 <= trial.value <= trial.upper
-    with pytest.raises(ValueError, match="--data"):
+    with pytest.raises(ValueError, match="`data`"):
         tuner(model, 0.5, metric="sw")
-    with pytest.raises(ValueError, match="--tolerance"):
+    with pytest.raises(ValueError, match="`tolerance`"):
         tuner(model, 0.0)
 
 

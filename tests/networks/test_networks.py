@@ -259,9 +259,9 @@ def test_blocks_agree_with_pytorchs_own_encoder():
     ("architecture", "message"),
     [
         (Transformer(width=10, heads=4), "that the heads divide"),
-        (Transformer(layers=0), "--model.network.layers"),
+        (Transformer(layers=0), "`model.network.layers`"),
         (LSTM(width=7), "even width"),
-        (MLP(layers=0), "--model.network.layers"),
+        (MLP(layers=0), "`model.network.layers`"),
     ],
 )
 def test_impossible_sizes_name_their_setting(architecture, message):

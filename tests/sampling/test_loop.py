@@ -65,10 +65,10 @@ def test_steps_are_reported(model):
 
 @pytest.mark.parametrize("name", ["num_samples", "num_steps", "batch_size"])
 def test_counts_below_one_name_their_setting(name):
-    with pytest.raises(ValueError, match=rf"expected {name} >= 1, got 0: set --sampling\.{name}"):
+    with pytest.raises(ValueError, match=rf"expected {name} >= 1, got 0: set `sampling\.{name}`"):
         Sampling(**{name: 0})
 
 
 def test_negative_seed_names_its_setting():
-    with pytest.raises(ValueError, match=r"--sampling\.seed"):
+    with pytest.raises(ValueError, match=r"`sampling\.seed`"):
         Sampling(seed=-1)

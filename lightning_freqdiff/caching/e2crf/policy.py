@@ -146,18 +146,16 @@ class E2CRF(CachePolicy):
         limits |= {"tolerance": 1e-9, "reach": 1e-9, "alpha_max": 0}
         for name, least in limits.items():
             if getattr(chosen, name) < least:
-                raise ValueError(
-                    f"expected {name} >= {least}, got {getattr(chosen, name)}: set --trainer.callbacks.{name}"
-                )
+                raise ValueError(f"expected {name} >= {least}, got {getattr(chosen, name)}: set `policy.{name}`")
         if not 0 < chosen.budget <= 1:
-            raise ValueError(f"expected budget in (0, 1], got {chosen.budget}: set --trainer.callbacks.budget")
+            raise ValueError(f"expected budget in (0, 1], got {chosen.budget}: set `policy.budget`")
         if chosen.K_low is not None and chosen.K_low < -1:
-            raise ValueError(f"expected K_low >= -1, got {chosen.K_low}: set --trainer.callbacks.K_low")
+            raise ValueError(f"expected K_low >= -1, got {chosen.K_low}: set `policy.K_low`")
         idle = [name for name in TOKEN_SETTINGS if getattr(self, name) is not None]
         if idle and chosen.trigger == "budget" and chosen.budget == 1:
             warnings.warn(
                 f"{', '.join(idle)} has no effect here: preset {self.preset} decides on whole calls (budget 1); "
-                "lower --trainer.callbacks.budget, or choose --trainer.callbacks.preset paper",
+                "lower `policy.budget`, or choose `policy.preset` paper",
                 stacklevel=4,
             )
 
@@ -165,9 +163,7 @@ class E2CRF(CachePolicy):
     def settings(self) -> SimpleNamespace:
         """Every setting, from what was given, the preset and the paper, in this order."""
         if self.preset not in PRESETS:
-            raise ValueError(
-                f"expected a preset of {', '.join(PRESETS)}, got {self.preset!r}: set --trainer.callbacks.preset"
-            )
+            raise ValueError(f"expected a preset of {', '.join(PRESETS)}, got {self.preset!r}: set `policy.preset`")
         given = {name: value for name, value in asdict(self).items() if value is not None}
         return SimpleNamespace(**{**DEFAULTS, **PRESETS[self.preset], **given})
 

@@ -24,7 +24,7 @@ def require_tokens(network: Backbone) -> TransformerBackbone:
     if not isinstance(network, TransformerBackbone):
         raise ValueError(
             f"expected a transformer, whose tokens can be run one by one, got {type(network).__name__}: "
-            "use a cache that skips whole calls, or train with --model.network Transformer"
+            "use a cache that skips whole calls, or train with `model.network` Transformer"
         )
     return network
 

@@ -23,7 +23,7 @@ def header(path: Path) -> list[str]:
 
 def remedy() -> str:
     """Return what to do about a faulty file; said at the end of each message."""
-    return "get this file anew, or point --data.path to a sound copy"
+    return "get this file anew, or point `data.path` to a sound copy"
 
 
 def positions(path: Path, found: Sequence[str], names: Sequence[str]) -> list[int]:

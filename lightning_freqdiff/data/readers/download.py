@@ -39,8 +39,8 @@ def fetch(handle: str, by_hand: Path) -> Path:
         import kagglehub
     except ImportError as error:
         raise ImportError(
-            "--data.download true needs kagglehub, which is not installed; "
-            f'pip install "lightning-freqdiff[kaggle]", {instead} and leave --data.download out'
+            "`data.download` true needs kagglehub, which is not installed; "
+            f'pip install "lightning-freqdiff[kaggle]", {instead} and leave `data.download` out'
         ) from error
     try:
         return Path(kagglehub.dataset_download(handle))
@@ -67,7 +67,7 @@ def store(path: Path, arrays: dict[str, np.ndarray]) -> None:
     except OSError as error:
         raise OSError(
             f"expected to keep the prepared series in {path}, got {error.strerror or error}; make room there, or "
-            "set --data.folder (or FREQDIFF_CACHE) to a folder with room"
+            "set `data.folder` (or FREQDIFF_CACHE) to a folder with room"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ def load(path: Path, *names: str) -> dict[str, np.ndarray]:
     """Read the arrays of a `.npz`, all or those named; a damaged one is a ValueError that names the file."""
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
-        raise FileNotFoundError(f"expected a file, found {found} at {path.absolute()}; mend --data.path")
+        raise FileNotFoundError(f"expected a file, found {found} at {path.absolute()}; mend `data.path`")
     with path.open("rb") as file:  # np.load leaves a file open that turns out to be no zip archive
         try:
             loaded = np.load(file, allow_pickle=False)
@@ -89,7 +89,7 @@ def load(path: Path, *names: str) -> dict[str, np.ndarray]:
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{path}: expected arrays in NumPy's own format, got a file that is damaged or cut short "
-                f"({reason}); delete it, or mend --data.path"
+                f"({reason}); delete it, or mend `data.path`"
             ) from error
 
 

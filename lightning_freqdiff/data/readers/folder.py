@@ -28,10 +28,10 @@ def read_folder(folder: Path, roles: Roles, gaps: bool) -> Recordings:
         found = " and ".join(kinds) or "none"
         raise ValueError(
             f"{folder}: expected a file for each series, all of them .csv, .parquet or .npy, got {found}; mend "
-            "--data.path"
+            "`data.path`"
         )
     if roles.id is not None:
-        raise ValueError(f"{folder}: expected --data.id for one table only: a folder has a file for each series")
+        raise ValueError(f"{folder}: expected `data.id` for one table only: a folder has a file for each series")
     by_file = roles.groups == FILE
     inside = Roles(None, roles.time, roles.labels, None if by_file else roles.groups, roles.parts)
     read = [_read_one(file, inside, gaps) for file in files]
@@ -48,19 +48,19 @@ def read_folder(folder: Path, roles: Roles, gaps: bool) -> Recordings:
 
 def _read_one(file: Path, roles: Roles, gaps: bool) -> Recordings:
     if file.stat().st_size == 0:
-        raise ValueError(f"{file}: expected series, got an empty file; write it anew or mend --data.path")
+        raise ValueError(f"{file}: expected series, got an empty file; write it anew or mend `data.path`")
     if file.suffix.lower() == ".npy":
         if roles.settings:
             setting, name = next(iter(roles.settings.items()))
             raise ValueError(
-                f"{file}: expected a table with a column {name!r}, got a .npy; leave --data.{setting} out"
+                f"{file}: expected a table with a column {name!r}, got a .npy; leave `data.{setting}` out"
             )
         x = read_npy(file, in_memory=True)
         x = x[:, None] if x.ndim == 1 else x
         if x.ndim != 2:
             raise ValueError(
                 f"{file}: expected an array (steps, channels) in each file of a folder, got shape {x.shape}; point "
-                "--data.path to the file itself if it holds many series"
+                "`data.path` to the file itself if it holds many series"
             )
         return Recordings([x], tuple(f"channel {i}" for i in range(x.shape[1])), str(file))
     if file.suffix.lower() == ".csv":
@@ -79,7 +79,7 @@ def _in_order(one: Recordings, first: Recordings, file: str) -> np.ndarray:
         what = f"no {missing[0]!r}" if missing else f"{more[0]!r} as well"
         raise ValueError(
             f"{first.source}: expected the columns {', '.join(first.channels)} in every file as in the first, got "
-            f"{what} in {file}; mend that file, or take it out of the folder of --data.path"
+            f"{what} in {file}; mend that file, or take it out of the folder of `data.path`"
         )
     (x,) = one.series
     return x[:, [one.channels.index(name) for name in first.channels]]

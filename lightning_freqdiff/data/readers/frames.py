@@ -49,7 +49,7 @@ def csv_header(path: Path) -> list[str] | None:
     try:
         _, first = next(csv_rows(path), (0, []))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: expected a table of text, got {error}; mend --data.path") from error
+        raise ValueError(f"{path}: expected a table of text, got {error}; mend `data.path`") from error
     names = [cell.strip() for cell in first]
     return None if all(is_number(name) for name in names) else names
 
@@ -70,20 +70,20 @@ def csv_columns(path: Path, text: Sequence[str], gaps: bool) -> Frame:
         check_names(names, str(path))
         skip = first[0] if first else 0
         if next((row for line, row in csv_rows(path) if line > skip), None) is None:
-            raise ValueError(f"{path}: expected rows of numbers, got none; mend the file of --data.path")
+            raise ValueError(f"{path}: expected rows of numbers, got none; mend the file of `data.path`")
         return _read(path, names, skip, [i for i, name in enumerate(names) if name in text], gaps)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: expected a table of text, got {error}; mend --data.path") from error
+        raise ValueError(f"{path}: expected a table of text, got {error}; mend `data.path`") from error
 
 
 def check_names(names: Sequence[str], source: str) -> None:
     """Refuse columns that have the same name, or none."""
     if not names:
-        raise ValueError(f"{source}: expected columns, got none; mend the file of --data.path")
+        raise ValueError(f"{source}: expected columns, got none; mend the file of `data.path`")
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
         raise ValueError(
-            f"{source}: expected columns of different names, got {twice[0]!r} twice; mend the table of --data.path"
+            f"{source}: expected columns of different names, got {twice[0]!r} twice; mend the table of `data.path`"
         )
 
 
@@ -121,7 +121,7 @@ def _read_slowly(
         if len(row) != len(names):
             raise ValueError(
                 f"{path}: expected {len(names)} cells as in the first row, got {len(row)} in row {line} (a file cut "
-                "short?); mend the file of --data.path"
+                "short?); mend the file of `data.path`"
             )
         values.append([_number(row[i], path, line, names[i], gaps) for i in range(len(names)) if i not in text])
         words.append([row[i] for i in text])
@@ -134,9 +134,9 @@ def _number(cell: str, path: Path, line: int, column: str, gaps: bool) -> float:
     missing = cell.strip().lower() in GAPS
     if missing and gaps:
         return np.nan
-    remedy = "mend it or drop the column, or say what it is with --data.time, id, labels or split_by"
+    remedy = "mend it or drop the column, or say what it is with `data.time`, id, labels or split_by"
     if missing:
-        remedy = "set --data.missing interpolate or drop"
+        remedy = "set `data.missing` interpolate or drop"
     raise ValueError(f"{path}: expected a number, got {cell!r} in row {line}, column {column!r}; {remedy}")
 
 

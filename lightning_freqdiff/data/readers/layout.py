@@ -29,7 +29,7 @@ def check_named(roles: Roles, names: Sequence[str], source: str) -> None:
         if name not in names:
             few = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
             raise ValueError(
-                f"{source}: expected a column {name!r}, got {few}; set --data.{setting}, or leave it out"
+                f"{source}: expected a column {name!r}, got {few}; set `data.{setting}`, or leave it out"
             )
 
 
@@ -44,11 +44,11 @@ def lay_out(frame: Frame, roles: Roles, window: bool, source: str) -> Recordings
             row = next((i for i, cell in enumerate(column) if not is_number(str(cell))), 0)
             raise ValueError(
                 f"{source}: expected numbers, got {str(column[row])!r} in row {row + 1} (the header not counted), "
-                f"column {name!r}; mend it or drop the column in the file of --data.path, or say what it is with "
-                "--data.time, --data.id, --data.labels or --data.split_by"
+                f"column {name!r}; mend it or drop the column in the file of `data.path`, or say what it is with "
+                "`data.time`, `data.id`, `data.labels` or `data.split_by`"
             )
     if not values or not len(next(iter(values.values()))):
-        raise ValueError(f"{source}: expected a table with rows, and a column of numbers, got none; mend --data.path")
+        raise ValueError(f"{source}: expected a table with rows, and a column of numbers, got none; mend `data.path`")
     x = np.stack(list(values.values()), axis=1)
     labels = {field: frame[name] for field, name in roles.per_series.items()}
     if roles.id is None and roles.time is None and not window:
@@ -82,7 +82,7 @@ def _long(
             where = names[int(np.searchsorted(cuts, int(changes.argmax()) + 1, side="right"))]
             raise ValueError(
                 f"{source}: expected one value of column {name!r} for each series, got several in series {where!r}; "
-                "name the column that tells the series apart with --data.id, or another column"
+                "name the column that tells the series apart with `data.id`, or another column"
             )
     series = [x[rows] for rows in np.split(order, cuts)]
     per_series = {field: column[first] for field, column in labels.items()}
@@ -99,7 +99,7 @@ def _as_times(column: np.ndarray, name: str, source: str) -> np.ndarray:
         except ValueError as error:
             raise ValueError(
                 f"{source}: expected numbers or dates such as 2020-01-31 12:00 in column {name!r}, got "
-                f"{str(column[0])!r} in its first row ({error}); mend the column, or leave --data.time out if the "
+                f"{str(column[0])!r} in its first row ({error}); mend the column, or leave `data.time` out if the "
                 "rows are in order"
             ) from error
     missing = np.isnat(column) if column.dtype.kind in "mM" else ~np.isfinite(column)
@@ -125,9 +125,9 @@ def _check_times(column: np.ndarray, order: np.ndarray, cuts: np.ndarray, roles:
     if sorted_times[at] == sorted_times[at + 1]:
         raise ValueError(
             f"{source}: expected each time stamp once in a series, got {after} again in {where}; drop one of the "
-            "rows, or name the column that tells the series apart with --data.id"
+            "rows, or name the column that tells the series apart with `data.id`"
         )
     raise ValueError(
         f"{source}: expected time stamps that rise, got {after} after {before} in {where}; sort the table by "
-        f"{by}, or name the column that tells the series apart with --data.id"
+        f"{by}, or name the column that tells the series apart with `data.id`"
     )

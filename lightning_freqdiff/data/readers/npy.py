@@ -59,9 +59,9 @@ def _damaged(path: Path, error: BaseException) -> ValueError:
     if "Object arrays" in reason or "Python objects" in reason:
         return ValueError(
             f"{path}: expected numbers, got pickled Python objects, which are not loaded because unpickling can run "
-            "code; in the file of --data.path store floats, and names as strings"
+            "code; in the file of `data.path` store floats, and names as strings"
         )
     return ValueError(
         f"{path}: expected NumPy's own format, got a file that is damaged, cut short or pickled ({reason}); write it "
-        "anew with np.savez or np.save, or mend --data.path"
+        "anew with np.savez or np.save, or mend `data.path`"
     )

@@ -31,7 +31,7 @@ class Originals:
         """
         if base.is_file():
             if self.folder or len(self.files) > 1:
-                raise ValueError(f"expected a folder with {self}, or a .npz file, got {base}; mend --data.path")
+                raise ValueError(f"expected a folder with {self}, or a .npz file, got {base}; mend `data.path`")
             return [base]
         for root in (base, base / self.inside):
             there = [root / file for file in self.files if (root / file).is_file()]
@@ -42,7 +42,7 @@ class Originals:
                 return there + others
             if there or others:
                 raise FileNotFoundError(
-                    f"expected {self} in {root}, but {missing[0]} is not there; put it there, or point --data.path "
+                    f"expected {self} in {root}, but {missing[0]} is not there; put it there, or point `data.path` "
                     "to a whole copy"
                 )
         return []

@@ -59,7 +59,7 @@ class Reader:
             setting, name = next(iter(roles.settings.items()))
             raise ValueError(
                 f"{path}: expected a column {name!r}, got a table without names; write a header, or leave "
-                f"--data.{setting} out"
+                f"`data.{setting}` out"
             )
         if roles.settings or self.long:
             check_named(roles, names or [], str(path))
@@ -92,10 +92,10 @@ class Reader:
         """
         name = "series" if self.long and "series" in arrays else "x"
         if name not in arrays:
-            also = "set --data.window to cut windows from 'series', or " if "series" in arrays else ""
+            also = "set `data.window` to cut windows from 'series', or " if "series" in arrays else ""
             raise ValueError(
                 f"{source}: expected an array named 'x', got {', '.join(map(repr, keys)) or 'none at all'}; "
-                f"{also}rename the one that holds the series, or mend --data.path"
+                f"{also}rename the one that holds the series, or mend `data.path`"
             )
         x = arrays[name]
         if self.long and x.ndim in (1, 2) and not (x.ndim == 2 and arrays.get("columns", x).size == 1):
@@ -117,7 +117,7 @@ class Reader:
                 setting = next(s for s, n in self.roles.settings.items() if n == name)
                 raise ValueError(
                     f"{source}: expected an array named {name!r}, got {', '.join(map(repr, keys))}; set "
-                    f"--data.{setting}, or leave it out"
+                    f"`data.{setting}`, or leave it out"
                 )
             labels[field] = arrays[name]
         # Of a file with both, `y` is that of `x`, not of the long series.
@@ -129,14 +129,14 @@ class Reader:
 def check_file(path: Path) -> str:
     """Return the suffix of a file that can be read, in small letters."""
     if not path.is_file():
-        raise FileNotFoundError(f"expected a file or folder, found nothing at {path.absolute()}; mend --data.path")
+        raise FileNotFoundError(f"expected a file or folder, found nothing at {path.absolute()}; mend `data.path`")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(
-            f"{path}: expected a name ending in .npz, .npy, .csv or .parquet, got {suffix!r}; mend --data.path"
+            f"{path}: expected a name ending in .npz, .npy, .csv or .parquet, got {suffix!r}; mend `data.path`"
         )
     if path.stat().st_size == 0:
-        raise ValueError(f"{path}: expected series, got an empty file; write it anew or mend --data.path")
+        raise ValueError(f"{path}: expected series, got an empty file; write it anew or mend `data.path`")
     return suffix
 
 

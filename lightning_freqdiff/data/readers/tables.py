@@ -13,7 +13,7 @@ def read_csv(path: Path) -> np.ndarray:
     try:
         return _numbers(path, _header_lines(path))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: expected a table of text, got {error}; mend --data.path") from error
+        raise ValueError(f"{path}: expected a table of text, got {error}; mend `data.path`") from error
 
 
 def csv_rows(path: Path) -> Generator[tuple[int, list[str]]]:
@@ -39,17 +39,17 @@ def _header_lines(path: Path) -> int:
         index = "; if the first column is an index, drop it (pandas: index=False)" if first[0] == "" else ""
         raise ValueError(
             f"{path}: expected only names or only numbers in the first row, got {first[column]!r} in row "
-            f"{line}, column {column + 1}; mend the file of --data.path{index}"
+            f"{line}, column {column + 1}; mend the file of `data.path`{index}"
         )
     _, second = next(rows, (0, []))
     rows.close()
     if not first or (header and not second):
-        raise ValueError(f"{path}: expected a row for each series, got none; mend the file of --data.path")
+        raise ValueError(f"{path}: expected a row for each series, got none; mend the file of `data.path`")
     counts = len(first) > 2 and first == [str(i) for i in range(len(first))]
     if counts and not all(cell.isdecimal() for cell in second):
         raise ValueError(
             f"{path}: expected names or a series in the first row, got 0, 1, 2, ..., which may be either; in "
-            "the file of --data.path drop the row if it is a header (pandas: header=False), else write 0.0"
+            "the file of `data.path` drop the row if it is a header (pandas: header=False), else write 0.0"
         )
     return line if header else 0
 
@@ -71,8 +71,8 @@ def _numbers(path: Path, skip: int) -> np.ndarray:
     except ValueError as error:
         fault = _first_fault(path, skip) or f"expected numbers, separated by commas, got: {error}"
         raise ValueError(
-            f"{path}: {fault}; mend the file of --data.path, or name the columns that hold no steps (--data.labels), "
-            "or, if a row is a step, --data.time, --data.id or --data.window"
+            f"{path}: {fault}; mend the file of `data.path`, or name the columns that hold no steps (`data.labels`), "
+            "or, if a row is a step, `data.time`, `data.id` or `data.window`"
         ) from error
 
 
@@ -110,11 +110,11 @@ def read_ragged_csv(path: Path, trim: bool) -> list[np.ndarray]:
             if fault is not None:
                 raise ValueError(
                     f"{path}: expected numbers, separated by commas, got {row[fault]!r} in row {line}, column "
-                    f"{fault + 1}; mend the file of --data.path"
+                    f"{fault + 1}; mend the file of `data.path`"
                 )
             series.append(np.array([float(cell) if cell.strip() else np.nan for cell in row])[:, None])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: expected a table of text, got {error}; mend --data.path") from error
+        raise ValueError(f"{path}: expected a table of text, got {error}; mend `data.path`") from error
     return series
 
 
@@ -125,7 +125,7 @@ def open_parquet(path: Path) -> Any:
     except ImportError as error:
         raise ImportError(
             f"{path}: a .parquet file needs pyarrow, which is not installed; "
-            'pip install "lightning-freqdiff[tables]", or give --data.path a .npz, .npy or .csv file'
+            'pip install "lightning-freqdiff[tables]", or give `data.path` a .npz, .npy or .csv file'
         ) from error
     try:
         with pq.ParquetFile(path) as file:
@@ -133,5 +133,5 @@ def open_parquet(path: Path) -> Any:
     except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: expected a Parquet file, got one that is damaged, or none ({reason}); mend --data.path"
+            f"{path}: expected a Parquet file, got one that is damaged, or none ({reason}); mend `data.path`"
         ) from error

@@ -26,14 +26,14 @@ def equalize(recordings: Recordings, rule: Lengths) -> Recordings:
         other = int((lengths != lengths[0]).argmax())
         raise ValueError(
             f"{recordings.source}: expected series of one length, {lengths[0]} steps as in {recordings.name(0)}, got "
-            f"{lengths[other]} in {recordings.name(other)}; set --data.lengths crop or pad, or cut windows with "
-            "--data.window"
+            f"{lengths[other]} in {recordings.name(other)}; set `data.lengths` crop or pad, or cut windows with "
+            "`data.window`"
         )
     if lengths.min() < 2:
         short = int(lengths.argmin())
         raise ValueError(
             f"{recordings.source}: expected at least 2 steps in each series, got {lengths[short]} in "
-            f"{recordings.name(short)}; take it out of what --data.path names"
+            f"{recordings.name(short)}; take it out of what `data.path` names"
         )
     if rule == "crop":
         return replace(recordings, series=np.stack([one[: lengths.min()] for one in series]))

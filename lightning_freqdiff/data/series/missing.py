@@ -27,7 +27,7 @@ def interpolate(x: np.ndarray, what: str, channels: tuple[str, ...]) -> np.ndarr
         if not here.any():
             raise ValueError(
                 f"{what}: expected a value in channel {channels[m]!r} to fill the others from, got none in {len(x)} "
-                "steps; set --data.missing drop, or mend --data.path"
+                "steps; set `data.missing` drop, or mend `data.path`"
             )
         filled[~here, m] = np.interp(steps[~here], steps[here], x[here, m])
     return filled
@@ -45,7 +45,7 @@ def mend(recordings: Recordings, rule: Missing) -> Recordings:
         if len(keep) < 2:
             raise ValueError(
                 f"{source}: expected at least 2 series without missing values, got {len(keep)} of {len(recordings)}; "
-                "set --data.missing interpolate, or mend --data.path"
+                "set `data.missing` interpolate, or mend `data.path`"
             )
         return recordings if len(keep) == len(recordings) else recordings.take(keep)
     what = [f"{source}: {recordings.name(i)}" for i in range(len(recordings))]
@@ -63,7 +63,7 @@ def mend_in_place(series: Series, rule: Missing) -> Series:
     if rule == "interpolate":
         raise ValueError(
             f"{series.source}: expected values that can be filled, but the file stays on disk as it is, and "
-            f"{int(bad.sum())} of {len(bad)} series have gaps; set --data.in_memory true, or --data.missing drop"
+            f"{int(bad.sum())} of {len(bad)} series have gaps; set `data.in_memory` true, or `data.missing` drop"
         )
     return series.take(np.flatnonzero(~bad))
 
@@ -86,11 +86,11 @@ def find_gaps(values: np.ndarray, recordings: Recordings, missing: Missing) -> n
         raise ValueError(
             f"{recordings.source}: expected a number at every step, got NaN at {int(gaps.sum())} of {len(gaps)}, the "
             f"first at step {step - (int(ends[i - 1]) if i else 0)} of {recordings.name(i)}, channel {channel!r}; "
-            "set --data.missing interpolate or drop"
+            "set `data.missing` interpolate or drop"
         )
     if missing == "interpolate" and recordings.stays:
         raise ValueError(
             f"{recordings.source}: expected values that can be filled, but the file stays on disk as it is, and "
-            f"{int(gaps.sum())} of {len(gaps)} steps have gaps; set --data.in_memory true, or --data.missing drop"
+            f"{int(gaps.sum())} of {len(gaps)} steps have gaps; set `data.in_memory` true, or `data.missing` drop"
         )
     return gaps

@@ -99,13 +99,13 @@ class Recordings:
         if channels != len(self.channels):
             raise ValueError(
                 f"{self.source}: expected one name for each of the {channels} channels, got {len(self.channels)}; "
-                "mend `columns` in the file of --data.path"
+                "mend `columns` in the file of `data.path`"
             )
         for labels, what in ((self.y, "labels"), (self.groups, "split_by"), (self.part, "parts")):
             if labels is not None and labels.shape != (len(self),):
-                setting = "`y`" if what == "labels" else f"what --data.{what} names"
+                setting = "`y`" if what == "labels" else f"what `data.{what}` names"
                 kind = {"labels": "label", "split_by": "group", "parts": "part"}[what]
                 raise ValueError(
                     f"{self.source}: expected one {kind} for each of the {len(self)} series, got labels of shape "
-                    f"{labels.shape}; mend {setting} in the file of --data.path, or leave it out"
+                    f"{labels.shape}; mend {setting} in the file of `data.path`, or leave it out"
                 )

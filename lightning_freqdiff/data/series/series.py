@@ -79,24 +79,24 @@ def validate(series: Series) -> Series:
     if x.dtype.kind not in "fiu":
         raise ValueError(
             f"{source}: expected real numbers, got dtype {x.dtype}; store floats or integers (of complex "
-            "values, the real and imaginary parts as two channels) in the file of --data.path"
+            "values, the real and imaginary parts as two channels) in the file of `data.path`"
         )
     if x.ndim != 3:
         raise ValueError(
             f"{source}: expected 3 axes (series, steps, channels), got {x.ndim} in shape {x.shape}; "
-            "reshape the array in the file of --data.path"
+            "reshape the array in the file of `data.path`"
         )
     series = replace(series, x=x)
     n, (steps, channels) = len(series), x.shape[1:]
     if n < 2 or steps < 2 or channels < 1:
         raise ValueError(
             f"{source}: expected at least 2 series (one of them to validate on), 2 steps (one has no "
-            f"spectrum) and 1 channel, got shape {(n, steps, channels)}; put more in the file of --data.path"
+            f"spectrum) and 1 channel, got shape {(n, steps, channels)}; put more in the file of `data.path`"
         )
     if len(series.channels) != channels:
         raise ValueError(
             f"{source}: expected one name for each of the {channels} channels, got {len(series.channels)}; "
-            "mend `columns` in the file of --data.path"
+            "mend `columns` in the file of `data.path`"
         )
     _check_labels(series)
     _check_values(series)
@@ -109,14 +109,14 @@ def _check_labels(series: Series) -> None:
     if series.y is not None and series.y.shape != (n,):
         raise ValueError(
             f"{series.source}: expected one label for each of the {n} series, got labels of shape "
-            f"{series.y.shape}; mend `y` in the file of --data.path, or leave it out"
+            f"{series.y.shape}; mend `y` in the file of `data.path`, or leave it out"
         )
     for name, setting in (("groups", "split_by"), ("part", "parts")):
         labels = getattr(series, name)
         if labels is not None and labels.shape != (n,):
             raise ValueError(
                 f"{series.source}: expected one of the {name} for each of the {n} series, got shape "
-                f"{labels.shape}; mend what --data.{setting} names in the file of --data.path, or leave it out"
+                f"{labels.shape}; mend what `data.{setting}` names in the file of `data.path`, or leave it out"
             )
 
 
@@ -139,10 +139,10 @@ def _check_values(series: Series) -> None:
         raise ValueError(
             f"{series.source}: expected finite float32 numbers, got {bad_count} that are not (NaN, infinite or "
             f"beyond 3.4e38), the first at (sample, step, channel) = {first[0]}: {first[1]}; fill or drop them "
-            "in the file of --data.path (ArrayData: --data.missing interpolate or drop)"
+            "in the file of `data.path` (ArrayData: `data.missing` interpolate or drop)"
         )
     if not differs:
         raise ValueError(
             f"{series.source}: expected series that differ, got {count} times the same one, so there is nothing "
-            "to learn; check the file of --data.path"
+            "to learn; check the file of `data.path`"
         )

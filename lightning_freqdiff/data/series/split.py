@@ -29,8 +29,8 @@ def split(
     if num_val + num_test >= len(pool):
         raise ValueError(
             f"{series.source}: expected a series to train on, but of {len(pool)}, {num_val} validate and "
-            f"{num_test} test; lower --data.val_fraction (now {val_fraction}) or "
-            f"--data.test_fraction (now {test_fraction})"
+            f"{num_test} test; lower `data.val_fraction` (now {val_fraction}) or "
+            f"`data.test_fraction` (now {test_fraction})"
         )
     rng = np.random.default_rng(seed)
     if num_val + num_test == 0:
@@ -57,12 +57,12 @@ def _given(series: Series, part: np.ndarray) -> dict[str, np.ndarray]:
     if strange.any():
         raise ValueError(
             f"{series.source}: expected 'train', 'val' or 'test' as the part of a series, got "
-            f"{str(names[strange][0])!r} for series {int(strange.argmax())}; mend what --data.parts names, or leave "
+            f"{str(names[strange][0])!r} for series {int(strange.argmax())}; mend what `data.parts` names, or leave "
             "it out"
         )
     if not known["train"].any():
         raise ValueError(
-            f"{series.source}: expected series to train on, but none has the part 'train'; mend what --data.parts "
+            f"{series.source}: expected series to train on, but none has the part 'train'; mend what `data.parts` "
             "names, or leave it out"
         )
     kind = _index_type(len(part))
@@ -78,7 +78,7 @@ def _deal_groups(
     if len(sizes) < needed:
         raise ValueError(
             f"{source}: expected at least {needed} groups, one for each part of the split, got {len(sizes)}; "
-            "name another grouping with --data.split_by, or leave it out"
+            "name another grouping with `data.split_by`, or leave it out"
         )
     order = rng.permutation(len(sizes)).tolist()
     side = np.zeros(len(sizes), np.int8)
@@ -113,7 +113,7 @@ def keep_some(series: Series, limit: int, seed: int) -> Series:
     counts["train"] = limit - sum(n for name, n in counts.items() if name != "train")
     if counts["train"] < 1:
         raise ValueError(
-            f"{series.source}: expected a series for each of the parts {', '.join(counts)}, got --data.limit "
+            f"{series.source}: expected a series for each of the parts {', '.join(counts)}, got `data.limit` "
             f"{limit}; raise it"
         )
     return series.take(np.concatenate([keep[part == name][:n] for name, n in counts.items()]))

@@ -77,8 +77,8 @@ def cut(
         i = int((lengths < window).argmax())
         raise ValueError(
             f"{recordings.source}: expected series of at least {window} steps to cut windows from, got "
-            f"{lengths[i]} in {recordings.name(i)}; lower --data.window (now {window}), or take the series out of "
-            "--data.path"
+            f"{lengths[i]} in {recordings.name(i)}; lower `data.window` (now {window}), or take the series out of "
+            "`data.path`"
         )
     pieces = list(stretches(recordings, val_fraction, test_fraction, by_group))
     offsets = np.cumsum(lengths) - lengths
@@ -134,7 +134,7 @@ def _join(recordings: Recordings) -> np.ndarray:
     if flat.dtype.kind not in "fiu":
         raise ValueError(
             f"{recordings.source}: expected real numbers, got dtype {flat.dtype}; store floats or integers in the "
-            "file of --data.path"
+            "file of `data.path`"
         )
     if recordings.stays:
         return flat
@@ -151,6 +151,6 @@ def _check_parts(
             steps = max((p.last - p.first for p in pieces if p.part == name), default=0)
             raise ValueError(
                 f"{series.source}: expected a window of {window} steps in the {name} part, got none: its longest "
-                f"stretch has {steps} steps (windows with gaps are not counted); lower --data.window, or change "
-                f"--data.val_fraction (now {val_fraction}) or --data.test_fraction (now {test_fraction})"
+                f"stretch has {steps} steps (windows with gaps are not counted); lower `data.window`, or change "
+                f"`data.val_fraction` (now {val_fraction}) or `data.test_fraction` (now {test_fraction})"
             )

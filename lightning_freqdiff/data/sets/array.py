@@ -68,7 +68,7 @@ class ArrayData(SeriesData):
         require_at_least(2, **{k: v for k, v in (("limit", limit), ("window", window)) if v is not None})
         for name, value, choices in (("missing", missing, Missing), ("lengths", lengths, Lengths)):
             if value not in get_args(choices):
-                raise ValueError(f"expected --data.{name} as one of {', '.join(get_args(choices))}, got {value!r}")
+                raise ValueError(f"expected `data.{name}` as one of {', '.join(get_args(choices))}, got {value!r}")
         self.path = path
         self.limit = limit
         self.window = window
@@ -115,7 +115,7 @@ class ArrayData(SeriesData):
         if self.window is None and len(recordings) == 1 and isinstance(recordings.series, list):
             raise ValueError(
                 f"{recordings.source}: expected several series, got a single one of {len(recordings.series[0])} "
-                "steps; set --data.window to cut windows from it, or --data.id to tell series apart"
+                "steps; set `data.window` to cut windows from it, or `data.id` to tell series apart"
             )
         if self.window is not None:
             fractions = self.val_fraction, self.test_fraction

@@ -99,7 +99,7 @@ def read_weather(path: Path, year: int) -> tuple[np.ndarray, np.ndarray, np.ndar
             dates.append(cells[date].decode())
             lines.append(row)
     if not lines:
-        raise ValueError(f"{path}: expected rows of {year}, got none; mend --data.year, or {remedy()}")
+        raise ValueError(f"{path}: expected rows of {year}, got none; mend `data.year`, or {remedy()}")
     return _floats(lines, where, path, found), np.array(fips), np.array(dates)
 
 

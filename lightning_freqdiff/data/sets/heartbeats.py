@@ -76,12 +76,12 @@ def read_heartbeats(path: Path) -> np.ndarray:
     if table.shape[1] != STEPS + 1:
         raise ValueError(
             f"{path}: expected {STEPS + 1} columns ({STEPS} steps and a label), got {table.shape[1]}; get this file "
-            "anew, or point --data.path to a sound copy"
+            "anew, or point `data.path` to a sound copy"
         )
     labels = table[:, STEPS]
     if not (np.isfinite(labels) & (labels == np.round(labels))).all():
         raise ValueError(
             f"{path}: expected labels 0, 1, ... in the last column, got {labels[labels != np.round(labels)][0]}; get "
-            "this file anew, or point --data.path to a sound copy"
+            "this file anew, or point `data.path` to a sound copy"
         )
     return table

@@ -53,7 +53,7 @@ class LongSeries(NamedData, ABC):
     def without_files(self, home: Path, download: bool) -> dict[str, np.ndarray]:
         """Say where the table must be."""
         raise FileNotFoundError(
-            f"{self._absent(home)}; put it there, or set --data.path (it is not at Kaggle, so there is no download)"
+            f"{self._absent(home)}; put it there, or set `data.path` (it is not at Kaggle, so there is no download)"
         )
 
     def _from_arrays(self, arrays: dict[str, np.ndarray], source: str) -> Series:
@@ -61,10 +61,10 @@ class LongSeries(NamedData, ABC):
         if "series" not in arrays or arrays["series"].ndim != 2:
             raise ValueError(
                 f"{source}: expected an array named 'series' of shape (steps, channels), got "
-                f"{', '.join(f'{key} {a.shape}' for key, a in arrays.items())}; mend --data.path"
+                f"{', '.join(f'{key} {a.shape}' for key, a in arrays.items())}; mend `data.path`"
             )
         if self.split_by is not None:
-            raise ValueError("expected no --data.split_by, for there is one long series, cut in time; leave it out")
+            raise ValueError("expected no `data.split_by`, for there is one long series, cut in time; leave it out")
         series = arrays["series"]
         if self.scale == "minmax":
             low, high = np.nanmin(series, 0), np.nanmax(series, 0)

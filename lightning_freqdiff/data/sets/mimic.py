@@ -61,7 +61,7 @@ class MIMIC3(NamedData):
         """Say where the file must be: it is not for the public."""
         raise FileNotFoundError(
             f"expected {self.originals()} in {home}, found nothing; MIMIC-III is restricted: get access at "
-            "PhysioNet, run MIMIC-Extract and put its file there, or set --data.path"
+            "PhysioNet, run MIMIC-Extract and put its file there, or set `data.path`"
         )
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
@@ -114,7 +114,7 @@ def read_hourly(path: Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise ImportError(
             f"{path}: pandas and tables are needed to read it, and {error.name} is not installed; "
-            'pip install "lightning-freqdiff[mimic]", or give --data.path a .npz file'
+            'pip install "lightning-freqdiff[mimic]", or give `data.path` a .npz file'
         ) from error
     try:
         patients, hourly = (pandas.read_hdf(path, key) for key in ("patients", "vitals_labs"))

@@ -46,7 +46,7 @@ class NamedData(SeriesData, ABC):
         if limit is not None:
             require_at_least(2, limit=limit)
         if download and path is not None:
-            raise ValueError("expected --data.path or --data.download true, got both; leave one of them out")
+            raise ValueError("expected `data.path` or `data.download` true, got both; leave one of them out")
         self.path = path
         self.folder = folder
         self.download = download
@@ -92,7 +92,7 @@ class NamedData(SeriesData, ABC):
     def _from_arrays(self, arrays: dict[str, np.ndarray], source: str) -> Series:
         """Make a set of series of arrays."""
         if "x" not in arrays:
-            raise ValueError(f"{source}: expected an array named 'x', got {', '.join(arrays)}; mend --data.path")
+            raise ValueError(f"{source}: expected an array named 'x', got {', '.join(arrays)}; mend `data.path`")
         x = arrays["x"][..., None] if arrays["x"].ndim == 2 else arrays["x"]
         names = np.ravel(arrays.get("columns", [f"channel {i}" for i in range(x.shape[-1] if x.ndim else 0)]))
         groups = None
@@ -101,7 +101,7 @@ class NamedData(SeriesData, ABC):
             if groups is None:
                 known = [key for key, a in arrays.items() if key not in ("x", "part") and a.shape == x.shape[:1]]
                 choices = ", ".join(known) or "none, for no groups are known"
-                raise ValueError(f"{source}: expected --data.split_by as one of {choices}, got {self.split_by!r}")
+                raise ValueError(f"{source}: expected `data.split_by` as one of {choices}, got {self.split_by!r}")
         part = arrays.get("part") if groups is None else None
         return Series(x, arrays.get("y"), tuple(map(str, names)), source, groups, part)
 
@@ -112,7 +112,7 @@ class NamedData(SeriesData, ABC):
         home = cache_root(self.folder) / self.title
         base = home if self.path is None else Path(self.path).expanduser()
         if self.path is not None and not base.exists():
-            raise FileNotFoundError(f"expected a folder or a file, found nothing at {base}; mend --data.path")
+            raise FileNotFoundError(f"expected a folder or a file, found nothing at {base}; mend `data.path`")
         # A folder of one's own gets arrays of its own, lest a trial with part of the files replace the whole.
         mark = "" if self.path is None else f"-{sha256(str(base.absolute()).encode()).hexdigest()[:8]}"
         kept = home / f"{self.variant}{mark}.npz"
@@ -125,7 +125,7 @@ class NamedData(SeriesData, ABC):
         if archives and all(path.is_file() for path in archives):
             return archives
         if self.path is not None:
-            raise FileNotFoundError(f"{self._absent(base)}; mend --data.path")
+            raise FileNotFoundError(f"{self._absent(base)}; mend `data.path`")
         store(kept, self.without_files(home, download))
         return [kept]
 
@@ -140,8 +140,8 @@ class NamedData(SeriesData, ABC):
         """Make the arrays where there are no original files: of a download, if it is asked for."""
         if not download:
             raise FileNotFoundError(
-                f"{self._absent(home)}; set --data.download true, or put the files of Kaggle's {self.kaggle} there, "
-                "or set --data.path"
+                f"{self._absent(home)}; set `data.download` true, or put the files of Kaggle's {self.kaggle} there, "
+                "or set `data.path`"
             )
         arrived = fetch(self.kaggle, home)
         try:

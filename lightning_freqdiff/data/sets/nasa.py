@@ -86,7 +86,7 @@ class NASA(NamedData):
         if missing:
             raise FileNotFoundError(
                 f"{metadata}: expected the {len(cells)} tables it names beside it in data/, but {len(missing)} are "
-                f"not there, the first {missing[0]}; put them there, or point --data.path to a whole copy"
+                f"not there, the first {missing[0]}; put them there, or point `data.path` to a whole copy"
             )
         kept: dict[str, np.ndarray] = {}
         for name in sorted(name for name, (kind, _) in cells.items() if kind == self.cycle):

@@ -31,7 +31,7 @@ class UCR(NamedData):
     def __init__(self, dataset: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not dataset.isidentifier():
-            raise ValueError(f"expected the name of a set of the archive, got --data.dataset {dataset!r}")
+            raise ValueError(f"expected the name of a set of the archive, got `data.dataset` {dataset!r}")
         self.dataset = dataset
 
     @property
@@ -75,7 +75,7 @@ class UCR(NamedData):
         if not (brought / self.dataset).is_dir() and not download:
             raise FileNotFoundError(
                 f"expected {self._tables('.ts')} (or .tsv) in {home}, found neither, and aeon does not bring "
-                f"{self.dataset} with it; set --data.download true, or put the files there"
+                f"{self.dataset} with it; set `data.download` true, or put the files there"
             )
         where = None if (brought / self.dataset).is_dir() else str(home / "aeon")
         try:
@@ -84,11 +84,11 @@ class UCR(NamedData):
             reason = " ".join(str(error).split())
             raise OSError(
                 f"expected {self.dataset} from the archive through aeon, got {type(error).__name__}: {reason}; mend "
-                f"--data.dataset, or put {self._tables('.ts')} into {home}"
+                f"`data.dataset`, or put {self._tables('.ts')} into {home}"
             ) from error
         if not all(isinstance(x, np.ndarray) for x, _ in parts):
             raise ValueError(
-                f"{self.dataset}: expected series of one length, got several; choose another --data.dataset"
+                f"{self.dataset}: expected series of one length, got several; choose another `data.dataset`"
             )
         return arrays([x.transpose(0, 2, 1) for x, _ in parts], [y for _, y in parts])
 
@@ -139,7 +139,7 @@ def read_ts(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if got != shape or len(set(got[1])) != 1:
             raise ValueError(
                 f"{path}: expected series of one length, {shape[1][0]} as in the first, and {shape[0]} channels, got "
-                f"{got[1]} steps in row {line}; choose another --data.dataset, or {remedy()}"
+                f"{got[1]} steps in row {line}; choose another `data.dataset`, or {remedy()}"
             )
         x.append(cells)
     if not x:

@@ -99,9 +99,9 @@ def time_grid(sde: SDE, num_steps: int, grid: Grid = "uniform") -> Tensor:
         Decreasing times, ``(num_steps + 1,)``, float64.
     """
     if num_steps < 1:
-        raise ValueError(f"expected num_steps >= 1, got {num_steps}: set --sampling.num_steps")
+        raise ValueError(f"expected num_steps >= 1, got {num_steps}: set `sampling.num_steps`")
     if grid not in get_args(Grid):
-        raise ValueError(f"expected a grid of {', '.join(get_args(Grid))}, got {grid!r}: set --sampling.grid")
+        raise ValueError(f"expected a grid of {', '.join(get_args(Grid))}, got {grid!r}: set `sampling.grid`")
     ends = torch.tensor([1.0, T_MIN], dtype=torch.float64)
     fraction = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
     if grid == "uniform":

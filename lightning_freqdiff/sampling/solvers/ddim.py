@@ -23,7 +23,7 @@ class DDIM(Solver):
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
-            raise ValueError(f"expected eta in [0, 1], got {self.eta}: set --sampling.solver.eta")
+            raise ValueError(f"expected eta in [0, 1], got {self.eta}: set `sampling.solver.eta`")
 
     @property
     def noises_per_step(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

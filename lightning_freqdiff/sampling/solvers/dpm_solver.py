@@ -28,7 +28,7 @@ class DPMSolverPP(Solver):
 
     def __post_init__(self) -> None:
         if self.kind not in ("ode", "sde"):
-            raise ValueError(f"expected kind ode or sde, got {self.kind!r}: set --sampling.solver.kind")
+            raise ValueError(f"expected kind ode or sde, got {self.kind!r}: set `sampling.solver.kind`")
 
     @property
     def noises_per_step(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -31,7 +31,7 @@ class PredictorCorrector(Solver):
         if self.corrector_steps < 1 or not self.snr > 0:
             raise ValueError(
                 f"expected corrector_steps >= 1 and snr > 0, got {self.corrector_steps} and {self.snr}: "
-                "set --sampling.solver.corrector_steps, --sampling.solver.snr"
+                "set `sampling.solver.corrector_steps`, `sampling.solver.snr`"
             )
 
     @property

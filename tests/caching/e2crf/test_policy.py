@@ -99,7 +99,7 @@ def test_4_calls_out_of_place_are_refused():
     with pytest.raises(ValueError, match="call start"):
         wrapped(z, t)
     times = time_grid(VP(), STEPS)[:-1]
-    with pytest.raises(ValueError, match="--sampling.num_steps"):
+    with pytest.raises(ValueError, match="`sampling.num_steps`"):
         wrapped.start(Trajectory(times[:3], 1, tuple(z.shape), 0, 0))
     wrapped.start(Trajectory(times, 1, tuple(z.shape), 0, 0))
     with pytest.raises(ValueError, match="expected calls on tokens"):
@@ -273,7 +273,7 @@ def test_networks_without_tokens_are_refused(architecture):
 )
 def test_bad_settings_name_themselves(settings):
     (name,) = settings
-    with pytest.raises(ValueError, match=rf"--trainer\.callbacks\.{name}"):
+    with pytest.raises(ValueError, match=rf"`trainer\.callbacks\.{name}`"):
         E2CRF(**settings)
 
 

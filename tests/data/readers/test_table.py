@@ -146,7 +146,7 @@ def test_windows_from_a_table_with_dates(tmp_path: Path) -> None:
     data = ArrayData(path, window=10, time="date")
     assert (data.channels, data.shape, data.num_train) == (("HUFL", "OT"), (10, 2), 171)
     np.testing.assert_allclose(data.train_series()[7], values[7:17], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"got '2016-07-01 00:00' in row 2, column 'date'; .*--data\.time"):
+    with pytest.raises(ValueError, match=r"got '2016-07-01 00:00' in row 2, column 'date'; .*`data\.time`"):
         ArrayData(path, window=10).setup()
 
 
@@ -194,15 +194,15 @@ word = [*map(str, range(9)), "seven"]
     ("columns", "settings", "match"),
     [
         (changed(time=swapped), {}, r"that rise, got 2020-02-28 after 2020-02-29 in row 8 .*'time'; sort .*'id' and"),
-        (changed(time=twice), {}, r"once in a series, got 2020-02-29 again in row 4 .*; drop one.*--data\.id"),
-        (without_id, {"time": "time", "window": 3}, r"got 2020-02-27 after 2020-03-02 in row 6.*--data\.id"),
-        (changed(time=["Monday"] * 10), {}, r"dates such as .* in column 'time', got 'Monday'.*--data\.time out"),
+        (changed(time=twice), {}, r"once in a series, got 2020-02-29 again in row 4 .*; drop one.*`data\.id`"),
+        (without_id, {"time": "time", "window": 3}, r"got 2020-02-27 after 2020-03-02 in row 6.*`data\.id`"),
+        (changed(time=["Monday"] * 10), {}, r"dates such as .* in column 'time', got 'Monday'.*`data\.time` out"),
         (changed(time=np.full(10, np.nan)), {}, r"a time stamp in every row, got none in row 1 .*'time'"),
-        (changed(c1=word), {}, r"got 'seven' in row 1[01].*, column 'c1'; .*--data\."),
-        (changed(c1=days.repeat(2)), {}, r"got '2020-02-27' in row [12].*, column 'c1'; .*--data\.time"),
-        (changed(), {"time": "when"}, r"a column 'when', got 'id', 'time', 'c0', 'c1'; set --data\.time"),
-        (changed(), {"labels": "kind"}, r"a column 'kind', .*; set --data\.labels"),
-        (changed(), {"split_by": "patient"}, r"a column 'patient', .*; set --data\.split_by"),
+        (changed(c1=word), {}, r"got 'seven' in row 1[01].*, column 'c1'; .*`data\."),
+        (changed(c1=days.repeat(2)), {}, r"got '2020-02-27' in row [12].*, column 'c1'; .*`data\.time`"),
+        (changed(), {"time": "when"}, r"a column 'when', got 'id', 'time', 'c0', 'c1'; set `data\.time`"),
+        (changed(), {"labels": "kind"}, r"a column 'kind', .*; set `data\.labels`"),
+        (changed(), {"split_by": "patient"}, r"a column 'patient', .*; set `data\.split_by`"),
         (changed(kind=np.arange(10)), {"labels": "kind"}, r"one value of column 'kind' for each series, .* 's0'"),
         ({"id": ["a", "b"], "time": [1, 2]}, {}, r"a column of numbers, got none"),
         (
@@ -223,11 +223,11 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, Any], settings: dict[str,
 @pytest.mark.parametrize(
     ("text", "settings", "match"),
     [
-        ("id,time,a\n0,0,1\n0,1,\n1,0,1\n1,1,2\n", {}, r"got '' in row 3, column 'a'; set --data\.missing"),
+        ("id,time,a\n0,0,1\n0,1,\n1,0,1\n1,1,2\n", {}, r"got '' in row 3, column 'a'; set `data\.missing`"),
         ("id,time,a\n0,0,1\n0,1\n", {}, r"3 cells as in the first row, got 2 in row 3 \(a file cut short"),
         ("id,time,a,a\n0,0,1,1\n", {}, r"different names, got 'a' twice"),
         ("id,time,a\n", {}, r"rows of numbers, got none"),
-        ("1,2\n3,4\n", {"id": "id"}, r"a column 'id', got a table without names; .*--data\.id"),
+        ("1,2\n3,4\n", {"id": "id"}, r"a column 'id', got a table without names; .*`data\.id`"),
         ("a,b\n1,2\n\xff,4\n", {"window": 2}, r"a number, got 'ÿ' in row 3, column 'a'"),
     ],
 )
@@ -239,9 +239,9 @@ def test_bad_text(tmp_path: Path, text: str, settings: dict[str, Any], match: st
 
 def test_one_long_series_wants_a_window(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", {"when": days, "a": range(5)})
-    with pytest.raises(ValueError, match=r"several series, got a single one of 5 steps; set --data\.window"):
+    with pytest.raises(ValueError, match=r"several series, got a single one of 5 steps; set `data\.window`"):
         load(path, time="when")
-    with pytest.raises(ValueError, match=r"got '2020-02-27' in row 2, column 1; .* --data\.time"):
+    with pytest.raises(ValueError, match=r"got '2020-02-27' in row 2, column 1; .* `data\.time`"):
         load(path)
 
 
@@ -251,7 +251,7 @@ def test_time_zones_are_compared() -> None:
 
 
 def test_bad_folders(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a file for each series, .* got none; mend --data\.path"):
+    with pytest.raises(ValueError, match=r"a file for each series, .* got none; mend `data\.path`"):
         load(str(tmp_path))
     write_csv(tmp_path / "1.csv", {"a": [1, 2], "b": [3, 4]})
     write_csv(tmp_path / "2.csv", {"a": [1, 2]})
@@ -261,9 +261,9 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"got 'c' as well in 2\.csv"):
         load(str(tmp_path))
     write_csv(tmp_path / "2.csv", {"a": [1, 2, 3], "b": [1, 2, 3]})
-    with pytest.raises(ValueError, match=r"2 steps as in series 1\.csv, got 3 in series 2\.csv; set --data\.lengths"):
+    with pytest.raises(ValueError, match=r"2 steps as in series 1\.csv, got 3 in series 2\.csv; set `data\.lengths`"):
         load(str(tmp_path))
-    with pytest.raises(ValueError, match=r"--data\.id for one table only"):
+    with pytest.raises(ValueError, match=r"`data\.id` for one table only"):
         load(str(tmp_path), id="a")
     (tmp_path / "2.csv").write_text("")
     with pytest.raises(ValueError, match=r"2\.csv: expected series, got an empty file"):

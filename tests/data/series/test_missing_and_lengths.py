@@ -28,7 +28,7 @@ def test_gaps_in_straight_lines(gaps: np.ndarray) -> None:
     np.testing.assert_array_equal(series.x, x[kept])
     np.testing.assert_array_equal(series.y, np.flatnonzero(kept))  # type: ignore[arg-type]
     if gaps.any():
-        with pytest.raises(ValueError, match=rf"got {gaps.sum()} that are not .*--data\.missing interpolate or drop"):
+        with pytest.raises(ValueError, match=rf"got {gaps.sum()} that are not .*`data\.missing` interpolate or drop"):
             ArrayData.of(holes).setup()
 
 
@@ -43,8 +43,8 @@ def test_nothing_to_fill_from(missing: str) -> None:
     x = np.ones((3, 4, 2)) * np.arange(3)[:, None, None]
     x[1:, :, 1] = nan
     match = {
-        "interpolate": r"series 1: expected a value in channel 'channel 1' .*; set --data\.missing drop",
-        "drop": r"at least 2 series without missing values, got 1 of 3; set --data\.missing interpolate",
+        "interpolate": r"series 1: expected a value in channel 'channel 1' .*; set `data\.missing` drop",
+        "drop": r"at least 2 series without missing values, got 1 of 3; set `data\.missing` interpolate",
     }
     with pytest.raises(ValueError, match=match[missing]):
         ArrayData.of(x, missing=missing).setup()
@@ -66,7 +66,7 @@ def test_files_on_disk_are_not_rewritten(tmp_path: Path) -> None:
     data = ArrayData(path, missing="drop", in_memory=False)
     assert data.num_train == 6
     assert data.train_series().isfinite().all()
-    with pytest.raises(ValueError, match=r"2 of 9 series have gaps; set --data\.in_memory true, or"):
+    with pytest.raises(ValueError, match=r"2 of 9 series have gaps; set `data\.in_memory` true, or"):
         ArrayData(path, missing="interpolate", in_memory=False).setup()
     with pytest.raises(ValueError, match=r"= \(2, 1, 0\): nan"):
         ArrayData(path, in_memory=False).setup()
@@ -87,7 +87,7 @@ def test_unequal_lengths(lengths: list[int], channels: int) -> None:
         np.testing.assert_array_equal(pad[: len(one)], one)
         assert (pad[len(one) :] == one[-1]).all()
     if len(set(lengths)) > 1:
-        with pytest.raises(ValueError, match=r"series of one length, .* set --data\.lengths crop or pad"):
+        with pytest.raises(ValueError, match=r"series of one length, .* set `data\.lengths` crop or pad"):
             ArrayData.of(given_as)._load()
 
 
@@ -118,5 +118,5 @@ def test_a_single_step_is_no_series(lengths: str) -> None:
 
 
 def test_unknown_rules() -> None:
-    with pytest.raises(ValueError, match=r"--data\.lengths as one of refuse, crop, pad, got 'cut'"):
+    with pytest.raises(ValueError, match=r"`data\.lengths` as one of refuse, crop, pad, got 'cut'"):
         ArrayData.of(np.eye(3), lengths="cut")

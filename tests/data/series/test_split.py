@@ -94,7 +94,7 @@ def test_a_subclass_fills_groups() -> None:
     groups = np.repeat([1, 2], [18, 2])
     assert numbers(Subclass(groups, split_by="record"), "val") == {18, 19}
     assert numbers(Subclass(groups), "val") == numbers(Subclass(None), "val")
-    with pytest.raises(ValueError, match=r"^here: expected labels named 'record' to split by.*--data\.split_by out$"):
+    with pytest.raises(ValueError, match=r"^here: expected labels named 'record' to split by.*`data\.split_by` out$"):
         Subclass(None, split_by="record").setup()
 
 
@@ -103,12 +103,12 @@ def test_a_subclass_fills_groups() -> None:
     [
         ({"g": np.zeros(9)}, {"split_by": "g"}, r"at least 2 groups, .*, got 1; name another grouping"),
         ({"g": np.arange(9) // 5}, {"split_by": "g", "test_fraction": 0.2}, r"at least 3 groups"),
-        ({"g": np.arange(8)}, {"split_by": "g"}, r"one group for each of the 9 series, .*--data\.split_by"),
-        ({}, {"split_by": "g"}, r"an array named 'g', got 'x'.*--data\.split_by"),
+        ({"g": np.arange(8)}, {"split_by": "g"}, r"one group for each of the 9 series, .*`data\.split_by`"),
+        ({}, {"split_by": "g"}, r"an array named 'g', got 'x'.*`data\.split_by`"),
         ({"p": ["train"] * 8 + ["valid"]}, {"parts": "p"}, r"'train', 'val' or 'test' .*, got 'valid' for series 8"),
-        ({"p": ["val"] * 9}, {"parts": "p"}, r"none has the part 'train'.*--data\.parts"),
-        ({"p": ["train"] + ["test"] * 8}, {"parts": "p"}, r"but of 1, 1 validate .*--data\.val_fraction"),
-        ({}, {"labels": "z"}, r"an array named 'z'.*--data\.labels"),
+        ({"p": ["val"] * 9}, {"parts": "p"}, r"none has the part 'train'.*`data\.parts`"),
+        ({"p": ["train"] + ["test"] * 8}, {"parts": "p"}, r"but of 1, 1 validate .*`data\.val_fraction`"),
+        ({}, {"labels": "z"}, r"an array named 'z'.*`data\.labels`"),
         ({"y": np.arange(8)}, {}, r"one label for each of the 9 series, got labels of shape \(8,\)"),
     ],
 )
@@ -128,7 +128,7 @@ def test_labels_follow_the_parts() -> None:
 def test_one_class_is_trained_on_but_cannot_be_told_apart() -> None:
     data = ArrayData.of({"x": series(50), "y": np.zeros(50, int)})
     assert len(list(data.train_dataloader())) == 1
-    with pytest.raises(ValueError, match=r"at least two classes in the train part, got only 0; .*--data\.path"):
+    with pytest.raises(ValueError, match=r"at least two classes in the train part, got only 0; .*`data\.path`"):
         data.labels()
-    with pytest.raises(ValueError, match=r"expected labels, got none; name them with --data\.labels"):
+    with pytest.raises(ValueError, match=r"expected labels, got none; name them with `data\.labels`"):
         ArrayData.of(series(50)).labels()

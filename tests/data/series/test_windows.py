@@ -159,7 +159,7 @@ def test_a_file_on_disk_stays_there(tmp_path: Path) -> None:
     np.save(tmp_path / "long.npy", x)
     path = str(tmp_path / "long.npy")
     assert ArrayData(path, window=9, in_memory=False, missing="drop").num_train == kinds[0].num_train - 8
-    with pytest.raises(ValueError, match=r"1 of 500 steps have gaps; set --data\.in_memory true"):
+    with pytest.raises(ValueError, match=r"1 of 500 steps have gaps; set `data\.in_memory` true"):
         ArrayData(path, window=9, in_memory=False, missing="interpolate").setup()
 
 
@@ -169,18 +169,18 @@ def test_a_file_on_disk_stays_there(tmp_path: Path) -> None:
         (
             np.arange(30.0),
             {"window": 31},
-            r"at least 31 steps .*, got 30 in the series; lower --data\.window",
+            r"at least 31 steps .*, got 30 in the series; lower `data\.window`",
         ),
         (numbered([30, 8, 30]), {"window": 9}, r"at least 9 steps .*, got 8 in series 1; .* take the series out of"),
-        (np.arange(30.0), {"window": 9}, r"a window of 9 steps in the val part, .* 3 steps .*--data\.val_fraction"),
+        (np.arange(30.0), {"window": 9}, r"a window of 9 steps in the val part, .* 3 steps .*`data\.val_fraction`"),
         (
             np.arange(90.0),
             {"window": 9, "test_fraction": 0.05},
-            r"a window of 9 steps in the test part.*--data\.test_fraction \(now 0\.05\)",
+            r"a window of 9 steps in the test part.*`data\.test_fraction` \(now 0\.05\)",
         ),
         (np.arange(90.0), {"window": 9, "val_fraction": 0.95}, r"in the train part, got none: .* 4 steps"),
-        (np.arange(90.0), {"window": 1}, r"--data\.window of at least 2, got 1"),
-        (np.arange(90.0), {"window": 5, "stride": 0}, r"--data\.stride of at least 1, got 0"),
+        (np.arange(90.0), {"window": 1}, r"`data\.window` of at least 2, got 1"),
+        (np.arange(90.0), {"window": 5, "stride": 0}, r"`data\.stride` of at least 1, got 0"),
         (np.full(90, np.nan), {"window": 5, "missing": "drop"}, r"in the train part, got none"),
         (
             np.full(90, np.nan),
@@ -189,14 +189,14 @@ def test_a_file_on_disk_stays_there(tmp_path: Path) -> None:
         ),
         (np.ones(90), {"window": 5}, "series that differ"),
         (np.array(["a"] * 90), {"window": 5}, "real numbers, got dtype <U1"),
-        (np.arange(90.0), {"window": 5, "split_by": "patient"}, r"an array named 'patient', .*--data\.split_by"),
-        ({"series": np.eye(40), "y": np.zeros(40)}, {}, r"set --data\.window to cut windows from 'series'"),
+        (np.arange(90.0), {"window": 5, "split_by": "patient"}, r"an array named 'patient', .*`data\.split_by`"),
+        ({"series": np.eye(40), "y": np.zeros(40)}, {}, r"set `data\.window` to cut windows from 'series'"),
         (
             {"series": np.eye(40), "columns": list("ab")},
             {"window": 4},
             "each of the 40 channels, got 2; mend",
         ),
-        (np.arange(90.0), {"window": 5, "missing": "guess"}, r"--data\.missing as one of refuse, interpolate, drop"),
+        (np.arange(90.0), {"window": 5, "missing": "guess"}, r"`data\.missing` as one of refuse, interpolate, drop"),
     ],
 )
 def test_what_cannot_be_cut(values: Any, settings: dict[str, Any], match: str) -> None:

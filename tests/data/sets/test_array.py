@@ -166,7 +166,7 @@ class TestLimit:
 
     @pytest.mark.parametrize("limit", [1, 0, -5])
     def test_too_small(self, path: str, limit: int) -> None:
-        with pytest.raises(ValueError, match=rf"^expected --data\.limit of at least 2, got {limit}$"):
+        with pytest.raises(ValueError, match=rf"^expected `data\.limit` of at least 2, got {limit}$"):
             ArrayData(path, limit=limit)
 
     def test_faults_are_counted_as_in_the_file(self, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes, match: str) -> Non
     assert type(caught.value) is ValueError
     message = str(caught.value)
     assert message.startswith(f"{path}: expected ")
-    assert "--data.path" in message
+    assert "`data.path`" in message
     assert "\n" not in message
 
 
@@ -261,7 +261,7 @@ def test_a_file_cut_short_anywhere(tmp_path: Path, suffix: str) -> None:
     content = path.read_bytes()
     for end in range(1, len(content), 7):
         path.write_bytes(content[:end])
-        with pytest.raises(ValueError, match=r"--data\.path"):
+        with pytest.raises(ValueError, match=r"`data\.path`"):
             load(path)
 
 
@@ -279,11 +279,11 @@ def test_a_damaged_file_loads_or_says_so(tmp_path: Path, suffix: str, changes: l
         load(path)
     except ValueError as error:
         assert str(error).startswith(f"{path}: expected ")  # noqa: PT017
-        assert "--data.path" in str(error)  # noqa: PT017
+        assert "`data.path`" in str(error)  # noqa: PT017
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    match = r"^expected a file or folder, found nothing at /.*none.npz; mend --data\.path$"
+    match = r"^expected a file or folder, found nothing at /.*none.npz; mend `data\.path`$"
     with pytest.raises(FileNotFoundError, match=match):
         ArrayData(str(tmp_path / "none.npz")).setup()
 
@@ -291,7 +291,7 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_text_column_in_parquet(tmp_path: Path) -> None:
     path = tmp_path / "series.parquet"
     write_parquet(path, label=list("abcdefg"))
-    with pytest.raises(ValueError, match=r"got 'a' in row 1 .*, column 'label'; .*drop the column .*--data\.path"):
+    with pytest.raises(ValueError, match=r"got 'a' in row 1 .*, column 'label'; .*drop the column .*`data\.path`"):
         load(path)
 
 

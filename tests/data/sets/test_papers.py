@@ -73,7 +73,7 @@ class TestECG:
         assert train
         assert val
         assert not train & val
-        with pytest.raises(ValueError, match=r"--data.split_by as one of y, record, got 'patient'"):
+        with pytest.raises(ValueError, match=r"`data.split_by` as one of y, record, got 'patient'"):
             ECG(path=str(raw), split_by="patient").setup()
 
     def test_limit(self, raw):
@@ -100,19 +100,19 @@ class TestECG:
         with pytest.raises(ValueError, match=message) as caught:
             ECG(path=str(raw)).prepare_data()
         assert "\n" not in str(caught.value)
-        assert "--data.path" in str(caught.value)
+        assert "`data.path`" in str(caught.value)
         assert not list(cache.rglob("*"))
 
     def test_missing_files(self, raw, cache):
         with pytest.raises(
-            FileNotFoundError, match=r"mitbih_train.csv and .* in \S+ecg; set --data.download true, or put"
+            FileNotFoundError, match=r"mitbih_train.csv and .* in \S+ecg; set `data.download` true, or put"
         ):
             ECG().prepare_data()
         raw_files.heartbeats(raw)
         (raw / "mitbih_test.csv").unlink()
         with pytest.raises(FileNotFoundError, match="but mitbih_test.csv is not there"):
             ECG(path=str(raw)).prepare_data()
-        with pytest.raises(FileNotFoundError, match=r"found nothing at \S*none; mend --data.path"):
+        with pytest.raises(FileNotFoundError, match=r"found nothing at \S*none; mend `data.path`"):
             ECG(path=str(raw / "none")).prepare_data()
         with pytest.raises(ValueError, match=r"expected a folder with .*, or a .npz file, got"):
             ECG(path=str(raw / "mitbih_train.csv")).prepare_data()
@@ -163,7 +163,7 @@ class TestCache:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(downloads.np, "savez", savez)
-        with pytest.raises(OSError, match=r"got No space left on device; make room there, or set --data.folder"):
+        with pytest.raises(OSError, match=r"got No space left on device; make room there, or set `data.folder`"):
             ECG().prepare_data()
         assert kept.read_bytes() == before
         assert {p.name for p in kept.parent.iterdir()} == {*raw_files.ECG_ROWS, "mitbih.npz"}
@@ -210,9 +210,9 @@ class TestDownload:
     @pytest.mark.filterwarnings("error")
     def test_once_and_only_when_asked_for(self, raw, kaggle, few):
         raw_files.heartbeats(raw)
-        with pytest.raises(FileNotFoundError, match="set --data.download true"):
+        with pytest.raises(FileNotFoundError, match="set `data.download` true"):
             ECG().prepare_data()
-        with pytest.raises(FileNotFoundError, match="set --data.download true"):
+        with pytest.raises(FileNotFoundError, match="set `data.download` true"):
             ECG().setup()
         assert not kaggle.asked
         ECG(download=True).prepare_data()
@@ -266,7 +266,7 @@ class TestDownload:
         assert not kaggle.asked
 
     def test_a_path_is_no_download(self, raw):
-        with pytest.raises(ValueError, match="--data.path or --data.download true, got both"):
+        with pytest.raises(ValueError, match="`data.path` or `data.download` true, got both"):
             ECG(path=str(raw), download=True)
 
 
@@ -323,7 +323,7 @@ class TestNASDAQ:
         path.write_text(change(path.read_text()))
         with pytest.raises(ValueError, match=message) as caught:
             NASDAQ(path=str(raw)).prepare_data()
-        assert "--data.path" in str(caught.value)
+        assert "`data.path`" in str(caught.value)
         assert not list(cache.rglob("*"))
 
 
@@ -428,7 +428,7 @@ class TestUSDroughts:
             with pytest.raises(ValueError, match=message):
                 USDroughts(path=str(raw)).prepare_data()
         path.write_text(text)
-        with pytest.raises(ValueError, match="expected rows of 1950, got none; mend --data.year"):
+        with pytest.raises(ValueError, match="expected rows of 1950, got none; mend `data.year`"):
             USDroughts(1950, path=str(raw)).prepare_data()
         assert not list(cache.rglob("*"))
 

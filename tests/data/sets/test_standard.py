@@ -82,7 +82,7 @@ class TestLongSeries:
         lines[101] = ",".join(["", *lines[101].split(",")[1:]])
         path.write_text("\n".join(lines) + "\n")
         with pytest.raises(
-            ValueError, match=r"got NaN at 1 of 400, the first at step 100 .*channel 'Open'; set --data.m"
+            ValueError, match=r"got NaN at 1 of 400, the first at step 100 .*channel 'Open'; set `data.m"
         ):
             Stocks(path=str(tmp_path)).setup()
         assert len(Stocks(path=str(tmp_path), missing="drop").train_series()) == 337 - 24
@@ -114,7 +114,7 @@ class TestLongSeries:
         path.write_text(change(path.read_text()))
         with pytest.raises(ValueError, match=message) as caught:
             ETT(path=str(tmp_path)).prepare_data()
-        assert "--data.path" in str(caught.value)
+        assert "`data.path`" in str(caught.value)
         assert not list(cache.rglob("*"))
 
     def test_where_to_put_the_file(self, tmp_path, cache):
@@ -123,12 +123,12 @@ class TestLongSeries:
         ):
             ETT("m2").prepare_data()
         np.savez(tmp_path / "other.npz", x=np.zeros((4, 24, 1)))
-        with pytest.raises(ValueError, match=r"an array named 'series' .*, got x \(4, 24, 1\); mend --data.path"):
+        with pytest.raises(ValueError, match=r"an array named 'series' .*, got x \(4, 24, 1\); mend `data.path`"):
             ETT(path=str(tmp_path / "other.npz")).setup()
 
     def test_groups_are_refused(self, tmp_path):
         raw_files.long_table(tmp_path / "ETTh1.csv", raw_files.ETT)
-        with pytest.raises(ValueError, match=r"expected no --data.split_by"):
+        with pytest.raises(ValueError, match=r"expected no `data.split_by`"):
             ETT(path=str(tmp_path), split_by="date").setup()
 
     @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ class TestSines:
 
     @pytest.mark.parametrize("setting", ["count", "steps", "num_channels"])
     def test_bad_settings(self, setting):
-        with pytest.raises(ValueError, match=rf"--data.{setting} of at least \d, got 0"):
+        with pytest.raises(ValueError, match=rf"`data.{setting}` of at least \d, got 0"):
             Sines(**{setting: 0})
 
 
@@ -246,11 +246,11 @@ class TestUCR:
         assert len(data.test_series()) == 175
         assert UCR("BasicMotions").shape == (100, 6)
         assert (cache / "ucr" / "ArrowHead.npz").is_file()
-        with pytest.raises(FileNotFoundError, match="aeon does not bring Coffee with it; set --data.download true"):
+        with pytest.raises(FileNotFoundError, match="aeon does not bring Coffee with it; set `data.download` true"):
             UCR("Coffee").prepare_data()
         with pytest.raises(ValueError, match="expected series of one length, got several"):
             UCR("JapaneseVowels").prepare_data()
 
     def test_a_name_is_no_path(self):
-        with pytest.raises(ValueError, match=r"--data.dataset '\.\./x'"):
+        with pytest.raises(ValueError, match=r"`data.dataset` '\.\./x'"):
             UCR("../x")

@@ -193,5 +193,5 @@ def test_defaults_are_the_shape_of_mitbih() -> None:
 
 @pytest.mark.parametrize(("setting", "value"), [("num_series", 1), ("length", 1), ("generator_seed", -1)])
 def test_bad_settings(setting: str, value: int) -> None:
-    with pytest.raises(ValueError, match=rf"^expected --data\.{setting} of at least \d, got {value}$"):
+    with pytest.raises(ValueError, match=rf"^expected `data\.{setting}` of at least \d, got {value}$"):
         SyntheticECG(**{setting: value})

@@ -173,9 +173,9 @@ def test_grids_fall_from_one_to_epsilon(grid, sde):
 
 def test_one_step_is_allowed_and_none_is_not():
     assert len(time_grid(VP(), 1)) == 2
-    with pytest.raises(ValueError, match=r"--sampling\.num_steps"):
+    with pytest.raises(ValueError, match=r"`sampling\.num_steps`"):
         time_grid(VP(), 0)
-    with pytest.raises(ValueError, match=r"--sampling\.grid"):
+    with pytest.raises(ValueError, match=r"`sampling\.grid`"):
         time_grid(VP(), 5, "cosine")
 
 
@@ -190,7 +190,7 @@ def test_one_step_is_allowed_and_none_is_not():
     ],
 )
 def test_bad_settings_name_themselves(make):
-    with pytest.raises(ValueError, match=r"--sampling\.solver\."):
+    with pytest.raises(ValueError, match=r"`sampling\.solver`\."):
         make()
 
 

@@ -1,0 +1,49 @@
+"""From an error to one line: the reason alone, with settings spelt as the flags of the command line.
+
+Where an error is raised, a setting is named in Python terms and in backticks, such as `sampling.num_steps`, since the
+reader may well be writing Python. This is the only place that knows how the same is written in a shell.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+
+ROOTS = (
+    *("data", "model", "sampling", "trainer", "ckpt_path"),
+    *("callbacks", "device", "families", "metric", "name", "output", "rounds", "threads", "tolerance"),
+)
+"""First parts of the settings that are flags."""
+
+SETTING = re.compile(rf"`((?:{'|'.join(ROOTS)})(?:\.\w+)*)`")
+POLICY = re.compile(r"`policy(\.\w+)`")
+OWN_REASON = re.compile(r"- (expected .*?)(?= - (?:Not a valid subclass|Expected an? )|$)")
+"""What is ours in jsonargparse's account of why a value is of none of several types."""
+
+
+def spell(text: str) -> str:
+    """Write settings as flags.
+
+    Examples:
+        >>> spell("expected num_steps >= 1, got 0: set `sampling.num_steps`")
+        'expected num_steps >= 1, got 0: set --sampling.num_steps'
+        >>> spell("mend `columns` in the file of `data.path`")
+        'mend `columns` in the file of --data.path'
+    """
+    # A policy is plugged in as CacheCallback(policy=...), or by a callback of its own that takes its settings.
+    plugged = "CacheCallback" in text or not re.search(r"(E2CRF|Wiener)Cache", f"{text} {' '.join(sys.argv)}")
+    prefix = "--trainer.callbacks" + (".policy" if plugged else "")
+    return SETTING.sub(r"--\1", POLICY.sub(rf"{prefix}\1", text))
+
+
+def one_line(text: str) -> str:
+    """Return the reason of an error on one line, as a user of the command line would put it."""
+    text = spell(" ".join(text.split()))
+    ours = OWN_REASON.search(text)
+    return ours[1] if ours else text
+
+
+def spell_warnings() -> None:
+    """Print warnings as one line, in the same spelling, without the line of code that they come from."""
+    warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {one_line(str(message))}\n"
