@@ -87,7 +87,7 @@ class Bench:
         score = m.score if policy is None else CachedScore(m.score, policy, calls)
         since, parts = time.perf_counter(), []
         for unit in self.sampling.units():
-            parts.append(m.decode(sample(score, m.sde, m.score.noise_scale, WorkUnit(*unit), sampling)))
+            parts.append(m.decode(sample(score, m.sde, m.score.codec, WorkUnit(*unit), sampling)))
         seconds = time.perf_counter() - since
         if policy is None and solver is None and steps is None:
             self.uncached.append(seconds)

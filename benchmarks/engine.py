@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 from common import alternate, autocast, begin, fill_zeros, parser, save
+from lightning_freqdiff.piece_size import WORTH, settle
 from reference import ReferenceNetwork, reference_steps, uniform_times
 from torch import Tensor, nn
 
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.piece_size import WORTH, settle
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
@@ -100,7 +100,7 @@ def jobs_of(
 
     def ours(score: Score) -> Tensor:
         settle(score, Sampling(num_samples=batch, num_steps=WORTH, batch_size=batch))  # as a long run would
-        return sample(score, VP(), score.noise_scale, WorkUnit(0, 0, batch), few)
+        return sample(score, VP(), score.codec, WorkUnit(0, 0, batch), few)
 
     def theirs(network: nn.Module) -> Tensor:
         return reference_steps(network, z_full, times)

@@ -159,7 +159,7 @@ def draw(args: argparse.Namespace) -> None:
         score = CachedScore(module.score, read_preset(PRESETS / f"{cache}.yaml"), args.steps)
     if not args.tiny:  # a warm-up, with a ledger of its own
         brief = Sampling(num_samples=args.batch, num_steps=4, batch_size=args.batch)
-        sample(module.score, module.sde, module.score.noise_scale, brief.units()[0], brief)
+        sample(module.score, module.sde, module.score.codec, brief.units()[0], brief)
     mark = f"{args.steps}-{weights_hash(module)[:8]}{'-bf16' if args.bf16 else ''}"  # other weights, other samples
     kept = args.runs / f"{args.data}-{cache}-{mark}.npz"
     parts, spent = [], 0.0
@@ -172,7 +172,7 @@ def draw(args: argparse.Namespace) -> None:
             break
         since = time.perf_counter()
         with autocast(args.device, args.bf16):
-            z = sample(score, module.sde, module.score.noise_scale, unit, sampling)
+            z = sample(score, module.sde, module.score.codec, unit, sampling)
         parts.append(module.decode(z).cpu())
         spent += time.perf_counter() - since
         np.savez(kept, series=torch.cat(parts).numpy(), seconds=spent)

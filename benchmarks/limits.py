@@ -140,7 +140,7 @@ def run_growth(score: Score, batch: int, steps: list[int], rounds: int) -> list[
     jobs = {}
     for count in steps:
         sampling = Sampling(num_steps=count)
-        jobs[str(count)] = lambda s=sampling: sample(score, VP(), score.noise_scale, WorkUnit(0, 0, batch), s)
+        jobs[str(count)] = lambda s=sampling: sample(score, VP(), score.codec, WorkUnit(0, 0, batch), s)
     times = alternate(jobs, rounds)
     return [{"what": "steps", "value": n, "ms": 1e3 * median(times[str(n)])} for n in steps]
 
@@ -210,9 +210,9 @@ def main() -> None:
     unit = WorkUnit(0, 0, 1)
     few = Sampling(num_steps=20 if args.tiny else 200)
     jobs = {f"network call, batch {batch}": (call(score, batch), max(1, 64 // batch)) for batch in args.batches[:2]}
-    jobs["uncached step, batch 1"] = (lambda: sample(score, VP(), score.noise_scale, unit, Sampling(num_steps=8)), 1)
+    jobs["uncached step, batch 1"] = (lambda: sample(score, VP(), score.codec, unit, Sampling(num_steps=8)), 1)
     cached = CachedScore(score, Wiener(), few.num_steps)
-    jobs["Wiener cache, batch 1"] = (lambda: sample(cached, VP(), score.noise_scale, unit, few), 1)
+    jobs["Wiener cache, batch 1"] = (lambda: sample(cached, VP(), score.codec, unit, few), 1)
     for name, (job, repeats) in jobs.items():
         result["profile"][name] = shares(job, device, repeats)
     save(args.output, result)

@@ -92,7 +92,7 @@ def contenders(sampling: Sampling, tolerances: list[float], short: Sampling) -> 
 def entries(module: ScoreModule, network: nn.Module, sampling: Sampling, args: Any) -> list[Entry]:
     """Return all contenders at one batch size, the reference design first."""
     steps = min(args.reference_steps or sampling.num_steps, sampling.num_steps)
-    bench, layout = Bench(module, sampling), module.representation
+    bench, layout = Bench(module, sampling), module.layout
     z = torch.randn(sampling.batch_size, layout.length, layout.channels, device=args.device)
     times, units = uniform_times(sampling.num_steps)[: steps + 1], len(sampling.units())
 
@@ -228,7 +228,7 @@ def main() -> None:
         module = ScoreModule.load_from_checkpoint(args.ckpt_path, compile=args.compile)
     else:
         module = small_checkpoint(args.train_steps, args.train_folder, sampling_steps=args.steps)
-    module, sizes, layout = module.to(args.device), sizes_of(module.architecture), module.representation
+    module, sizes, layout = module.to(args.device), sizes_of(module.architecture), module.layout
     network = ReferenceNetwork(layout.length, layout.channels, *sizes.values()).eval().to(args.device)
     network.compile() if args.compile else None
     target = None if args.data == "none" or not args.quality else Target(open_data(args.data).reference_series())

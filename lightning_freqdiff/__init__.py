@@ -1,3 +1,3 @@
 """Generate time series with diffusion in the frequency domain, fast."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

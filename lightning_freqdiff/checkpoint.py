@@ -1,28 +1,59 @@
-"""Reading a checkpoint safely, and writing components down as plain settings."""
+"""Checkpoints: read safely, in the names of today; components as plain settings; what was fitted for caches.
+
+What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the hash of the weights that they belong to:
+
+| name | for | what |
+|---|---|---|
+| ``teacache.polynomial`` | TeaCache | coefficients, highest power first, ``(5,)`` |
+| ``fastcache.weight.i``, ``fastcache.bias.i`` | FastCache | linear map of block ``i``, ``(d, d)`` and ``(d,)`` |
+| ``wiener.rate`` | Wiener | damage of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
+"""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+import sys
 import warnings
+import zipfile
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 MARK = "lightning_freqdiff"
 """The key under which a checkpoint says that it is ours, and what it was trained on."""
+
+RENAMED = {"parametrization": {"noise": "eps", "clean": "x0"}, "weighting": {"noise": "eps"}}
+MOVED = {
+    "lightning_freqdiff.sde": "lightning_freqdiff.diffusion",
+    "lightning_freqdiff.networks.transformer": "lightning_freqdiff.networks",
+    "lightning_freqdiff.networks.lstm": "lightning_freqdiff.networks",
+    "lightning_freqdiff.networks.mlp": "lightning_freqdiff.networks",
+}
+STATISTICS = {
+    "score.standardizer.mean": "score.codec.mean",
+    "score.standardizer.scale": "score.codec.scale",
+    "score.standardizer.variance": "score.codec.active",
+}
+"""Names of version 0.1: settings, rooms, weights."""
+
+WEIGHTS = "weights"
+"""The array of a calibration that holds the hash of the weights."""
 
 
 def as_settings(component: Any) -> dict[str, Any]:
     """Write a component (SDE, architecture, solver, cache ...) as ``class_path`` and ``init_args``.
 
+    The path is that of the room which exports the class, so that files may move within it.
+
     Examples:
-        >>> from lightning_freqdiff.diffusion.sde import VP
-        >>> as_settings(VP())["init_args"]
-        {'beta_min': 0.1, 'beta_max': 20.0}
+        >>> from lightning_freqdiff.diffusion import VP
+        >>> as_settings(VP())
+        {'class_path': 'lightning_freqdiff.diffusion.VP', 'init_args': {'beta_min': 0.1, 'beta_max': 20.0}}
     """
     if not is_dataclass(component) or isinstance(component, type):
         raise ValueError(
@@ -30,7 +61,12 @@ def as_settings(component: Any) -> dict[str, Any]:
             "that its settings can be kept in the checkpoint"
         )
     kind = type(component)
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": asdict(component)}
+    room = kind.__module__.rpartition(".")[0]
+    exported = getattr(sys.modules.get(room), kind.__qualname__, None) is kind
+    return {
+        "class_path": f"{room if exported else kind.__module__}.{kind.__qualname__}",
+        "init_args": asdict(component),
+    }
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -63,7 +99,37 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"expected a checkpoint of lightning_freqdiff, but {path} belongs to another project: "
             "set `ckpt_path` to a checkpoint made by `python -m lightning_freqdiff fit`"
         )
+    translate(content)
     return content
+
+
+def translate(checkpoint: dict[str, Any]) -> None:
+    """Put the names of version 0.1 into those of today, in place; nothing happens to newer checkpoints."""
+    settings = checkpoint.get("hyper_parameters", {})
+    for key, names in RENAMED.items():
+        settings.update({key: names.get(settings[key], settings[key])} if key in settings else {})
+    for component in (settings.get("network"), settings.get("sde")):
+        if isinstance(component, dict):
+            room, _, name = component["class_path"].rpartition(".")
+            component["class_path"] = f"{MOVED.get(room, room)}.{name}"
+    for weights in ("state_dict", "current_model_state", "averaging_state"):
+        state = checkpoint.get(weights)
+        for name in [name for name in state or () if name.endswith(tuple(STATISTICS))]:
+            old = next(old for old in STATISTICS if name.endswith(old))
+            state[name.removesuffix(old) + STATISTICS[old]] = state.pop(name)  # pyright: ignore
+
+
+def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Load the weights of a checkpoint, or say in one line that another version wrote it."""
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"expected weights of this version's model, but {path} was written by version "
+            f"{checkpoint[MARK].get('version')} and does not fit ({reason}): set `ckpt_path` to another one, or "
+            "train again"
+        ) from error
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -71,7 +137,7 @@ def weights_hash(module: nn.Module) -> str:
     return tensors_hash(module.state_dict())
 
 
-def tensors_hash(tensors: dict[str, torch.Tensor]) -> str:
+def tensors_hash(tensors: dict[str, Tensor]) -> str:
     """Return the SHA-256 of named tensors, whatever their order."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
@@ -84,3 +150,43 @@ def file_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def calibration_path(checkpoint: str | Path) -> Path:
+    """Return where the calibration of a checkpoint lies: ``best.ckpt`` has ``best.calibration.npz``."""
+    return Path(checkpoint).with_suffix(".calibration.npz")
+
+
+def write_calibration(path: Path, fitted: dict[str, Tensor], weights: str) -> None:
+    """Write what was fitted in one move, so that a reader never meets half of it."""
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in fitted.items()}
+            np.savez(file, **{**arrays, WEIGHTS: np.array(weights)})
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"cannot write the calibration {path} ({error.strerror}): set `output`") from error
+
+
+def read_calibration(path: Path, weights: str) -> dict[str, Tensor]:
+    """Read what was fitted; nothing, with a warning, where the file is damaged or belongs to other weights.
+
+    Args:
+        path: The file; nothing is returned where there is none.
+        weights: Hash of the weights in use.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        # Opened here, because np.load leaves a file open that turns out to be no zip archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        warnings.warn(f"{path} cannot be read and is left out: run calibrate again", stacklevel=2)
+        return {}
+    if str(arrays.pop(WEIGHTS, "")) != weights:
+        warnings.warn(f"{path} was fitted to other weights and is left out: run calibrate again", stacklevel=2)
+        return {}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +15,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_freqdiff import __version__
-from lightning_freqdiff.calibration import calibration_path, read_calibration
-from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint, weights_hash
-from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.checkpoint import (
+    MARK,
+    as_settings,
+    calibration_path,
+    file_hash,
+    load_weights,
+    read_calibration,
+    read_checkpoint,
+    translate,
+    weights_hash,
+)
+from lightning_freqdiff.condition import UNCONDITIONAL, ConditionSizes
+from lightning_freqdiff.data import Batch, SeriesData
 from lightning_freqdiff.diffusion.losses import (
     TimeDensity,
     Weighting,
@@ -26,10 +37,10 @@ from lightning_freqdiff.diffusion.losses import (
 )
 from lightning_freqdiff.diffusion.score import Parametrization, Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE, VP
+from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.networks import Architecture, Transformer
-from lightning_freqdiff.piece_size import settle
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
-from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Domain, Representation
 
 STATISTICS_BATCH = 4096
@@ -47,8 +58,8 @@ class ScoreModule(LightningModule):
         sde: Forward noising process.
         parametrization: What the network outputs: the unit-variance remainder of the Wiener filter, the noise,
             the clean signal, or the score itself.
-        weighting: Weighting of the loss: unit is EDM's, noise plain noise prediction, likelihood and fd the
-            papers'. If not given, unit for the Wiener form and noise for the others.
+        weighting: Weighting of the loss: unit is EDM's, eps plain noise prediction, likelihood and fd the
+            papers'. If not given, unit for the Wiener form and eps for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
             as in EDM, which learns faster. Validation is always uniform.
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
@@ -58,6 +69,10 @@ class ScoreModule(LightningModule):
             cosine to 0.
         compile: Compile the network with torch.compile: its layers for training, whole calls for sampling.
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
+        conditions: What the model may be told of a series. Taken from the data set; a checkpoint carries it.
+
+    Attributes:
+        sampling: How many samples ``predict`` draws, and how; set it as you like.
     """
 
     training_times: Tensor
@@ -76,6 +91,7 @@ class ScoreModule(LightningModule):
         warmup: float = 0.05,
         compile: bool = False,
         shape: tuple[int, int] | None = None,
+        conditions: ConditionSizes = UNCONDITIONAL,
     ) -> None:
         super().__init__()
         if not learning_rate > 0 or not 0 <= warmup < 1:
@@ -85,14 +101,12 @@ class ScoreModule(LightningModule):
             )
         self.architecture, self.sde, self.compile_network = network, sde, compile
         self.parametrization: Parametrization = parametrization
-        self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "noise")
+        self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain: Domain = domain
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
         self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
         self.sampling = Sampling()
-        self.work: list[WorkUnit] | None = None
-        self.step_listeners: list[Callable[[int], None]] = []
         self.data_facts: dict[str, Any] = {}
         self.checkpoint_hash: str | None = None
         self.save_hyperparameters(
@@ -108,37 +122,41 @@ class ScoreModule(LightningModule):
                 "warmup": warmup,
                 "compile": compile,
                 "shape": list(shape) if shape else None,
+                "conditions": asdict(conditions),
             }
         )
         self.score: Score = cast(Score, None)
-        self._attached: ScoreFunction | None = None
         if shape is not None:
-            self._build(*shape)
+            self._build(*shape, conditions)
 
-    def _build(self, length: int, channels: int) -> None:
+    def _build(self, length: int, channels: int, conditions: ConditionSizes) -> None:
         """Make the parts that need the data's shape."""
-        self.representation = Representation(self.domain, length, channels)
-        self.score = Score(self.architecture, self.sde, self.parametrization, self.representation)
-        self.hparams["shape"] = [length, channels]
+        layout = Representation(self.domain, length, channels)
+        self.score = Score(self.architecture, self.sde, self.parametrization, layout, conditions)
+        self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
         self.score.network.compiled = self.compile_network
 
     @property
+    def layout(self) -> Representation:
+        """Layout of the tokens, and with it the shape of a series."""
+        return self.score.codec.layout
+
+    def _hooks(self) -> list[SamplingCallback]:
+        callbacks = [] if self._trainer is None else self._trainer.callbacks  # pyright: ignore
+        return [callback for callback in callbacks if isinstance(callback, SamplingCallback)]
+
+    @property
     def score_function(self) -> ScoreFunction:
-        """What sampling asks: the model's own score, or what was attached in its place."""
-        return self.score if self._attached is None else self._attached
+        """What sampling asks: the model's own score, or what a callback puts in its place.
 
-    def attach(self, score_function: ScoreFunction) -> None:
-        """Let sampling ask another score function, a cache for instance, until :meth:`detach`."""
-        if self._attached is not None:
-            raise ValueError(
-                f"expected at most one cache, but {self._attached} is attached already: "
-                "remove one from `trainer.callbacks`"
-            )
-        self._attached = score_function
-
-    def detach(self) -> None:
-        """Let sampling ask the model's own score again."""
-        self._attached = None
+        Raises:
+            ValueError: Where several callbacks do.
+        """
+        found = [(hook, score) for hook in self._hooks() if (score := hook.score_function()) is not None]
+        if len(found) > 1:
+            names = " and ".join(type(hook).__name__ for hook, _ in found)
+            raise ValueError(f"expected at most one cache, got {names}: remove one from `trainer.callbacks`")
+        return found[0][1] if found else self.score
 
     def configure_model(self) -> None:
         """Build the network for the data's shape and take the training statistics, once."""
@@ -150,40 +168,25 @@ class ScoreModule(LightningModule):
                 "expected a SeriesData module to learn the shape and the statistics from, got "
                 f"{type(data).__name__}: pass `data`, or a checkpoint by `ckpt_path`"
             )
-        self._build(*data.shape)
         length, channels = data.shape
+        self._build(length, channels, data.conditions)
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
-        self.take_statistics(data.train_batches(size))
+        # Every rank streams all of them, so that all have the same figures without a word between them.
+        self.score.codec.fit(data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
-
-    def take_statistics(self, batches: Iterable[Tensor]) -> None:
-        """Take mean and deviation of every token coordinate over training series ``(B, N, M)``, in one pass.
-
-        Every rank streams all of them, so that all have the same figures without a word between them.
-        """
-        encoded = (self.representation.encode(batch.double()) for batch in batches)
-        self.score.standardizer.fit(encoded, self.representation.channels)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Turn series ``(B, N, M)`` in the data's units into standardised tokens ``(B, K, F)``."""
-        return self.score.standardizer(self.representation.encode(x))
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Turn standardised tokens ``(B, K, F)`` into series ``(B, N, M)`` in the data's units."""
-        return self.representation.decode(self.score.standardizer.inverse(z))
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels, from the training data or made up."""
-        default = [f"channel_{m}" for m in range(self.representation.channels)]
+        default = [f"channel_{m}" for m in range(self.layout.channels)]
         return tuple(self.data_facts.get("channels") or default)
 
     def training_density(self) -> Tensor | None:
         """Return the training set's mean spectral density ``(K, M)``, which the frequency statistics hold."""
         if self.domain != "frequency":
             return None
-        statistics = self.score.standardizer
-        power = statistics.mean.square() + (statistics.scale * statistics.variance).square()
+        codec = self.score.codec
+        power = codec.mean.square() + (codec.scale * codec.active).square()
         return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)
 
     def on_fit_start(self) -> None:
@@ -196,30 +199,31 @@ class ScoreModule(LightningModule):
         """Let every rank draw times and noise of its own: all were seeded alike, so that their weights agree."""
         torch.manual_seed(torch.initial_seed() + self.global_rank)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Return the denoising score matching loss of series ``(B, N, M)``."""
-        z0 = self.encode(batch)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the denoising score matching loss of series ``(B, N, M)`` and what is known of them."""
+        z0 = self.score.codec.encode(batch.series)
         t = stratified_times(self.training_times, len(z0))
-        loss = score_matching_loss(self.score, z0, torch.randn_like(z0), t, self.weighting)
-        self.log("train_loss", loss, prog_bar=True)
+        noise = torch.randn_like(z0)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(z0))
         return loss
 
-    def _evaluation_loss(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def _evaluation_loss(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss under noise that is fixed by the batch's place, so that epochs compare."""
-        z0 = self.encode(batch)
+        z0 = self.score.codec.encode(batch.series)
         generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
         t = stratified_times(self.validation_times, len(z0), generator)
-        xi = torch.randn(z0.shape, generator=generator).to(z0)
-        return score_matching_loss(self.score, z0, xi, t, self.weighting)
+        noise = torch.randn(z0.shape, generator=generator).to(z0)
+        return score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the validation loss."""
         loss = self._evaluation_loss(batch, batch_idx)
-        self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch))
+        self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch.series))
 
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the test loss."""
-        self.log("test_loss", self._evaluation_loss(batch, batch_idx), sync_dist=True, batch_size=len(batch))
+        self.log("test_loss", self._evaluation_loss(batch, batch_idx), sync_dist=True, batch_size=len(batch.series))
 
     def configure_optimizers(self) -> Any:
         """Make AdamW with linear warm-up and cosine decay over the whole run, per step."""
@@ -240,29 +244,54 @@ class ScoreModule(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_predict_start(self) -> None:
+        """Refuse two caches before anything is drawn."""
+        _ = self.score_function
+
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
-        """Return the work units of :attr:`sampling`, or those of :attr:`work` where a writer left fewer to do."""
-        units = self.sampling.units() if self.work is None else self.work
+        """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""
+        left = [ranges for hook in self._hooks() if (ranges := hook.remaining(self.sampling)) is not None]
+        units = self.sampling.units(left[0] if left else None)
         return unit_loader(units, self.trainer.world_size, self.global_rank)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
         """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
-        if unit.count == 0:
-            return torch.empty(0, self.representation.length, self.representation.channels)
-        settle(self.score, self.sampling)
-        z = sample(self.score_function, self.sde, self.score.noise_scale, unit, self.sampling, self._report_step)
-        return self.decode(z)
+        return self.draw(unit, self.sampling, self.score_function, self._tell)
 
-    def _report_step(self, step: int) -> None:
-        for listener in self.step_listeners:
-            listener(step)
+    def draw(
+        self,
+        unit: WorkUnit,
+        sampling: Sampling,
+        score: ScoreFunction | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Draw the samples of a work unit.
+
+        Args:
+            unit: Which samples.
+            sampling: How.
+            score: What is asked; the model's own score if not given.
+            on_step: Called with the number of each step.
+
+        Returns:
+            Series ``(count, N, M)`` in the data's units, float32.
+        """
+        if unit.count == 0:
+            return torch.empty(0, self.layout.length, self.layout.channels, device=self.device)
+        z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
+        return self.score.codec.decode(z)
+
+    def _tell(self, step: int) -> None:
+        for hook in self._hooks():
+            hook.on_sampling_step(step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Mark the checkpoint as ours and note what it was trained on."""
         checkpoint[MARK] = {"version": __version__, **self.data_facts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the notes on the training data."""
+        """Take over the notes on the training data, and names that an older version gave."""
+        translate(checkpoint)
         self.data_facts = {k: v for k, v in checkpoint.get(MARK, {}).items() if k != "version"}
 
     @classmethod
@@ -285,7 +314,7 @@ class ScoreModule(LightningModule):
         parser.add_class_arguments(cls, "model")
         parsed = parser.parse_object({"model": {**checkpoint["hyper_parameters"], **settings}})
         model: ScoreModule = parser.instantiate(parsed)["model"]
-        model.load_state_dict(checkpoint["state_dict"])
+        load_weights(model, checkpoint, checkpoint_path)
         model.on_load_checkpoint(checkpoint)
         model.checkpoint_hash = file_hash(checkpoint_path)
         fitted = calibration_path(checkpoint_path)

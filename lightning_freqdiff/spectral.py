@@ -151,47 +151,65 @@ class Moments:
         return self.moment / self.count
 
 
-class Standardizer(nn.Module):
-    """Zero mean and unit variance in every token coordinate, over the training set.
+class Codec(nn.Module):
+    """Series to standardised tokens and back: layout, units and noise scale of everything that is diffused.
 
-    The statistics are buffers: they travel in the checkpoint, so that sampling needs no data set. A
-    coordinate without variance keeps scale 1 and is marked by ``variance = 0``.
+    Tokens have zero mean and unit variance in every coordinate over the training set. The statistics are buffers:
+    they travel in the checkpoint, so that sampling needs no data set. A coordinate without variance keeps scale 1
+    and is not ``active``.
 
     Args:
-        tokens: Number of tokens.
-        features: Width of a token.
+        layout: Which transform, and the shape of the series.
+
+    Attributes:
+        mean: Training mean of each coordinate, ``(K, F)``.
+        scale: Training deviation, ``(K, F)``.
+        active: 1 where a coordinate varies, else 0, ``(K, F)``.
+        noise_scale: ``Λ``, see :meth:`Representation.noise_scale`.
     """
 
     mean: Tensor
     scale: Tensor
-    variance: Tensor
+    active: Tensor
+    noise_scale: Tensor
 
-    def __init__(self, tokens: int, features: int) -> None:
+    def __init__(self, layout: Representation) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(tokens, features))
-        self.register_buffer("scale", torch.ones(tokens, features))
-        self.register_buffer("variance", torch.ones(tokens, features))
+        self.layout = layout
+        shape = layout.tokens, layout.features
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
+        self.register_buffer("active", torch.ones(shape))
+        self.register_buffer("noise_scale", layout.noise_scale(), persistent=False)
 
-    def fit(self, batches: Iterable[Tensor], channels: int) -> None:
-        """Set the statistics from token batches ``(B, tokens, features)`` in one float64 pass (:class:`Moments`)."""
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Set the statistics from batches of series ``(B, N, M)`` in one float64 pass (:class:`Moments`)."""
         moments = Moments()
         for batch in batches:
-            moments.update(batch)
+            moments.update(self.layout.encode(batch.double()))
         if moments.count == 0:
             raise ValueError("expected at least one training series, got none: check `data`")
         deviation = moments.variance.sqrt()
-        size = deviation.amax(0).reshape(-1, channels).amax(0)
-        varies = deviation > CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // channels)
+        size = deviation.amax(0).reshape(-1, self.layout.channels).amax(0)
+        varies = deviation > CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // self.layout.channels)
         if not varies.any():
             raise ValueError("expected series that differ, but every training series is the same: check `data`")
         self.mean.copy_(moments.mean)
         self.scale.copy_(torch.where(varies, deviation, 1.0))
-        self.variance.copy_(varies)
+        self.active.copy_(varies)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Standardise tokens ``(B, tokens, features)``; coordinates without variance become exactly 0."""
-        return (z - self.mean) / self.scale * self.variance
+    def standardize(self, z: Tensor) -> Tensor:
+        """Standardise tokens ``(B, K, F)``; coordinates without variance become exactly 0."""
+        return (z - self.mean) / self.scale * self.active
 
-    def inverse(self, z: Tensor) -> Tensor:
-        """Undo :meth:`forward`; coordinates without variance return to their one value, whatever ``z`` holds."""
-        return z * (self.scale * self.variance) + self.mean
+    def unstandardize(self, z: Tensor) -> Tensor:
+        """Undo :meth:`standardize`; coordinates without variance return to their one value, whatever ``z`` holds."""
+        return z * (self.scale * self.active) + self.mean
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Turn series ``(B, N, M)`` in the data's units into standardised tokens ``(B, K, F)``."""
+        return self.standardize(self.layout.encode(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Turn standardised tokens ``(B, K, F)`` into series ``(B, N, M)`` in the data's units."""
+        return self.layout.decode(self.unstandardize(z))

@@ -1,10 +1,19 @@
 """Gaussian data, whose score is known exactly: the oracle of solvers and caches."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
+
+
+def units(noise_scale: Tensor) -> Any:
+    """What sampling needs of a codec, where there are no series."""
+    return SimpleNamespace(noise_scale=noise_scale)
 
 
 class GaussianScore(ScoreFunction):
@@ -21,7 +30,7 @@ class GaussianScore(ScoreFunction):
     def start(self, trajectory: Trajectory) -> None:
         self.trajectories.append(trajectory)
 
-    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
         self.calls += 1
         t = t.double()
         total = self.sde.alpha(t) ** 2 * self.covariance + torch.diag((self.sde.sigma(t) * self.scale) ** 2)

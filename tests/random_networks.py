@@ -16,11 +16,11 @@ def random_score(length: int, channels: int, seed: int = 0) -> Score:
     score = Score(Transformer(layers=2, heads=2, width=8, feedforward=16), VP(), "wiener", layout).eval()
     for parameter in score.network.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
-    score.standardizer.variance[-1, 0] = 0
+    score.codec.active[-1, 0] = 0
     return score
 
 
 def draw(score_function, score: Score, count=5, first=0, num_steps=25, solver=None, seed=0):
     settings = {"solver": solver} if solver else {}
     sampling = Sampling(num_steps=num_steps, **settings)
-    return sample(score_function, score.sde, score.noise_scale, WorkUnit(seed, first, count), sampling)
+    return sample(score_function, score.sde, score.codec, WorkUnit(seed, first, count), sampling)

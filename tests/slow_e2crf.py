@@ -25,9 +25,9 @@ class SlowE2CRF:
         s, every = self.s, range(self.tokens)
         c = self.score.coefficients(t)
         self.alpha, self.sd, self.total, self.spread = (
-            torch.broadcast_to(x, (1, *z.shape))[0] for x in (c.signal, c.noise, c.total, c.spread)
+            torch.broadcast_to(x, (1, *z.shape))[0] for x in (c.alpha, c.sigma, c.total, c.spread)
         )
-        h0 = [self.score.network.embed((z / self.total)[None], t)[0, k] for k in every]
+        h0 = [self.score.network.embed((z / self.total)[None], t).features[0, k] for k in every]
         if self.kept is None:
             fresh = self.blocks(dict(enumerate(h0)), first=True)
             noise = {k: self.noise(fresh[k], z, k) for k in every}
@@ -146,7 +146,7 @@ class SlowE2CRF:
         return h
 
     def noise(self, features, z, k):
-        raw = self.score.network.head(features)
+        raw = self.score.network.head(features, None)
         return self.sd[k] * z[k] / self.total[k] ** 2 - self.spread[k] / self.total[k] * raw
 
     def keep(self, noise, z, k, h0, features):

@@ -195,6 +195,6 @@ def test_pieces_for_a_gpu(monkeypatch, tmp_path):
         for path in (tmp_path / "ecg.ckpt", tmp_path / "runs" / "ecg" / "best.ckpt")
     )
     assert torch.equal(kept["score.network.time.frequencies"], trained["score.network.time.frequencies"])
-    assert torch.equal(kept["score.standardizer.mean"], trained["score.standardizer.mean"])
+    assert torch.equal(kept["score.codec.mean"], trained["score.codec.mean"])
     for name, value in trained.items():
         torch.testing.assert_close(kept[name], value, rtol=2**-8, atol=0)

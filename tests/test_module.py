@@ -5,6 +5,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from lightning_freqdiff.callbacks import E2CRFCache, WienerCache
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.diffusion.sde import VE, SubVP
 from lightning_freqdiff.module import ScoreModule
@@ -41,7 +42,7 @@ def test_fit_save_load_sample(network, domain, tmp_path):
     loaded = ScoreModule.load_from_checkpoint(tmp_path / "a.ckpt")
     assert loaded.architecture == network
     assert loaded.sde == SubVP()
-    assert loaded.representation.length == 17
+    assert loaded.layout.length == 17
     assert loaded.channels == module.channels
     module.eval()
     for m in (module, loaded):
@@ -53,9 +54,9 @@ def test_fit_save_load_sample(network, domain, tmp_path):
     assert series.isfinite().all()
 
 
-@pytest.mark.parametrize("parametrization", ["noise", "clean", "score"])
+@pytest.mark.parametrize("parametrization", ["eps", "x0", "score"])
 def test_other_parametrizations_and_weightings_train(parametrization):
-    for weighting in ("noise", "likelihood", "fd"):
+    for weighting in ("eps", "likelihood", "fd"):
         trainer = fit(ScoreModule(TINY, VE(), parametrization=parametrization, weighting=weighting), fast_dev_run=2)
         assert trainer.callback_metrics["val_loss"].isfinite()
 
@@ -64,8 +65,8 @@ def test_statistics_are_those_of_the_training_part():
     data = SyntheticECG(num_series=96, length=16)
     module = ScoreModule(TINY)
     fit(module, data, fast_dev_run=1)
-    z = module.representation.encode(data.train_series().double())
-    torch.testing.assert_close(module.score.standardizer.mean, z.mean(0).float())
+    z = module.layout.encode(data.train_series().double())
+    torch.testing.assert_close(module.score.codec.mean, z.mean(0).float())
     density = module.training_density()
     assert density is not None
     expected = torch.fft.rfft(data.train_series(), dim=1, norm="ortho").abs().square().mean(0)
@@ -134,15 +135,17 @@ def test_compile_reaches_the_layers_that_are_run():
 
 def test_weighting_follows_the_parametrization():
     assert ScoreModule(TINY).weighting == "unit"
-    assert ScoreModule(TINY, parametrization="noise").weighting == "noise"
-    assert ScoreModule(TINY, parametrization="noise", weighting="unit").weighting == "unit"
+    assert ScoreModule(TINY, parametrization="eps").weighting == "eps"
+    assert ScoreModule(TINY, parametrization="eps", weighting="unit").weighting == "unit"
 
 
-def test_a_second_cache_is_refused(model):
-    model.attach(model.score)
-    with pytest.raises(ValueError, match="at most one cache"):
-        model.attach(model.score)
-    model.detach()
+def test_a_second_cache_is_refused_before_anything_is_drawn(model):
+    model.sampling = Sampling(num_samples=2, num_steps=4)
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[WienerCache(), E2CRFCache()]
+    )
+    with pytest.raises(ValueError, match="at most one cache, got WienerCache and E2CRFCache: remove"):
+        trainer.predict(model)
     assert model.score_function is model.score
 
 

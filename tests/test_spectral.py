@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_freqdiff.spectral import (
+    Codec,
     Representation,
-    Standardizer,
     from_half_spectrum,
     spectral_density,
     to_half_spectrum,
@@ -81,60 +81,57 @@ def test_statistics_do_not_depend_on_how_batches_were_cut(pieces, seed):
     z = torch.from_numpy(rng.normal(3, 2, (60, 5, 4)))
     cuts = np.sort(rng.integers(1, 59, pieces))
     parts = [p for p in torch.tensor_split(z, torch.from_numpy(cuts)) if len(p)]
-    standardizer = Standardizer(5, 4)
-    standardizer.fit(parts, channels=2)
-    torch.testing.assert_close(standardizer.mean, z.mean(0).float())
-    torch.testing.assert_close(standardizer.scale, z.std(0, correction=0).float())
-    assert standardizer.variance.eq(1).all()
+    codec = Codec(Representation("time", 5, 4))
+    codec.fit(parts)
+    torch.testing.assert_close(codec.mean, z.mean(0).float())
+    torch.testing.assert_close(codec.scale, z.std(0, correction=0).float())
+    assert codec.active.eq(1).all()
 
 
 def test_constant_coordinates_keep_scale_one_and_come_back_exactly():
     x = torch.randn(50, 10, 3)
     x[:, :, 1] = 1e4  # a constant channel: its other frequencies hold float32 rounding only
-    layout = Representation("frequency", 10, 3)
-    standardizer = Standardizer(layout.tokens, layout.features)
-    standardizer.fit([layout.encode(x)], channels=3)
-    assert standardizer.variance.unflatten(1, (2, 3))[:, :, 1].eq(0).all()
-    assert standardizer.scale.unflatten(1, (2, 3))[:, :, 1].eq(1).all()
-    z = standardizer(layout.encode(x))
+    codec = Codec(Representation("frequency", 10, 3))
+    codec.fit([x])
+    assert codec.active.unflatten(1, (2, 3))[:, :, 1].eq(0).all()
+    assert codec.scale.unflatten(1, (2, 3))[:, :, 1].eq(1).all()
+    z = codec.encode(x)
     assert z.unflatten(2, (2, 3))[..., 1].eq(0).all()
-    torch.testing.assert_close(layout.decode(standardizer.inverse(z)), x, atol=1e-2, rtol=1e-5)
+    torch.testing.assert_close(codec.decode(z), x, atol=1e-2, rtol=1e-5)
 
 
 def test_small_high_frequencies_are_not_mistaken_for_constants():
-    z = torch.randn(100, 4, 2, dtype=torch.float64) * torch.tensor([1e4, 1, 1e-1, 0.05])[:, None]
-    standardizer = Standardizer(4, 2)
-    standardizer.fit([z], channels=1)
-    assert standardizer.variance.eq(1).all()
+    spread = torch.tensor([1e4, 1, 1e-1, 0.05], dtype=torch.float64)
+    codec = Codec(Representation("frequency", 7, 1))
+    codec.fit([from_half_spectrum(torch.randn(100, 4, 2, dtype=torch.float64) * spread[:, None], 7)])
+    assert codec.active.eq(codec.noise_scale > 0).all()
 
 
 def test_statistics_need_a_series():
     with pytest.raises(ValueError, match="at least one training series"):
-        Standardizer(2, 2).fit([], channels=1)
+        Codec(Representation("time", 2, 2)).fit([])
 
 
 def test_a_large_offset_leaves_the_rest_its_digits():
     generator = torch.Generator().manual_seed(0)
     x = (1e5 + torch.randn(500, 187, 1, generator=generator, dtype=torch.float64)).float()
-    layout = Representation("frequency", 187, 1)
-    standardizer = Standardizer(layout.tokens, layout.features)
-    standardizer.fit([layout.encode(x.double())], channels=1)
-    assert standardizer.variance.sum() == 187  # all but the imaginary part at DC
-    exact = (layout.encode(x.double()) - standardizer.mean) / standardizer.scale
-    error = (standardizer(layout.encode(x)) - exact).abs()[:, 1:]
+    codec = Codec(Representation("frequency", 187, 1))
+    codec.fit([x])
+    assert codec.active.sum() == 187  # all but the imaginary part at DC
+    exact = (codec.layout.encode(x.double()) - codec.mean) / codec.scale
+    error = (codec.encode(x) - exact).abs()[:, 1:]
     assert error.max() < 0.05  # float32 itself resolves 1e5 to 0.008
 
 
 def test_constant_coordinates_return_to_their_value_whatever_was_sampled():
     x = torch.randn(50, 10, 2)
     x[:, :, 1] = 3e-4
-    layout = Representation("frequency", 10, 2)
-    standardizer = Standardizer(layout.tokens, layout.features)
-    standardizer.fit([layout.encode(x.double())], channels=2)
-    series = layout.decode(standardizer.inverse(torch.randn(4, layout.tokens, layout.features)))
+    codec = Codec(Representation("frequency", 10, 2))
+    codec.fit([x])
+    series = codec.decode(torch.randn(4, codec.layout.tokens, codec.layout.features))
     torch.testing.assert_close(series[:, :, 1], torch.full((4, 10), 3e-4))
 
 
 def test_series_that_are_all_the_same_are_refused():
     with pytest.raises(ValueError, match="every training series is the same"):
-        Standardizer(2, 2).fit([torch.ones(5, 2, 2)], channels=1)
+        Codec(Representation("time", 2, 2)).fit([torch.ones(5, 2, 2)])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.condition import NOTHING, Condition
+from lightning_freqdiff.diffusion.score import Affine, Controller, Score, ScoreFunction, Trajectory
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Call:
         gap: Time since the same call position of the step before, positive; 0 at first.
         last: Whether this is the last step.
         time: Time of the call as a host number, in double precision.
+        condition: What is known of the samples.
     """
 
     step: int
@@ -30,29 +34,29 @@ class Call:
     gap: float
     last: bool
     time: float
+    condition: Condition = NOTHING
 
 
 class Outcome(NamedTuple):
     """What a policy answers, and what it cost. Tensors without a value for a sample hold NaN there.
 
     Args:
-        noise: Noise prediction ``ξ̂``, ``(B, K, F)``.
+        eps: Noise prediction, ``(B, K, F)``.
         tokens: Tokens that were recomputed, ``(B,)``.
         work: Share of a full network call's FLOPs, ``(B,)``.
         intensity: Event intensity, where the network was called, ``(B,)``.
-        error: Estimate of the mean squared error in the ``ξ̂`` of the tokens that were reused, ``(B,)``.
+        error: Estimate of the mean squared error in the ``eps`` of the tokens that were reused, ``(B,)``.
     """
 
-    noise: Tensor
+    eps: Tensor
     tokens: Tensor
     work: Tensor
     intensity: Tensor
     error: Tensor
 
 
-Integrate = Callable[[Tensor, Iterator[Tensor], "Ledger", Callable[[int], None] | None], Tensor]
-"""From tokens ``(B, K, F)`` at the start of a trajectory to those at its end, given a draw of noise for each step (if
-any adds noise), the ledger to note in, and what to call with the number of each step."""
+Integrate = Callable[[Trajectory, "Ledger", Tensor, Iterator[Tensor], "Callable[[int], None] | None"], Tensor]
+"""A :data:`~lightning_freqdiff.diffusion.score.Controller` that is told the trajectory and the ledger to note in."""
 
 
 class CachePolicy(ABC):
@@ -66,7 +70,7 @@ class CachePolicy(ABC):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: Any) -> tuple[Outcome, Any]:
         """Answer a call for tokens ``z``, ``(B, K, F)``, and return the state for the next."""
 
-    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Integrate | None:
+    def integrator(self, score: Score, times: Tensor, steps: list[Affine]) -> Integrate | None:
         """Make what runs whole trajectories of these affine steps, for policies that can take many at once.
 
         Args:
@@ -180,7 +184,7 @@ class CachedScore(ScoreFunction):
         self._trajectory: Trajectory | None = None
         self._states: list[Any] = []
         self._index = 0
-        self._prepared: tuple[list[tuple[float, float, float]], Integrate | None] | None = None
+        self._integrator: tuple[list[Affine], Integrate | None] | None = None
 
     def start(self, trajectory: Trajectory) -> None:
         """Drop everything and begin anew, with one state for each call position of a step."""
@@ -193,7 +197,7 @@ class CachedScore(ScoreFunction):
         self._states = [self.policy.begin(self.score, trajectory) for _ in range(trajectory.calls_per_step)]
 
     @torch.no_grad()
-    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
         """Answer through the policy."""
         trajectory = self._trajectory
         if trajectory is None or tuple(z.shape) != trajectory.shape or self._index >= len(trajectory.times):
@@ -205,35 +209,24 @@ class CachedScore(ScoreFunction):
         step, position = divmod(self._index, per_step)
         before = self._index - per_step
         gap = float(times[before] - times[self._index]) if before >= 0 else 0.0
-        call = Call(step, t, gap, self._index + per_step >= len(times), float(times[self._index]))
+        call = Call(step, t, gap, self._index + per_step >= len(times), float(times[self._index]), condition)
         outcome, self._states[position] = self.policy.evaluate(self.score, z, call, self._states[position])
         self.ledger.add(self._index, outcome)
         self._index += 1
-        return self.score.from_noise(outcome.noise, self.score.coefficients(t))
+        return self.score.from_eps(outcome.eps, self.score.coefficients(t))
 
-    def integrate(
-        self,
-        z: Tensor,
-        steps: list[tuple[float, float, float]],
-        noise: Iterator[Tensor],
-        on_step: Callable[[int], None] | None = None,
-    ) -> Tensor | None:
-        """Run the whole trajectory that was started, where every step is affine and the policy can.
+    def controller(self, steps: list[Affine]) -> Controller | None:
+        """Return what takes many steps at once, where the policy can."""
+        trajectory = self._trajectory
+        assert trajectory is not None
+        if self._integrator is None or self._integrator[0] != steps:  # the same for all batches of a run
+            self._integrator = (steps, self.policy.integrator(self.score, trajectory.times, steps))
+        integrate = self._integrator[1]
+        return None if integrate is None else partial(integrate, trajectory, self.ledger)
 
-        Args:
-            z: Tokens at the start, ``(B, K, F)``.
-            steps: Coefficients of every step, see ``Solver.affine``.
-            noise: One draw for each step, if any adds noise.
-            on_step: Called with the number of each step.
-
-        Returns:
-            Tokens at the end, or ``None``, with nothing drawn, where it must be done step by step.
-        """
-        assert self._trajectory is not None
-        if self._prepared is None or self._prepared[0] != steps:  # the same for all batches of a run
-            self._prepared = (steps, self.policy.prepare(self.score, self._trajectory.times, steps))
-        integrate = self._prepared[1]
-        return None if integrate is None else integrate(z, noise, self.ledger, on_step)
+    def frozen(self) -> AbstractContextManager[None]:
+        """Freeze the model."""
+        return self.score.frozen()
 
     def memory(self) -> int:
         """Return the bytes that the present states hold, or that a run as a whole held."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
-from lightning_freqdiff.caching.e2crf.tokens import layers_of, require_tokens
-from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
+from lightning_freqdiff.caching.gather import rows_of, set_rows
 from lightning_freqdiff.caching.presets import Length, Presets
 from lightning_freqdiff.diffusion.score import Score, Trajectory
-from lightning_freqdiff.networks.kernels.chunks import in_pieces
+from lightning_freqdiff.networks import Embedding
+from lightning_freqdiff.networks.flops import count_flops
 
 
 def chi_squared_bound(freedom: int, significance: float) -> float:
@@ -31,11 +32,12 @@ def chi_squared_bound(freedom: int, significance: float) -> float:
 
 @dataclass
 class BlockState:
-    """Inputs and outputs of every block at the last step, each ``(B, K, d)``."""
+    """Inputs and outputs of every block at the last step, each ``(B, K, d)``; and a map's work over a block's."""
 
     settings: SimpleNamespace
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
+    mapping: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,16 @@ class FastCache(Presets, CachePolicy):
 
     def begin(self, score: Score, trajectory: Trajectory) -> BlockState:
         """Start with nothing cached."""
-        require_tokens(score.network)
         return BlockState(self.settings_for(len(trajectory.times) // trajectory.calls_per_step))
 
     def evaluate(self, score: Score, z: Tensor, call: Call, state: BlockState) -> tuple[Outcome, BlockState]:
         """Run the blocks one by one, each on the samples whose input has changed enough."""
-        network, c = require_tokens(score.network), score.coefficients(call.t)
-        h = score.embed(z, call.t, c)
+        network, c = score.network, score.coefficients(call.t)
+        h, context = score.embed(z, call.t, c, call.condition)
         bound = min(state.settings.cap, chi_squared_bound(h[0].numel(), state.settings.significance))
         first = not state.inputs
         inputs, outputs, ran = [], [], torch.zeros(len(z), device=z.device)
-        for i, block in enumerate(layers_of(network)):
+        for i in range(len(network.layers)):
             inputs.append(h)
             due = [True] * len(z)
             mapped = h
@@ -86,18 +87,22 @@ class FastCache(Presets, CachePolicy):
                 mapped = torch.where((change == 0).view(-1, 1, 1), state.outputs[i], _map(score, i, h))
             if any(due):
                 rows = rows_of(due, z.device)
-                run = in_pieces(block, network.piece(sum(due), z.device), take_rows(h, rows))
+                inputs_due = Embedding(h, context).take(rows)
+                run = network.in_chunks(partial(network.block, i), *inputs_due)
                 mapped = set_rows(mapped, rows, run)
                 ran = ran + torch.tensor(due, device=z.device)
             h = mapped
             outputs.append(h)
         state.inputs, state.outputs = inputs, outputs
         share = ran / len(inputs)
-        tokens, layers, width, _ = network.sizes
-        mapping = 2 * tokens * width**2 * layers / network.flops(tokens)
+        if first:
+            one = Embedding(h, context).take(torch.zeros(1, dtype=torch.long, device=z.device))
+            every = range(len(network.layers))
+            mapped_flops = sum(count_flops(_map, score, i, one.features) for i in every)
+            state.mapping = mapped_flops / max(1, count_flops(network.blocks, *one))
         unknown = torch.full_like(share, math.nan)
-        noise = score.noise(network.head(h), z, c)
-        return Outcome(noise, share * z.shape[1], share + (1 - share) * mapping, unknown, unknown), state
+        eps = score.eps(network.head(h, context), z, c)
+        return Outcome(eps, share * z.shape[1], share + (1 - share) * state.mapping, unknown, unknown), state
 
 
 def _map(score: Score, i: int, h: Tensor) -> Tensor:

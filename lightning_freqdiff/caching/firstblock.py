@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import Call
-from lightning_freqdiff.caching.e2crf.tokens import layers_of, require_tokens
 from lightning_freqdiff.caching.gather import set_rows, take_rows
 from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.caching.reuse import Stale
 from lightning_freqdiff.caching.step_cache import Fresh, WholeCallPolicy, WholeState
 from lightning_freqdiff.caching.teacache import relative_change
-from lightning_freqdiff.diffusion.score import Score, Trajectory
-from lightning_freqdiff.networks.kernels.chunks import in_pieces
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.networks import Embedding
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,10 @@ class FirstBlock(WholeCallPolicy):
     tau: float | None = None
     stale: Stale | None = None
 
-    def begin(self, score: Score, trajectory: Trajectory) -> WholeState:
-        """Start with nothing cached."""
-        require_tokens(score.network)
-        return super().begin(score, trajectory)
-
-    def decide(self, score: Score, h0: Tensor, call: Call, state: WholeState) -> Tensor:
+    def decide(self, score: Score, embedding: Embedding, call: Call, state: WholeState) -> Tensor:
         """Run the first block, and compare its residual."""
-        network = require_tokens(score.network)
-        first = layers_of(network)[0]
-        state.memory["now"] = in_pieces(first, network.piece(len(h0), h0.device), h0) - h0
+        network, h0 = score.network, embedding.features
+        state.memory["now"] = network.in_chunks(partial(network.block, 0), *embedding) - h0
         if "residual" not in state.memory:
             return torch.ones_like(state.idle, dtype=torch.bool)
         return relative_change(state.memory["now"], state.memory["residual"]) >= state.settings.tau
@@ -65,4 +59,4 @@ class FirstBlock(WholeCallPolicy):
 
     def cost_of_looking(self, score: Score) -> float:
         """One block of all."""
-        return 1 / len(require_tokens(score.network).layers)
+        return 1 / len(score.network.layers)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Presets
-from lightning_freqdiff.caching.reuse import keep, recall
+from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.caching.step_cache import run_network
 from lightning_freqdiff.diffusion.score import Score, Trajectory
 
@@ -73,18 +73,18 @@ class Forecaster(Presets, CachePolicy):
             kept = sum(
                 (w * term for w, term in zip(weights[1:], state.terms[1:], strict=True)), weights[0] * state.terms[0]
             )
-            past = recall(s.stale, score, kept, z, call.t, c)
+            past = restore(s.stale, score, kept, z, call.t, c, call.condition)
         if not due:
             state.skipped += 1
             zero = torch.zeros_like(unknown)
             return Outcome(past, zero, zero, unknown, unknown), state  # pyright: ignore[reportPossiblyUnboundVariable]
-        fresh = run_network(score, z, call.t, c)
+        fresh = run_network(score, z, call.t, c, call.condition)
         if state.times:
-            error = (fresh.noise - past).square().mean((1, 2))  # pyright: ignore[reportPossiblyUnboundVariable]
-        kept = keep(s.stale, score, fresh.noise, z, c, fresh.h0, fresh.features)
+            error = (fresh.eps - past).square().mean((1, 2))  # pyright: ignore[reportPossiblyUnboundVariable]
+        kept = store(s.stale, score, fresh.eps, z, c, fresh.h0, fresh.features)
         if not state.times or state.times[-1] != call.time:
             self.learn(state, kept, call.time)
             state.times.append(call.time)
         state.skipped = 0
         one = torch.ones_like(unknown)
-        return Outcome(fresh.noise, one * z.shape[1], one, unknown, error), state
+        return Outcome(fresh.eps, one * z.shape[1], one, unknown, error), state

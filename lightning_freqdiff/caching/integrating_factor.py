@@ -1,7 +1,7 @@
 """The Wiener frame: coordinates in which a whole stretch of sampling steps is one sum.
 
-A solver step ``z' = a z + b Λ ξ̂ + c Λ ξ`` with ``ξ̂ = s z / (α²v + s²) - k u``, ``k = α √(v / (α²v + s²))``, is linear
-in ``z`` as long as the remainder ``u`` is given: ``z' = A z + D u + N ξ``, coordinate by coordinate. With
+A solver step ``z' = a z + b Λ eps + c Λ ξ`` with ``eps = s z / (α²v + s²) - k u``, ``k = α √(v / (α²v + s²))``, is
+linear in ``z`` as long as the remainder ``u`` is given: ``z' = A z + D u + N ξ``, coordinate by coordinate. With
 ``P_i = A_0 ... A_{i-1}`` and ``y = z / P`` it becomes ``y' = y + (D / P') u + (N / P') ξ``: nothing is left of
 the steps between two network calls but the sum of their noise, weighted once for all, and the integral of ``u``,
 which for a constant or a straight line in ``t`` is a difference of two table entries.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score import Affine, Score
 
 SMALLEST_FACTOR = 1e-6
 SMALLEST_PRODUCT = 1e-20
@@ -41,7 +41,7 @@ class Frame:
     noisy: bool
 
     @classmethod
-    def build(cls, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Frame | None:
+    def build(cls, score: Score, times: Tensor, steps: list[Affine]) -> Frame | None:
         """Make the tables, or return ``None`` where a step nearly erases a coordinate and could not be undone.
 
         Args:
@@ -51,7 +51,7 @@ class Frame:
         """
         device = score.noise_scale.device
         t = times.to(device)
-        scale, variance = score.noise_scale.double(), score.standardizer.variance.double()
+        scale, variance = score.noise_scale.double(), score.codec.active.double()
         alpha, sigma = (f(t).reshape(-1, 1, 1) for f in (score.sde.alpha, score.sde.sigma))
         a, b, c = torch.tensor(steps, dtype=torch.float64, device=device).T.reshape(3, -1, 1, 1)
         noise = sigma * scale

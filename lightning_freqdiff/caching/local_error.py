@@ -52,12 +52,12 @@ class Damage:
 
 def relative_damage(score: Score, moved: Tensor) -> Tensor:
     """Return the norm of a change of tokens ``(n, K, F)`` over that of a typical series, in data units: ``(n,)``."""
-    standardizer, live = score.standardizer, score.noise_scale > 0
-    scale = standardizer.scale * standardizer.variance
+    codec, live = score.codec, score.noise_scale > 0
+    scale = codec.scale * codec.active
     weight = torch.where(
         live, 1 / torch.where(live, score.noise_scale, 1.0), 0.0
     )  # Parseval: a frequency counts twice
-    norm = (weight * (standardizer.mean.square() + scale.square()).sqrt()).norm()
+    norm = (weight * (codec.mean.square() + scale.square()).sqrt()).norm()
     return (moved * (weight * scale)).double().flatten(1).norm(dim=1) / norm.clamp(min=1e-30)
 
 

@@ -1,4 +1,4 @@
-"""What a token that was not recomputed returns: the past, in one of four forms."""
+"""What is kept of a network call, and what a call that is skipped returns: the past, in one of four forms."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Coefficients, Score
+from lightning_freqdiff.networks import Embedding
 
 Stale = Literal["output", "features", "residual", "wiener"]
 
 
-def keep(
-    kind: Stale, score: Score, noise: Tensor, z: Tensor, c: Coefficients, h0: Tensor, features: Tensor
-) -> Tensor:
+def store(kind: Stale, score: Score, eps: Tensor, z: Tensor, c: Coefficients, h0: Tensor, features: Tensor) -> Tensor:
     """Turn a fresh evaluation into what is kept of it, ``(B, S, *)``.
 
     Args:
         kind: ``output`` keeps the noise prediction; ``features`` those of the last block, ``z_L``; ``residual``
             the blocks' cumulative residual ``z_L - h⁰`` (CRF); ``wiener`` the remainder of the Wiener filter in
-            units of its deviation, ``(ξ̂_lin - ξ̂) / c`` with ``c = α √(v / (α²v + s²))``.
+            units of its deviation, ``(eps_lin - eps) / c`` with ``c = α √(v / (α²v + s²))``.
         score: The model.
-        noise: Fresh noise prediction of the tokens, ``(B, S, F)``.
+        eps: Fresh noise prediction of the tokens, ``(B, S, F)``.
         z: The tokens.
         c: Scales at the present time, of those tokens.
         h0: Their embeddings, ``(B, S, d)``.
@@ -30,28 +30,34 @@ def keep(
     """
     match kind:
         case "output":
-            return noise
+            return eps
         case "features":
             return features
         case "residual":
             return features - h0
         case "wiener":
             spread = c.spread / c.total
-            remainder = score.linear_noise(z, c) - noise
+            remainder = score.wiener_eps(z, c) - eps
             return torch.where(spread > 0, remainder / torch.where(spread > 0, spread, 1.0), 0.0)
 
 
-def recall(
-    kind: Stale, score: Score, kept: Tensor, z: Tensor, t: Tensor, c: Coefficients, h0: Tensor | None = None
+def restore(
+    kind: Stale,
+    score: Score,
+    kept: Tensor,
+    z: Tensor,
+    t: Tensor,
+    c: Coefficients,
+    condition: Condition = NOTHING,
+    embedding: Embedding | None = None,
 ) -> Tensor:
-    """Turn what is kept of all tokens into a noise prediction under the present input, ``(B, K, F)``."""
-    match kind:
-        case "output":
-            return kept
-        case "features":
-            return score.noise(score.network.head(kept), z, c)
-        case "residual":
-            h0 = score.embed(z, t, c) if h0 is None else h0
-            return score.noise(score.network.head(h0 + kept), z, c)
-        case "wiener":
-            return score.linear_noise(z, c) - c.spread / c.total * kept
+    """Turn what is kept of all tokens into a noise prediction under the present input, ``(B, K, F)``.
+
+    The embedding of the present input is made where it is needed and not given.
+    """
+    if kind == "output":
+        return kept
+    if kind == "wiener":
+        return score.wiener_eps(z, c) - c.spread / c.total * kept
+    h0, context = score.embed(z, t, c, condition) if embedding is None else embedding
+    return score.eps(score.network.head(h0 + kept if kind == "residual" else kept, context), z, c)

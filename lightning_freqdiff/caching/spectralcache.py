@@ -13,8 +13,9 @@ from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.caching.reuse import Stale
 from lightning_freqdiff.caching.step_cache import WholeCallPolicy, WholeState
-from lightning_freqdiff.caching.teacache import modulated, relative_change
+from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.networks import Embedding
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ class SpectralCache(WholeCallPolicy):
     bands: Literal["channel", "frequency"] | None = None
     stale: Stale | None = None
 
-    def decide(self, score: Score, h0: Tensor, call: Call, state: WholeState) -> Tensor:
+    def decide(self, score: Score, embedding: Embedding, call: Call, state: WholeState) -> Tensor:
         """Add to the accumulated changes of the bands."""
-        now, memory, s = modulated(score, h0), state.memory, state.settings
+        now, memory, s = score.network.modulated(*embedding), state.memory, state.settings
         if "input" not in memory:
             memory["input"], memory["sums"] = now, torch.zeros(len(now), 3, device=now.device)
             return torch.ones_like(state.idle, dtype=torch.bool)

@@ -14,23 +14,27 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.presets import Presets
-from lightning_freqdiff.caching.reuse import keep, recall
+from lightning_freqdiff.caching.reuse import restore, store
+from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.score import Coefficients, Score, Trajectory
+from lightning_freqdiff.networks import Embedding
 
 
 class Fresh(NamedTuple):
-    """What a network call leaves, for the samples it was made for: ``ξ̂``, ``h⁰`` and the last block's features."""
+    """What a network call leaves, for the samples it was made for: ``eps``, ``h⁰`` and the last block's features."""
 
-    noise: Tensor
+    eps: Tensor
     h0: Tensor
     features: Tensor
 
 
-def run_network(score: Score, z: Tensor, t: Tensor, c: Coefficients, h0: Tensor | None = None) -> Fresh:
+def run_network(
+    score: Score, z: Tensor, t: Tensor, c: Coefficients, condition: Condition, embedding: Embedding | None = None
+) -> Fresh:
     """Call the whole network, with the very operations of an uncached call."""
-    h0 = score.embed(z, t, c) if h0 is None else h0
-    features = score.network.blocks(h0)
-    return Fresh(score.noise(score.network.head(features), z, c), h0, features)
+    h0, context = score.embed(z, t, c, condition) if embedding is None else embedding
+    features = score.network.blocks(h0, context)
+    return Fresh(score.eps(score.network.head(features, context), z, c), h0, features)
 
 
 @dataclass
@@ -39,7 +43,7 @@ class WholeState:
 
     Args:
         settings: Every setting of the policy, for this trajectory.
-        kept: What a skipped call returns, see ``stale.py``.
+        kept: What a skipped call returns, see ``reuse.py``.
         idle: Calls skipped in a row, ``(B,)``.
         memory: Whatever else the policy needs, by name; each has samples along its first axis.
     """
@@ -65,7 +69,7 @@ class WholeCallPolicy(Presets, CachePolicy):
         return WholeState(settings, torch.zeros(trajectory.shape[0], device=score.noise_scale.device))
 
     @abstractmethod
-    def decide(self, score: Score, h0: Tensor, call: Call, state: WholeState) -> Tensor:
+    def decide(self, score: Score, embedding: Embedding, call: Call, state: WholeState) -> Tensor:
         """Return which samples are due, ``(B,)``, taking note of the input in the state's memory."""
 
     def note(self, score: Score, fresh: Fresh, rows: Tensor | None, state: WholeState) -> None:
@@ -78,8 +82,8 @@ class WholeCallPolicy(Presets, CachePolicy):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: Any) -> tuple[Outcome, Any]:
         """Decide per sample, run the network for those that are due, and return the past for the rest."""
         c, stale = score.coefficients(call.t), state.settings.stale
-        h0 = score.embed(z, call.t, c)
-        due = self.decide(score, h0, call, state)
+        embedding = score.embed(z, call.t, c, call.condition)
+        due = self.decide(score, embedding, call, state)
         filled = state.kept.numel() > 0
         if not filled or call.last:
             due = torch.ones_like(due)
@@ -87,20 +91,20 @@ class WholeCallPolicy(Presets, CachePolicy):
         looked = self.cost_of_looking(score)
         chosen = due.tolist()  # the one host read of a call
         if not any(chosen):
-            noise = recall(stale, score, state.kept, z, call.t, c, h0)
+            eps = restore(stale, score, state.kept, z, call.t, c, call.condition, embedding)
             state.idle = state.idle + 1
             zero = torch.zeros_like(unknown)
-            return Outcome(noise, zero, zero + looked, unknown, unknown), state
+            return Outcome(eps, zero, zero + looked, unknown, unknown), state
         rows = rows_of(chosen, z.device)
-        fresh = run_network(score, take_rows(z, rows), call.t, c, take_rows(h0, rows))
-        kept = keep(stale, score, fresh.noise, take_rows(z, rows), c, fresh.h0, fresh.features)
-        error, noise = unknown, fresh.noise
+        fresh = run_network(score, take_rows(z, rows), call.t, c, call.condition, embedding.take(rows))
+        kept = store(stale, score, fresh.eps, take_rows(z, rows), c, fresh.h0, fresh.features)
+        error, eps = unknown, fresh.eps
         if filled:
-            past = recall(stale, score, state.kept, z, call.t, c, h0)
-            squared = (fresh.noise - take_rows(past, rows)).square().mean((1, 2))
-            error, noise = set_rows(unknown, rows, squared), set_rows(past, rows, fresh.noise)
+            past = restore(stale, score, state.kept, z, call.t, c, call.condition, embedding)
+            squared = (fresh.eps - take_rows(past, rows)).square().mean((1, 2))
+            error, eps = set_rows(unknown, rows, squared), set_rows(past, rows, fresh.eps)
         state.kept = set_rows(state.kept, rows, kept) if filled else kept
         state.idle = torch.where(due, 0.0, state.idle + 1)
         self.note(score, fresh, rows, state)
         called = due.float()
-        return Outcome(noise, called * z.shape[1], called + looked, unknown, error), state
+        return Outcome(eps, called * z.shape[1], called + looked, unknown, error), state

@@ -15,15 +15,9 @@ from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.caching.reuse import Stale
 from lightning_freqdiff.caching.step_cache import WholeCallPolicy, WholeState
 from lightning_freqdiff.diffusion.score import Score
-from lightning_freqdiff.networks.transformer import TransformerBackbone
+from lightning_freqdiff.networks import Embedding
 
 IDENTITY = (1.0, 0.0)
-
-
-def modulated(score: Score, h0: Tensor) -> Tensor:
-    """Return ``M = Norm₁(h⁰; t)``, the first block's normalised input ``(B, K, d)``; ``h⁰`` without such a block."""
-    network = score.network
-    return network.layers[0].norm_attention(h0) if isinstance(network, TransformerBackbone) else h0  # type: ignore[operator, union-attr]
 
 
 def relative_change(new: Tensor, old: Tensor) -> Tensor:
@@ -65,9 +59,9 @@ class TeaCache(WholeCallPolicy):
     coefficients: list[float] | None = None
     stale: Stale | None = None
 
-    def decide(self, score: Score, h0: Tensor, call: Call, state: WholeState) -> Tensor:
+    def decide(self, score: Score, embedding: Embedding, call: Call, state: WholeState) -> Tensor:
         """Add to the accumulated change."""
-        now, memory = modulated(score, h0), state.memory
+        now, memory = score.network.modulated(*embedding), state.memory
         if "input" not in memory:
             memory["input"], memory["sum"] = now, torch.zeros_like(state.idle)
             return torch.ones_like(state.idle, dtype=torch.bool)

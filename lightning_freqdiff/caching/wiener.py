@@ -1,16 +1,16 @@
 """The Wiener cache, ours: keep the remainder of the Wiener filter, and let its measured error place the calls.
 
 In coordinates of unit variance the linear part of the score is the Wiener filter: exact, diagonal, free. What the
-network adds is the remainder ``u`` (see ``stale.py``), and only that is cached: between two network calls the
-sampling equation is linear in ``z``, and is integrated for the whole stretch at once (``frame.py``). When the network
-is called again, at ``t_b``, the remainder that was held since ``t_a`` turns out to be wrong by ``e = u_b - u_a``.
-Along an SDE ``u`` is itself a diffusion, so that no extrapolation helps; but now the stretch has two ends, and a
-straight line between them corrects it, exactly and for free:
+network adds is the remainder ``u`` (see ``reuse.py``), and only that is cached: between two network calls the
+sampling equation is linear in ``z``, and is integrated for the whole stretch at once
+(``integrating_factor.py``). When the network is called again, at ``t_b``, the remainder that was held since ``t_a``
+turns out to be wrong by ``e = u_b - u_a``. Along an SDE ``u`` is itself a diffusion, so that no extrapolation helps;
+but now the stretch has two ends, and a straight line between them corrects it, exactly and for free:
 
     z ← z + G e,        G = ∫ P(t → t_b) D(t) (t_a - t) / (t_a - t_b) dt
 
 (an exponential trapezoidal rule, with the network called once a stretch, at the predicted ``z``). The size of
-``G e`` is the damage that a stretch does, and places the next call: see ``damage.py``.
+``G e`` is the damage that a stretch does, and places the next call: see ``local_error.py``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from lightning_freqdiff.caching.base import CachePolicy, Call, Integrate, Ledger
 from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.integrating_factor import Frame
 from lightning_freqdiff.caching.local_error import Damage, expected_rate, relative_damage
-from lightning_freqdiff.caching.reuse import keep, recall
+from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.caching.step_cache import run_network
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.condition import Condition
+from lightning_freqdiff.diffusion.score import Affine, Score, Trajectory
 
 LATTICE = 0.25
 """Calls are placed where a sample with this share of the tolerance, and a ratio of 1, would place them: close enough
@@ -157,18 +158,19 @@ class Wiener(CachePolicy):
         c = score.coefficients(call.t)
         unknown = torch.full((len(z),), math.nan, device=z.device)
         due = [step <= call.step or call.last for step in state.due]
-        past = recall("wiener", score, state.kept, z, call.t, c) if state.kept.numel() else None
+        past = restore("wiener", score, state.kept, z, call.t, c) if state.kept.numel() else None
         if past is not None and not any(due):
             zero = torch.zeros_like(unknown)
             return Outcome(past, zero, zero, unknown, unknown), state
         rows = rows_of(due, z.device)
         zs = take_rows(z, rows)
-        fresh = run_network(score, zs, call.t, c)
-        kept = keep("wiener", score, fresh.noise, zs, c, fresh.h0, fresh.features)
-        noise, error = fresh.noise, unknown
+        condition = call.condition if rows is None else call.condition.take(rows)
+        fresh = run_network(score, zs, call.t, c, condition)
+        kept = store("wiener", score, fresh.eps, zs, c, fresh.h0, fresh.features)
+        eps, error = fresh.eps, unknown
         if past is not None:
-            squared = (fresh.noise - take_rows(past, rows)).square().mean((1, 2))
-            noise, error = set_rows(past, rows, fresh.noise), set_rows(unknown, rows, squared)
+            squared = (fresh.eps - take_rows(past, rows)).square().mean((1, 2))
+            eps, error = set_rows(past, rows, fresh.eps), set_rows(unknown, rows, squared)
             start = [state.at[b] for b, yes in enumerate(due) if yes]
             q = (state.damage.times[torch.tensor(start)] - state.damage.times[call.step]).to(z).reshape(-1, 1, 1)
             rate = (
@@ -176,13 +178,13 @@ class Wiener(CachePolicy):
                 * score.noise_scale.square()
                 * c.spread
                 / c.total
-                / c.noise.clamp(min=1e-6)
+                / c.sigma.clamp(min=1e-6)
             )
             self._measure(score, state, 0.5 * q * rate * (kept - take_rows(state.kept, rows)), start, call.step, rows)
         state.kept = set_rows(state.kept, rows, kept) if state.kept.numel() else kept
         self._schedule(state, due, call.step, rows)
         called = torch.tensor(due, dtype=z.dtype, device=z.device)
-        return Outcome(noise, called * z.shape[1], called, unknown, error), state
+        return Outcome(eps, called * z.shape[1], called, unknown, error), state
 
     def _schedule(self, state: WienerState, due: list[bool], now: int, rows: Tensor | None) -> None:
         stops = iter(self._next(state, now, take_rows(state.ratio, rows)))
@@ -190,7 +192,7 @@ class Wiener(CachePolicy):
             if yes:
                 state.at[b], state.due[b] = now, next(stops)
 
-    def prepare(self, score: Score, times: Tensor, steps: list[tuple[float, float, float]]) -> Integrate | None:
+    def integrator(self, score: Score, times: Tensor, steps: list[Affine]) -> Integrate | None:
         """Make the Wiener frame, unless every step is to be called, none corrected, or a step cannot be undone."""
         frame = Frame.build(score, times, steps) if self.tolerance > 0 and self.correct else None
         return None if frame is None else partial(self._integrate, score, frame)
@@ -199,9 +201,10 @@ class Wiener(CachePolicy):
         self,
         score: Score,
         frame: Frame,
+        trajectory: Trajectory,
+        ledger: Ledger,
         z: Tensor,
         noise: Iterator[Tensor],
-        ledger: Ledger,
         on_step: Callable[[int], None] | None,
     ) -> Tensor:
         """Run a whole trajectory, a stretch at a time."""
@@ -209,7 +212,7 @@ class Wiener(CachePolicy):
         y, total, due, skipped = z.clone(), len(frame.times), 0, []
         for i, weight in enumerate(frame.noise.unbind()):
             if due <= i:
-                y = self._call(score, frame, y, i, state, ledger)
+                y = self._call(score, frame, y, i, state, trajectory.condition, ledger)
                 due = min(state.due)
             else:
                 skipped.append(i)
@@ -222,7 +225,16 @@ class Wiener(CachePolicy):
         y = y + frame.held(torch.tensor(state.at, device=z.device), total).to(y) * state.kept
         return frame.product[total] * y
 
-    def _call(self, score: Score, frame: Frame, y: Tensor, now: int, state: WienerState, ledger: Ledger) -> Tensor:
+    def _call(
+        self,
+        score: Score,
+        frame: Frame,
+        y: Tensor,
+        now: int,
+        state: WienerState,
+        condition: Condition,
+        ledger: Ledger,
+    ) -> Tensor:
         """Finish the stretches that end here, call the network for their samples, and correct them."""
         due = [step <= now for step in state.due]
         rows, product = rows_of(due, y.device), frame.product[now]
@@ -235,8 +247,8 @@ class Wiener(CachePolicy):
         t = frame.times[now].to(y)
         c = score.coefficients(t)
         zs = product * ys
-        fresh = run_network(score, zs, t, c)
-        kept = keep("wiener", score, fresh.noise, zs, c, fresh.h0, fresh.features)
+        fresh = run_network(score, zs, t, c, condition if rows is None else condition.take(rows))
+        kept = store("wiener", score, fresh.eps, zs, c, fresh.h0, fresh.features)
         unknown = torch.full((len(y),), math.nan, device=y.device)
         error = unknown
         if not first:

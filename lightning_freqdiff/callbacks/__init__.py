@@ -1,6 +1,5 @@
 """Lightning callbacks around training and sampling, one a file."""
 
-from lightning_freqdiff.callbacks.base import SamplingCallback
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
@@ -8,6 +7,7 @@ from lightning_freqdiff.callbacks.progress import SamplingProgress
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.wiener import WienerCache
+from lightning_freqdiff.hooks import SamplingCallback
 
 __all__ = [
     "CacheCallback",

@@ -11,9 +11,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_freqdiff.caching import CachedScore, CachePolicy, Ledger
-from lightning_freqdiff.callbacks.base import SamplingCallback
 from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.diffusion import Score, ScoreFunction
+from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.sampling import Sampling
 
 
 class CacheCallback(SamplingCallback):
@@ -30,37 +32,34 @@ class CacheCallback(SamplingCallback):
         self._memory = 0
 
     @contextmanager
-    def around(self, module: ScoreModule) -> Iterator[CachedScore]:
-        """Attach the policy to a module for the samplings inside a ``with`` block."""
-        self.attach(module)
+    def around(self, score: Score, sampling: Sampling) -> Iterator[CachedScore]:
+        """Put the policy between solver and network for the samplings inside a ``with`` block."""
+        cached = self._attach(score, sampling)
         try:
-            assert self._cached is not None
-            yield self._cached
+            yield cached
         finally:
-            self.detach(module)
+            self._detach()
 
-    def attach(self, module: ScoreModule) -> None:
-        """Put the policy between solver and network.
+    def _attach(self, score: Score, sampling: Sampling) -> CachedScore:
+        if self._cached is not None:
+            raise ValueError(f"expected {type(self).__name__} to be in use once at a time, but it is in use already")
+        self._cached = CachedScore(score, self.policy, sampling.num_calls)
+        self._ledger = self._cached.ledger
+        return self._cached
 
-        Raises:
-            ValueError: Where a cache is attached already.
-        """
-        calls = module.sampling.num_steps * module.sampling.solver.calls_per_step
-        cached = CachedScore(module.score, self.policy, calls)
-        module.attach(cached)
-        self._cached, self._ledger = cached, cached.ledger
-
-    def detach(self, module: ScoreModule) -> None:
-        """Leave the module as it was; does nothing where nothing is attached."""
+    def _detach(self) -> None:
         if self._cached is not None:
             self._memory = max(self._memory, self._cached.memory())
-            module.detach()
             self._cached = None
+
+    def score_function(self) -> ScoreFunction | None:
+        """Return the cached score, while samples are drawn."""
+        return self._cached
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach."""
         assert isinstance(pl_module, ScoreModule)
-        self.attach(pl_module)
+        self._attach(pl_module.score, pl_module.sampling)
 
     def on_predict_batch_end(
         self,
@@ -83,7 +82,7 @@ class CacheCallback(SamplingCallback):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Detach, and say what was saved."""
         assert isinstance(pl_module, ScoreModule)
-        self.detach(pl_module)
+        self._detach()
         self.collect(trainer)
         assert self._ledger is not None
         if float(self._ledger.sums[:, 0].sum()) == 0:
@@ -117,8 +116,7 @@ class CacheCallback(SamplingCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Detach."""
-        assert isinstance(pl_module, ScoreModule)
-        self.detach(pl_module)
+        self._detach()
 
     def identity(self) -> dict[str, Any]:
         """Return the policy's settings, those of its preset written out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.evaluator import Evaluation, Judge, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
 
 
@@ -28,19 +29,11 @@ def draw_share(trainer: Trainer, module: ScoreModule, sampling: Sampling) -> tup
         Series ``(n, N, M)`` on the module's device, in data units, and what the caches report over all ranks.
     """
     caches = [c for c in trainer.callbacks if isinstance(c, CacheCallback)]  # pyright: ignore
-    before, module.sampling = module.sampling, sampling
-    units = sampling.units()[trainer.global_rank :: trainer.world_size]
-    try:
-        if caches:
-            with caches[0].around(module):
-                parts = [module.predict_step(unit, 0) for unit in units]
-            caches[0].collect(trainer)
-        else:
-            parts = [module.predict_step(unit, 0) for unit in units]
-    finally:
-        module.sampling = before
-    shape = module.representation.length, module.representation.channels
-    series = torch.cat(parts) if parts else torch.empty(0, *shape, device=module.device)
+    units = sampling.units()[trainer.global_rank :: trainer.world_size] or [WorkUnit(sampling.seed, 0, 0)]
+    with caches[0].around(module.score, sampling) if caches else nullcontext(module.score) as score:
+        series = torch.cat([module.draw(unit, sampling, score) for unit in units])
+    if caches:
+        caches[0].collect(trainer)
     return series, [c.report() for c in caches[:1]]
 
 

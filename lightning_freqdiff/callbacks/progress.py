@@ -9,10 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
 
 
-class SamplingProgress(ProgressBar):
+class SamplingProgress(ProgressBar, SamplingCallback):
     """One line that moves with every solver step of a predict run; silent in other stages and on other ranks."""
 
     def __init__(self) -> None:
@@ -34,9 +35,9 @@ class SamplingProgress(ProgressBar):
         batches = int(sum(trainer.num_predict_batches))
         self._drawn, self._since = 0, time.perf_counter()
         self._bar = tqdm(total=batches * pl_module.sampling.num_steps, unit="step", desc="sampling", mininterval=0.5)
-        pl_module.step_listeners.append(self._advance)
 
-    def _advance(self, step: int) -> None:
+    def on_sampling_step(self, step: int) -> None:
+        """Move on."""
         if self._bar is not None:
             self._bar.update()
 
@@ -56,17 +57,15 @@ class SamplingProgress(ProgressBar):
             batches = int(sum(trainer.num_predict_batches))
             self._bar.set_postfix_str(f"batch {batch_idx + 1}/{batches}, {rate:.3g} samples/s")
 
-    def _close(self, pl_module: LightningModule) -> None:
+    def _close(self) -> None:
         if self._bar is not None:
-            assert isinstance(pl_module, ScoreModule)
             self._bar.close()
             self._bar = None
-            pl_module.step_listeners.remove(self._advance)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
-        self._close(pl_module)
+        self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the error starts on a line of its own."""
-        self._close(pl_module)
+        self._close()

@@ -113,7 +113,7 @@ def _figures_alone(module: ScoreModule, samples: np.ndarray) -> dict[str, Any]:
 
 def _page(module: ScoreModule, result: Evaluation, facts: dict[str, Any], count: int) -> Page:
     """Lay out the page."""
-    layout = module.representation
+    layout = module.layout
     page = Page(f"{count} series of {layout.length} steps and {layout.channels} channel(s)")
     if result.rows:
         page.heading("Distance to the training set")

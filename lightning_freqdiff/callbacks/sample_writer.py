@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,21 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_freqdiff import __version__
-from lightning_freqdiff.callbacks.base import SamplingCallback
 from lightning_freqdiff.callbacks.run_folder import RunFolder, missing_ranges
 from lightning_freqdiff.callbacks.table import Format, check_format, convert
 from lightning_freqdiff.checkpoint import as_settings, tensors_hash, weights_hash
+from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.sampling import Sampling
 
 Finisher = Callable[[Trainer, ScoreModule, np.ndarray, Path, dict[str, Any]], None]
 """Called on rank zero with the samples ``(n, N, M)``, the run's folder and its facts, once all are on disk."""
 
 
-class SampleWriter(Callback):
+class SampleWriter(SamplingCallback):
     """Write ``samples.npy`` and ``manifest.json``, each unit as soon as it is done.
 
     Args:
@@ -43,7 +43,7 @@ class SampleWriter(Callback):
         self.wanted: Format | None = format
         self.format: Format = format or "npy"
         self._since = self._started = 0.0
-        self._todo = 0
+        self._todo: list[tuple[int, int]] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the run's folder and leave the module only the work that is not done yet."""
@@ -54,15 +54,14 @@ class SampleWriter(Callback):
             self.format = pl_module.data_facts.get("format", "npy")
             check_format(self.format)
         identity = self._identity(trainer, pl_module)
-        shape = pl_module.representation.length, pl_module.representation.channels
+        shape = pl_module.layout.length, pl_module.layout.channels
         total = pl_module.sampling.num_samples
         if trainer.is_global_zero:
             self.folder.open(identity, (total, *shape))
             self._check_result()
         trainer.strategy.barrier("run folder")
-        todo = missing_ranges(self.folder.done(), total)
-        pl_module.work = pl_module.sampling.units(todo)
-        self._todo = rest = sum(stop - start for start, stop in todo)
+        self._todo = todo = missing_ranges(self.folder.done(), total)
+        rest = sum(stop - start for start, stop in todo)
         if rest < total:
             rank_zero_info(f"{self.folder.path}: {total - rest} of {total} samples are there, {rest} to do")
         self._started = time.perf_counter()
@@ -92,18 +91,17 @@ class SampleWriter(Callback):
 
     def _identity(self, trainer: Trainer, module: ScoreModule) -> dict[str, Any]:
         """Collect everything that the samples depend on, and nothing else (not batch size, not devices)."""
-        sampling = asdict(module.sampling)
-        del sampling["batch_size"]
         callbacks = [c for c in trainer.callbacks if isinstance(c, SamplingCallback)]  # pyright: ignore
+        caches = [identity for c in callbacks if (identity := c.identity())]
         device, matmul = trainer.strategy.root_device.type, torch.get_float32_matmul_precision()
         return {
             "weights": weights_hash(module),
-            "sampling": {**sampling, "solver": as_settings(module.sampling.solver)},
+            "sampling": sampling_settings(module.sampling),
             "model": dict(module.hparams),
             "precision": str(trainer.precision) + (f", {matmul}" if matmul == "medium" or device != "cpu" else ""),
             "device": device,
-            "caches": [c.identity() for c in callbacks],
-            "calibration": tensors_hash(module.score.calibration) if callbacks else None,
+            "caches": caches,
+            "calibration": tensors_hash(module.score.calibration) if caches else None,
         }
 
     def on_predict_batch_start(
@@ -162,10 +160,13 @@ class SampleWriter(Callback):
         rank_zero_info(f"samples: {file}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave module and folder to the next run."""
-        if isinstance(pl_module, ScoreModule):
-            pl_module.work = None
+        """Leave the folder to the next run."""
+        self._todo = None
         self.folder.release()
+
+    def remaining(self, sampling: Sampling) -> list[tuple[int, int]] | None:
+        """Return what is not on disk yet."""
+        return self._todo
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Do so after an error, too, when teardown is not called."""
@@ -183,8 +184,14 @@ class SampleWriter(Callback):
             },
             "checkpoint": getattr(trainer.lightning_module, "checkpoint_hash", None),
             "devices": trainer.world_size,
-            "samples_drawn": self._todo,
+            "samples_drawn": sum(stop - start for start, stop in self._todo or ()),
             "threads": torch.get_num_threads(),
             "seconds": round(time.perf_counter() - self._started, 3),
-            "reports": [c.report() for c in callbacks],
+            "reports": [report for c in callbacks if (report := c.report())],
         }
+
+
+def sampling_settings(sampling: Sampling) -> dict[str, Any]:
+    """Write down all that the samples depend on: not the size of a batch, and nothing that is not given."""
+    values = {f.name: getattr(sampling, f.name) for f in fields(sampling) if f.name != "batch_size"}
+    return {k: as_settings(v) if is_dataclass(v) else v for k, v in values.items() if v is not None}

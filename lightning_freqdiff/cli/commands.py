@@ -12,8 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from lightning_freqdiff.calibration import calibration_path, write_calibration
-from lightning_freqdiff.checkpoint import weights_hash
+from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.presets import read_presets
 from lightning_freqdiff.data import SeriesData
@@ -124,7 +123,7 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     data = config.get("data")
     if data is not None:
         data.prepare_data()
-        data.expect_shape(module.representation.length, module.representation.channels)
+        data.expect_shape(module.layout.length, module.layout.channels)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)

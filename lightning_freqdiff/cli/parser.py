@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import warnings
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,8 +26,10 @@ from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Architecture
-from lightning_freqdiff.sampling.loop import Sampling
-from lightning_freqdiff.sampling.solvers import EulerMaruyama, Grid, Solver
+from lightning_freqdiff.sampling import Conditions, Sampling
+from lightning_freqdiff.sampling.constraints import Constraint
+from lightning_freqdiff.sampling.guidance import Guidance
+from lightning_freqdiff.sampling.solvers import Solver
 
 FIT_DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lightning_freqdiff.data.SyntheticECG"},
@@ -63,32 +65,22 @@ CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
 
 @dataclass(frozen=True)
 class SamplingRun(Sampling):
-    """What to draw, how, and where it goes.
+    """How many samples to draw, how, and where they go."""
 
-    Args:
-        num_samples: Samples in all; exactly this many are returned.
-        num_steps: Solver steps.
-        solver: Reverse-time solver.
-        grid: Placement of the steps: uniform in t, in log-SNR, or EDM's rho = 7.
-        seed: Seed of the run. Sample i of a seed is the same for any batch size and number of devices.
-        batch_size: Samples computed together.
-        output: Folder for samples.npy, manifest.json and pictures; an interrupted run there is taken up again.
-        format: Format of the samples: npy, npz, csv or parquet (long tables); if not given, a table where the model
-            was trained on tables, else npy.
-    """
-
-    num_samples: int = 64
-    num_steps: int = 1000
-    solver: Solver = field(default_factory=EulerMaruyama)
-    grid: Grid = "uniform"
-    seed: int = 0
-    batch_size: int = 64
     output: str = "samples"
     format: Format | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_format(self.format)
+
+
+# What is drawn, and how, is said once, where it belongs.
+SamplingRun.__doc__ = f"""{str(Sampling.__doc__).rstrip()}
+        output: Folder for samples.npy, manifest.json and pictures; an interrupted run there is taken up again.
+        format: Format of the samples: npy, npz, csv or parquet (long tables); if not given, a table where the model
+            was trained on tables, else npy.
+    """
 
 
 class Parser(LightningArgumentParser):
@@ -99,6 +91,9 @@ class Parser(LightningArgumentParser):
         "network": Architecture,
         "sde": SDE,
         "solver": Solver,
+        "condition": Conditions,
+        "guidance": Guidance,
+        "constraint": Constraint,
         "callbacks": Callback,
     }
 
@@ -261,7 +256,7 @@ class CLI(LightningCLI):
             kwargs["return_predictions"] = False
             self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             if self.datamodule is not None:  # say now, and not after hours of sampling, that it does not fit
-                layout = self.model.representation
+                layout = self.model.layout
                 self.datamodule.expect_shape(layout.length, layout.channels)
         return kwargs
 

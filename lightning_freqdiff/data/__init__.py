@@ -1,6 +1,7 @@
 """Data sets: LightningDataModules that yield series `(B, N, M)` and know nothing of diffusion."""
 
 from lightning_freqdiff.data.base import SeriesData
+from lightning_freqdiff.data.series.dataset import Batch
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.sets.array import ArrayData
 from lightning_freqdiff.data.sets.droughts import USDroughts
@@ -23,6 +24,7 @@ __all__ = [
     "NASDAQ",
     "UCR",
     "ArrayData",
+    "Batch",
     "Energy",
     "NamedData",
     "Series",

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_freqdiff.data.series.dataset import Rows, Shuffled
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.data.series.dataset import Batch, Rows, Shuffled, Told
 from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import split
 
@@ -45,6 +47,7 @@ class SeriesData(LightningDataModule, ABC):
         test_fraction: Share of the series to test on; at 0 the validation part is tested on.
         split_by: What series must share to stay on one side of the split, such as the patient: the name of an
             array or a column with a label for each series. Fractions are then met as nearly as whole groups allow.
+        conditional: Tell the model what is known of each series: its label, and what else a data set may know.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class SeriesData(LightningDataModule, ABC):
         num_workers: int = 0,
         test_fraction: float = 0.0,
         split_by: str | None = None,
+        conditional: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < val_fraction < 1:
@@ -69,6 +73,9 @@ class SeriesData(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.test_fraction = test_fraction
         self.split_by = split_by
+        self.conditional = conditional
+        self._known: dict[str, Condition] = {}
+        self._sizes = UNCONDITIONAL
         self._parts: dict[str, Rows] = {}
         self._whole: dict[str, Tensor] = {}
         self._labels: dict[str, np.ndarray] = {}
@@ -96,12 +103,30 @@ class SeriesData(LightningDataModule, ABC):
         self._channels, self._source = series.channels, series.source
         if series.y is not None:
             self._labels = {name: series.y[rows] for name, rows in index.items()}
+        if self.conditional:
+            known = self.known(series)
+            if not known:
+                raise ValueError(f"{self._source}: expected labels, got none; leave `data.conditional` out")
+            self._sizes = known.sizes
+            self._known = {name: known.take(torch.from_numpy(rows)) for name, rows in index.items()}
         if series.stays:
             rows = series.rows
             self._parts = {k: Rows(series.x, i if rows is None else rows[i]) for k, i in index.items()}
         else:
             self._parts = {k: Rows(series.x[i]) for k, i in index.items()}
             self._whole = {k: part.whole() for k, part in self._parts.items()}
+
+    def known(self, series: Series) -> Condition:
+        """Return what the model is told of each of the series, where ``conditional`` is set: its label."""
+        if series.y is None:
+            return NOTHING
+        return Condition(label=torch.from_numpy(np.unique(series.y, return_inverse=True)[1].reshape(-1)))
+
+    @property
+    def conditions(self) -> ConditionSizes:
+        """What a model of these series is told."""
+        self.setup()
+        return self._sizes
 
     def _part(self, name: str) -> Rows:
         self.setup()
@@ -186,26 +211,26 @@ class SeriesData(LightningDataModule, ABC):
         """Number of series to train on."""
         return len(self._part("train"))
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches of one size, or a single smaller batch where there is but one."""
         # Each process gets a share, so what counts is its size: dropping the last batch of a share smaller than a
         # batch would leave none.
         rows, trainer = self._part("train"), self.trainer
         sampler = Shuffled(rows, trainer.world_size, trainer.global_rank) if trainer else Shuffled(rows)
-        return self._loader(rows, sampler, drop_last=len(sampler) > self.batch_size)
+        return self._loader("train", sampler, drop_last=len(sampler) > self.batch_size)
 
-    def val_dataloader(self) -> DataLoader[Tensor]:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation part in order."""
-        return self._loader(self._part("val"))
+        return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader[Tensor]:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """Return the test part in order."""
-        return self._loader(self._part("test"))
+        return self._loader("test")
 
-    def _loader(self, rows: Rows, sampler: Shuffled | None = None, drop_last: bool = False) -> DataLoader[Tensor]:
+    def _loader(self, part: str, sampler: Shuffled | None = None, drop_last: bool = False) -> DataLoader[Batch]:
         # A plain DataLoader, so that Lightning can put its DistributedSampler in where there is none.
         return DataLoader(
-            rows,
+            Told(self._part(part), self._known.get(part, NOTHING)),
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,

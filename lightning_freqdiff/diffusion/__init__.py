@@ -1,7 +1,7 @@
 """Forward processes, what the network's output means, and what it is trained on."""
 
 from lightning_freqdiff.diffusion.losses import TimeDensity, Weighting, score_matching_loss
-from lightning_freqdiff.diffusion.score import Parametrization, Score, ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score import Coefficients, Parametrization, Score, ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN, VE, VP, SubVP
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "T_MIN",
     "VE",
     "VP",
+    "Coefficients",
     "Parametrization",
     "Score",
     "ScoreFunction",

@@ -7,7 +7,7 @@ All losses are weighted squares of ``e``, averaged over the coordinates that car
 | weighting | weight on ``e²`` | meaning |
 |---|---|---|
 | ``unit`` | ``(α²v + s²) / (α²v)`` | raw Wiener output of unit variance at every ``t`` (EDM) |
-| ``noise`` | 1 | plain noise prediction, ``λ = s²`` |
+| ``eps`` | 1 | plain noise prediction, ``λ = s²`` |
 | ``likelihood`` | ``g²/σ²`` | likelihood weighting, ``λ = g²Λ²`` |
 | ``fd`` | ``Λ⁻² / mean Λ⁻²`` | Crabbé et al., arXiv 2402.05933: score error over ``tr Σ⁻¹`` |
 """
@@ -19,10 +19,11 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
+from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Coefficients, Score
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
 
-Weighting = Literal["unit", "noise", "likelihood", "fd"]
+Weighting = Literal["unit", "eps", "likelihood", "fd"]
 TimeDensity = Literal["uniform", "lognormal"]
 
 
@@ -66,27 +67,36 @@ def stratified_times(quantiles: Tensor, count: int, generator: Generator | None 
     return torch.lerp(quantiles[below], quantiles[below + 1], share)
 
 
-def score_matching_loss(score: Score, z0: Tensor, xi: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
+def score_matching_loss(
+    score: Score,
+    z0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    weighting: Weighting = "unit",
+    condition: Condition = NOTHING,
+) -> Tensor:
     """Return the denoising score matching loss, a scalar.
 
     Args:
         score: The model.
         z0: Clean, standardised tokens, ``(B, K, F)``.
-        xi: Standard normal noise, ``(B, K, F)``.
+        noise: Standard normal noise, ``(B, K, F)``.
         t: Times in ``[ε, 1]``, ``(B,)``.
         weighting: One of the weightings above.
+        condition: What is known of the series.
 
     Raises:
         ValueError: For an unknown weighting.
     """
     c = score.coefficients(t)
-    zt = c.signal * z0 + c.noise * xi
-    raw = score.network.head(score.network.blocks(score.embed(zt, t, c))).float()
-    target, unit_error = score.target(z0, xi, c)
+    zt = c.alpha * z0 + c.sigma * noise
+    h, context = score.embed(zt, t, c, condition)
+    raw = score.network.head(score.network.blocks(h, context), context).float()
+    target, unit_error = score.target(z0, noise, c)
     carries = (score.noise_scale > 0).to(z0.dtype)
     if weighting == "unit" and score.parametrization == "wiener":
-        # Written out, the weight and the error of ξ̂ cancel: the loss is the plain square of the raw error.
-        carries = carries * score.standardizer.variance
+        # Written out, the weight and the error of eps cancel: the loss is the plain square of the raw error.
+        carries = carries * score.codec.active
         return ((raw - target).square() * carries).sum() / (carries.sum().clamp(min=1) * len(z0))
     factor = unit_error * weight(score, weighting, t, c).sqrt()
     return ((factor * (raw - target)).square() * carries).sum() / (carries.sum() * len(z0))
@@ -98,7 +108,7 @@ def weight(score: Score, weighting: Weighting, t: Tensor, c: Coefficients) -> Te
         case "unit":
             spread = torch.where(c.spread > 0, c.spread, c.total)
             return (c.total / spread).square()
-        case "noise":
+        case "eps":
             return torch.ones_like(c.total)
         case "likelihood":
             t = t.reshape(-1, 1, 1)

@@ -1,13 +1,13 @@
 """What the network's raw output means: the one place that turns it into a score.
 
 Write ``s = σ(t) Λ`` for the deviation of the noise and ``v`` (1 or 0) for the variance of a standardised
-coordinate. Every parametrisation is a way to write the noise prediction ``ξ̂``, and ``score = -ξ̂ / s``:
+coordinate. Every parametrisation is a way to write the noise prediction ``eps``, and ``score = -eps / s``:
 
-| name | raw output ``F`` | ``ξ̂`` |
+| name | raw output ``F`` | ``eps`` |
 |---|---|---|
 | ``wiener`` | unit-variance remainder of the Wiener filter | ``s z / (α²v + s²) - α √(v / (α²v + s²)) F`` |
-| ``noise`` | ``ξ`` | ``F`` |
-| ``clean`` | ``z_0`` | ``(z - α F) / s`` |
+| ``eps`` | the noise itself | ``F`` |
+| ``x0`` | ``z_0`` | ``(z - α F) / s`` |
 | ``score`` | score | ``-s F`` |
 
 ``wiener`` is the preconditioning of Karras et al. (EDM, arXiv 2206.00364, section 5) per frequency: with
@@ -19,18 +19,20 @@ data with independent frequencies.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.networks import Architecture, Backbone
-from lightning_freqdiff.networks.kernels.compiled import Compiled
-from lightning_freqdiff.spectral import Representation, Standardizer
+from lightning_freqdiff.networks import Architecture, Backbone, Compiled, Embedding
+from lightning_freqdiff.spectral import Codec, Representation
 
-Parametrization = Literal["wiener", "noise", "clean", "score"]
+Parametrization = Literal["wiener", "eps", "x0", "score"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Trajectory:
         shape: Shape of the tokens, ``(B, K, F)``.
         seed: Seed of the run.
         first: Index of the batch's first sample.
+        condition: What is known of the samples.
+        copies: How often each sample is in the batch, the whole of it in a row, as guidance may have it.
     """
 
     times: Tensor
@@ -50,6 +54,16 @@ class Trajectory:
     shape: tuple[int, int, int]
     seed: int
     first: int
+    condition: Condition = NOTHING
+    copies: int = 1
+
+
+Affine = tuple[float, float, float]
+"""Coefficients ``(a, b, c)`` of a solver step ``z' = a z + b Λ eps + c Λ ξ``."""
+
+Controller = Callable[[Tensor, Iterator[Tensor], "Callable[[int], None] | None"], Tensor]
+"""Runs a whole trajectory in place of the loop: from tokens ``(B, K, F)`` at its start to those at its end, given a
+draw of noise for each step (if any step adds noise), and what to call with the number of each step."""
 
 
 class ScoreFunction(ABC):
@@ -59,19 +73,30 @@ class ScoreFunction(ABC):
         """Be told that a new trajectory begins; what was remembered of the last one is dropped."""
 
     @abstractmethod
-    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
         """Return the score of tokens ``(B, K, F)`` at time ``t``, a scalar or ``(B,)``; same shape out."""
+
+    def controller(self, steps: list[Affine]) -> Controller | None:
+        """Return what runs the trajectory that was started, where all its steps are affine and it can be done.
+
+        Asked only where nothing else has to act at every step. ``None``: the loop goes step by step.
+        """
+        return None
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """Let what is derived of weights be kept inside a ``with`` block, in which they do not change."""
+        return nullcontext()
 
 
 class Coefficients(NamedTuple):
     """Scales at one time, each broadcastable to ``(B, K, F)``.
 
-    ``signal`` is ``α``, ``noise`` is ``s = σΛ``, ``total`` is ``√(α²v + s²)``, the deviation of ``z_t``, or 1
+    ``alpha`` is ``α``, ``sigma`` is ``s = σΛ``, ``total`` is ``√(α²v + s²)``, the deviation of ``z_t``, or 1
     where that is 0 (masked coordinates) and could not be divided by, and ``spread`` is ``α√v``.
     """
 
-    signal: Tensor
-    noise: Tensor
+    alpha: Tensor
+    sigma: Tensor
     total: Tensor
     spread: Tensor
 
@@ -80,23 +105,23 @@ class Score(nn.Module, ScoreFunction):
     """A backbone, the units it works in, and the meaning of its output.
 
     Args:
-        architecture: Settings of the backbone, built here for the representation's shape.
+        architecture: Settings of the backbone, built here for the layout's shape.
         sde: Forward process.
         parametrization: Meaning of the raw output.
-        representation: Layout of the tokens.
+        layout: Layout of the tokens.
+        sizes: Which conditions the backbone will be given.
 
     Attributes:
-        calibration: What was fitted to this network for its caches, by name; see ``calibration.py``.
+        calibration: What was fitted to this network for its caches, by name; see ``checkpoint.py``.
     """
-
-    noise_scale: Tensor
 
     def __init__(
         self,
         architecture: Architecture,
         sde: SDE,
         parametrization: Parametrization,
-        representation: Representation,
+        layout: Representation,
+        sizes: ConditionSizes = UNCONDITIONAL,
     ) -> None:
         super().__init__()
         if parametrization not in get_args(Parametrization):
@@ -106,74 +131,83 @@ class Score(nn.Module, ScoreFunction):
             )
         self.sde: SDE = sde
         self.parametrization: Parametrization = parametrization
-        self.network: Backbone = architecture.build(representation.tokens, representation.features)
-        self.standardizer = Standardizer(representation.tokens, representation.features)
-        self.register_buffer("noise_scale", representation.noise_scale(), persistent=False)
+        self.codec = Codec(layout)
+        self.network: Backbone = architecture.build(self.codec, sizes)
         self.calibration: dict[str, Tensor] = {}
         self._compiled = Compiled(self._call)
+
+    @property
+    def noise_scale(self) -> Tensor:
+        """``Λ``, ``(K, F)``."""
+        return self.codec.noise_scale
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """Return the scales at time ``t``, a scalar or ``(B,)``."""
         t = t.reshape(-1, 1, 1)
-        signal, noise = self.sde.alpha(t), self.sde.sigma(t) * self.noise_scale
-        variance = self.standardizer.variance
-        total = (signal.square() * variance + noise.square()).sqrt()
-        return Coefficients(signal, noise, torch.where(total > 0, total, 1.0), signal * variance.sqrt())
+        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t) * self.noise_scale
+        active = self.codec.active
+        total = (alpha.square() * active + sigma.square()).sqrt()
+        return Coefficients(alpha, sigma, torch.where(total > 0, total, 1.0), alpha * active.sqrt())
 
-    def embed(self, z: Tensor, t: Tensor, c: Coefficients) -> Tensor:
-        """Embed tokens ``(B, K, F)``, scaled to unit variance (EDM's ``c_in``), as features ``h⁰``."""
-        return self.network.embed(z / c.total, t)
+    def embed(self, z: Tensor, t: Tensor, c: Coefficients, condition: Condition = NOTHING) -> Embedding:
+        """Embed tokens ``(B, K, F)``, scaled to unit variance (EDM's ``c_in``), as features ``h⁰`` and context."""
+        return self.network.embed(z / c.total, t, condition)
 
-    def linear_noise(self, z: Tensor, c: Coefficients) -> Tensor:
+    def wiener_eps(self, z: Tensor, c: Coefficients) -> Tensor:
         """Return the Wiener filter's noise prediction ``s z / (α²v + s²)``: the best linear one."""
-        return c.noise * z / c.total.square()
+        return c.sigma * z / c.total.square()
 
-    def noise(self, raw: Tensor, z: Tensor, c: Coefficients) -> Tensor:
-        """Turn raw output into the noise prediction ``ξ̂``, ``(B, K, F)``, in float32."""
+    def eps(self, raw: Tensor, z: Tensor, c: Coefficients) -> Tensor:
+        """Turn raw output into the noise prediction, ``(B, K, F)``, in float32."""
         raw = raw.float()
         match self.parametrization:
             case "wiener":
-                return self.linear_noise(z, c) - c.spread / c.total * raw
-            case "noise":
+                return self.wiener_eps(z, c) - c.spread / c.total * raw
+            case "eps":
                 return raw
-            case "clean":
-                return _divide(z - c.signal * raw, c.noise)
+            case "x0":
+                return _divide(z - c.alpha * raw, c.sigma)
             case "score":
-                return -c.noise * raw
+                return -c.sigma * raw
 
-    def target(self, z0: Tensor, xi: Tensor, c: Coefficients) -> tuple[Tensor, Tensor]:
-        """Return what the raw output should be, and the error in ``ξ̂`` that a unit error in it makes.
+    def target(self, z0: Tensor, noise: Tensor, c: Coefficients) -> tuple[Tensor, Tensor]:
+        """Return what the raw output should be, and the error in ``eps`` that a unit error in it makes.
 
         Args:
             z0: Clean tokens, ``(B, K, F)``.
-            xi: The noise added, standard normal, ``(B, K, F)``.
+            noise: The noise added, standard normal, ``(B, K, F)``.
             c: Scales at the times of the samples.
         """
         match self.parametrization:
             case "wiener":
                 live = (c.spread > 0).to(z0.dtype)
-                return (c.noise * z0 * live - c.spread * xi) / c.total, c.spread / c.total
-            case "noise":
-                return xi, torch.ones_like(c.noise)
-            case "clean":
-                return z0, _divide(c.signal.expand_as(c.noise), c.noise)
+                return (c.sigma * z0 * live - c.spread * noise) / c.total, c.spread / c.total
+            case "eps":
+                return noise, torch.ones_like(c.sigma)
+            case "x0":
+                return z0, _divide(c.alpha.expand_as(c.sigma), c.sigma)
             case "score":
-                return -_divide(xi, c.noise), c.noise
+                return -_divide(noise, c.sigma), c.sigma
 
-    def from_noise(self, xi: Tensor, c: Coefficients) -> Tensor:
-        """Turn a noise prediction into the score ``-ξ̂ / s``, 0 where there is no noise."""
-        return -_divide(xi, c.noise)
+    def from_eps(self, eps: Tensor, c: Coefficients) -> Tensor:
+        """Turn a noise prediction into the score ``-eps / s``, 0 where there is no noise."""
+        return -_divide(eps, c.sigma)
 
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
         """Return the score of tokens ``(B, K, F)`` at time ``t``, a scalar or ``(B,)``."""
         if self.network.runs_compiled() and t.ndim == 0:
-            return self._compiled(z, t)
-        return self._call(z, t)
+            return self._compiled(z, t, condition)
+        return self._call(z, t, condition)
 
-    def _call(self, z: Tensor, t: Tensor) -> Tensor:
+    def _call(self, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         c = self.coefficients(t)
-        raw = self.network.head(self.network.blocks(self.embed(z, t, c)))
-        return self.from_noise(self.noise(raw, z, c), c)
+        h, context = self.embed(z, t, c, condition)
+        raw = self.network.head(self.network.blocks(h, context), context)
+        return self.from_eps(self.eps(raw, z, c), c)
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """Let the network keep what it derives of its weights."""
+        return self.network.frozen()
 
 
 def _divide(a: Tensor, scale: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.metrics.samples import coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import SortedReference, sliced_distances, summarize
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.piece_size import settle
-from lightning_freqdiff.sampling.loop import Sampling, sample
+from lightning_freqdiff.sampling import Sampling
 
 DIRECTIONS = 1000
 RESAMPLES = 1000
@@ -90,18 +89,14 @@ class Bench:
 
     def _draw(self, run: Run) -> None:
         module, sampling, policy = self.module, run.contender.sampling, run.contender.policy
-        settle(module.score, sampling)
         units = sampling.units()
-        calls = sampling.num_steps * sampling.solver.calls_per_step
+        calls = sampling.num_calls
         score = module.score if policy is None else CachedScore(module.score, policy, calls)
         parts = []
         self._synchronize()
         since = time.perf_counter()
         for number, unit in enumerate(units):
-            z = sample(
-                score, module.sde, module.score.noise_scale, unit, sampling, self._watch(number, units, sampling)
-            )
-            parts.append(module.decode(z))
+            parts.append(module.draw(unit, sampling, score, self._watch(number, units, sampling)))
         self._synchronize()
         run.seconds.append(time.perf_counter() - since)
         run.series = torch.cat(parts)

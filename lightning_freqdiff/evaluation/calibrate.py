@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.caching.e2crf.tokens import layers_of
 from lightning_freqdiff.caching.integrating_factor import Frame
 from lightning_freqdiff.caching.local_error import relative_damage
-from lightning_freqdiff.caching.reuse import keep
-from lightning_freqdiff.caching.teacache import modulated, relative_change
+from lightning_freqdiff.caching.reuse import store
+from lightning_freqdiff.caching.teacache import relative_change
+from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks.kernels.chunks import in_pieces
-from lightning_freqdiff.networks.transformer import TransformerBackbone
-from lightning_freqdiff.sampling.loop import Sampling, sample
-from lightning_freqdiff.sampling.solvers import EulerMaruyama, plan, time_grid
+from lightning_freqdiff.sampling import Sampling, sample, time_grid
+from lightning_freqdiff.sampling.solvers import EulerMaruyama, plan
 
 DEGREE = 4
 RIDGE = 1e-3
@@ -51,28 +50,26 @@ class Watcher(ScoreFunction):
         self.before, self.remainders, self.index = None, {}, 0
         self.lag = max(2, len(trajectory.times) // LAGS)
 
-    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
         """Call the network block by block."""
         score, c = self.score, self.score.coefficients(t)
-        h0 = score.embed(z, t, c)
-        features = self._blocks(h0)
-        noise = score.noise(score.network.head(features), z, c)
-        now = (modulated(score, h0), features)
+        h0, context = score.embed(z, t, c, condition)
+        features = self._blocks(h0, context)
+        eps = score.eps(score.network.head(features, context), z, c)
+        now = (score.network.modulated(h0, context), features)
         if self.before is not None:
             pair = [relative_change(new, old) for new, old in zip(now, self.before, strict=True)]
             self.changes.append(torch.stack(pair))
         self.before = now
         if self.index % max(1, self.lag // 2) == 0:
-            self._follow(keep("wiener", score, noise, z, c, h0, features))
+            self._follow(store("wiener", score, eps, z, c, h0, features))
         self.index += 1
-        return score.from_noise(noise, c)
+        return score.from_eps(eps, c)
 
-    def _blocks(self, h: Tensor) -> Tensor:
+    def _blocks(self, h: Tensor, context: Tensor | None) -> Tensor:
         network = self.score.network
-        if not isinstance(network, TransformerBackbone):
-            return network.blocks(h)
-        for i, block in enumerate(layers_of(network)):
-            out = in_pieces(block, network.piece(len(h), h.device), h)
+        for i in range(len(network.layers)):
+            out = network.in_chunks(partial(network.block, i), h, context)
             x = torch.nn.functional.pad(h.flatten(0, 1).double(), (0, 1), value=1.0)
             y = out.flatten(0, 1).double()
             if len(self.gram) <= i:
@@ -108,7 +105,7 @@ def calibrate(
         on_step: Called with the number of each step.
 
     Returns:
-        What was fitted, by name (see ``calibration.py``), and how well: shares of variance explained.
+        What was fitted, by name (see ``checkpoint.py``), and how well: shares of variance explained.
     """
     sampling = replace(sampling, solver=EulerMaruyama(), grid="uniform")
     score, sde = module.score, module.sde
@@ -116,7 +113,7 @@ def calibrate(
     steps = plan(sde, times, score.noise_scale.device)
     watcher = Watcher(score, Frame.build(score, times[:-1], [EulerMaruyama().affine(step) for step in steps]))
     for unit in sampling.units():
-        sample(watcher, sde, score.noise_scale, unit, sampling, on_step)
+        sample(watcher, sde, score.codec, unit, sampling, on_step)
     fitted, fits = {}, {}
     changes = torch.cat(watcher.changes, dim=1).double().cpu().numpy() if watcher.changes else np.zeros((2, 0))
     if changes.shape[1] > DEGREE and np.ptp(changes[0]) > 0:

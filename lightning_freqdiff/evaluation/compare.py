@@ -226,7 +226,7 @@ class Comparison:
         rows = self.ordered()
         figure = plots.trade_off(rows)
         figure.savefig(self.output / "trade-off.png", dpi=130)
-        layout = self.module.representation
+        layout = self.module.layout
         page = Page(f"Caches on series of {layout.length} steps and {layout.channels} channel(s)")
         page.text(
             f"{self.sampling.num_samples} samples in batches of {self.sampling.batch_size}, "

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.metrics.spectral import spectral_localisation
 from lightning_freqdiff.reporting.plots import series_and_spectra
-from lightning_freqdiff.spectral import Representation, Standardizer, spectral_density
+from lightning_freqdiff.spectral import Codec, Representation, spectral_density
 
 SERIES = 4096
 """Training series that are looked at, at most; drawn with the seed of the data set."""
@@ -76,10 +76,9 @@ def describe(data: SeriesData) -> dict[str, Any]:
     x = data.reference_series(SERIES).double()
     varying = x - x.mean(0)
     varying = varying / varying.square().mean((0, 1)).sqrt().clamp(min=1e-300)
-    tokens = Representation("frequency", steps, channels)
-    standardizer = Standardizer(tokens.tokens, tokens.features)
-    standardizer.fit([tokens.encode(x)], channels)
-    carry = tokens.noise_scale() > 0  # imaginary parts at DC and Nyquist are zero for any data
+    codec = Codec(Representation("frequency", steps, channels))
+    codec.fit([x])
+    carry = codec.noise_scale > 0  # imaginary parts at DC and Nyquist are zero for any data
     facts: dict[str, Any] = {
         "data": type(data).__name__,
         "steps": steps,
@@ -96,7 +95,7 @@ def describe(data: SeriesData) -> dict[str, Any]:
             )
         },
         "constant_channels": [name for name, one in zip(data.channels, x.unbind(-1), strict=True) if one.std() == 0],
-        "constant_coordinates": int(((standardizer.variance == 0) & carry).sum()),
+        "constant_coordinates": int(((codec.active == 0) & carry).sum()),
         "coordinates": int(carry.sum()),
         "repeated_series": len(x) - len(np.unique(x.reshape(len(x), -1).numpy(), axis=0)),
     }

@@ -4,52 +4,140 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.networks.kernels import Compiled, Derived
+from lightning_freqdiff.spectral import Codec
+
+
+class Embedding(NamedTuple):
+    """What the blocks work on.
+
+    Args:
+        features: ``h⁰``, ``(B, K', d)``.
+        context: What blocks and head need besides, such as the embedded time and condition for an adaptive layer
+            norm, ``(B, c)``; ``None`` for networks that have all of it in their features.
+    """
+
+    features: Tensor
+    context: Tensor | None = None
+
+    def take(self, rows: Tensor | None) -> Embedding:
+        """Return the embedding of some samples, by index; of all for ``None``, without a copy."""
+        if rows is None:
+            return self
+        return Embedding(self.features[rows], None if self.context is None else self.context[rows])
+
+
+class TokenBlock(Protocol):
+    """A block whose queries may be fewer tokens than its keys and values; ``context`` is that of an embedding."""
+
+    def queries(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Project tokens ``(B, S, d)`` to queries of the same shape."""
+        ...
+
+    def keys_values(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Project tokens ``(B, S, d)`` to keys beside values, ``(B, S, 2d)``."""
+        ...
+
+    def queries_keys_values(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Do both at once, as an uncached call does."""
+        ...
+
+    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None) -> Tensor:
+        """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, 2d)``, and finish the block for ``h``."""
+        ...
+
 
 class Backbone(nn.Module, ABC):
-    """A network ``(z, t) -> raw output``, open as ``embed -> blocks -> head``.
+    """A network ``(z, t, condition) -> raw output``, open as ``embed -> blocks -> head``.
 
-    What the raw output means (score, noise, ...) is not decided here but in ``score.py``.
+    What the raw output means (score, noise, ...) is not decided here but in ``diffusion/score.py``. A subclass gives
+    ``embed``, ``layers`` with ``block``, and ``head``; with that, every cache works on it.
 
     Attributes:
-        compiled: Whether sampling runs compiled code; see ``compiled.py``.
+        layers: The blocks, in order; features keep their shape from one to the next.
+        compiled: Whether sampling runs compiled code; see ``kernels/compiled.py``.
+        token_blocks: The layers, where tokens can be run one by one; else ``None``.
     """
 
     layers: nn.ModuleList
     compiled: bool = False
+    _compiled: Compiled | None = None
+    token_blocks: Sequence[TokenBlock] | None = None
+
+    @abstractmethod
+    def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
+        """Embed tokens ``(B, K, F)`` at time ``t`` (a scalar, or ``(B,)``), knowing ``condition`` of each sample."""
+
+    @abstractmethod
+    def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
+        """Run one block on features ``(B, K', d)``; same shape out."""
+
+    @abstractmethod
+    def head(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Turn features of the last block into raw output ``(B, K, F)``."""
+
+    def blocks(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Run all blocks on features ``(B, K', d)``; same shape out."""
+        if self.runs_compiled() and self._compiled is None:
+            self._compiled = Compiled(self._blocks)
+        return self.in_chunks(self._compiled if self._compiled and self.runs_compiled() else self._blocks, h, context)
+
+    def _blocks(self, h: Tensor, context: Tensor | None) -> Tensor:
+        for number in range(len(self.layers)):
+            h = self.block(number, h, context)
+        return h
+
+    def modulated(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Return the first block's normalised, time-modulated input; ``h`` where it has no such thing."""
+        return h
+
+    def forward(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
+        """Run the three parts in a row."""
+        h, context = self.embed(z, t, condition)
+        return self.head(self.blocks(h, context), context)
+
+    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
+        """Return ``run(*inputs)``, for some samples at a time where that is faster; here for all at once.
+
+        Args:
+            run: What is done; samples must not know of each other.
+            inputs: Tensors with samples along the first axis, ``None``, or lists of such.
+        """
+        return run(*inputs)
 
     def runs_compiled(self) -> bool:
         """Tell whether to run compiled code here and now."""
         return self.compiled and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
-    @abstractmethod
-    def embed(self, z: Tensor, t: Tensor) -> Tensor:
-        """Embed tokens ``(B, K, F)`` at time ``t`` (a scalar, or ``(B,)``) as features ``h⁰``, ``(B, K', d)``."""
-
-    @abstractmethod
-    def blocks(self, h: Tensor) -> Tensor:
-        """Run all blocks on features ``(B, K', d)``; same shape out."""
-
-    @abstractmethod
-    def head(self, h: Tensor) -> Tensor:
-        """Turn features of the last block into raw output ``(B, K, F)``."""
-
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
-        """Run the three parts in a row."""
-        return self.head(self.blocks(self.embed(z, t)))
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let what is derived of the weights be kept inside a ``with`` block, in which they must not change."""
+        with ExitStack() as stack:
+            for module in self.modules():
+                if isinstance(module, Derived):
+                    stack.enter_context(module.kept())
+            yield
 
 
 class Architecture(ABC):
     """The settings of a backbone: everything but the shape of the data."""
 
     @abstractmethod
-    def build(self, tokens: int, features: int) -> Backbone:
-        """Make a backbone with fresh weights for ``tokens`` tokens of ``features`` numbers."""
+    def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> Backbone:
+        """Make a backbone with fresh weights.
+
+        Args:
+            codec: Layout and units of the tokens; not to be registered as a part of the network.
+            sizes: Which conditions it will be given.
+        """
 
 
 class FourierTime(nn.Module):
@@ -70,41 +158,8 @@ class FourierTime(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed times of shape ``()`` or ``(B,)`` as ``(1, 1, width)`` or ``(B, 1, width)``."""
-        if not t.ndim and t.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            known = _known(self)
-            if (row := known.get(float(t))) is not None:
-                return row
-        return self._embed(t)
-
-    def _embed(self, t: Tensor) -> Tensor:
         angle = t.reshape(-1, 1, 1) * self.frequencies
         return self.dense(torch.cat([angle.sin(), angle.cos()], dim=-1))
-
-
-_times: tuple[Tensor, dict[FourierTime, dict[float, Tensor]]] | None = None
-
-
-@contextmanager
-def embed_at_once(times: Tensor) -> Iterator[None]:
-    """Let times ``(n,)`` that calls on a CPU inside a ``with`` block ask for be embedded all at once, the first time.
-
-    Weights must not change meanwhile. A GPU would have to be waited for to tell which time is asked for.
-    """
-    global _times
-    before, _times = _times, (times.float(), {})
-    try:
-        yield
-    finally:
-        _times = before
-
-
-def _known(embedding: FourierTime) -> dict[float, Tensor]:
-    if _times is None:
-        return {}
-    times, tables = _times
-    if embedding not in tables:
-        tables[embedding] = dict(zip(times.tolist(), embedding._embed(times).split(1), strict=True))
-    return tables[embedding]
 
 
 def check_positive(**settings: int) -> None:

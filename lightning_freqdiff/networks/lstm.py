@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_freqdiff.networks.base import Architecture, Backbone, FourierTime, check_positive
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, FourierTime, check_positive
+from lightning_freqdiff.spectral import Codec
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,13 @@ class LSTM(Architecture):
     width: int = 96
     time_scale: float = 4.0
 
-    def build(self, tokens: int, features: int) -> LSTMBackbone:
-        """Make an LSTM for ``tokens`` tokens of ``features`` numbers."""
+    def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> LSTMBackbone:
+        """Make an LSTM, which takes no notice of conditions."""
         check_positive(layers=self.layers, width=self.width)
         if self.width % 2:
             raise ValueError(f"expected an even width, got {self.width}: set `model.network.width`")
-        return LSTMBackbone(tokens, features, self.layers, self.width, self.time_scale)
+        layout = codec.layout
+        return LSTMBackbone(layout.tokens, layout.features, self.layers, self.width, self.time_scale)
 
 
 class LSTMBackbone(Backbone):
@@ -55,16 +58,14 @@ class LSTMBackbone(Backbone):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def embed(self, z: Tensor, t: Tensor) -> Tensor:
+    def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` at time ``t`` as ``(B, K, d)``."""
-        return self.token(z) + self.position + self.time(t)
+        return Embedding(self.token(z) + self.position + self.time(t))
 
-    def blocks(self, h: Tensor) -> Tensor:
-        """Run all layers, each adding to its input, ``(B, K, d)``."""
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            h = h + layer(norm(h))[0]
-        return h
+    def block(self, number: int, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Run one layer, which adds to its input, ``(B, K, d)``."""
+        return h + self.layers[number](self.norms[number](h))[0]
 
-    def head(self, h: Tensor) -> Tensor:
+    def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Turn features ``(B, K, d)`` into raw output ``(B, K, F)``."""
         return self.out(torch.relu(h))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_freqdiff.networks.base import Architecture, Backbone, FourierTime, check_positive
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, FourierTime, check_positive
+from lightning_freqdiff.spectral import Codec
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,13 @@ class MLP(Architecture):
     width: int = 256
     time_scale: float = 4.0
 
-    def build(self, tokens: int, features: int) -> MLPBackbone:
-        """Make an MLP for ``tokens`` tokens of ``features`` numbers."""
+    def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> MLPBackbone:
+        """Make an MLP, which takes no notice of conditions."""
         check_positive(layers=self.layers, width=self.width)
         if self.width % 2:
             raise ValueError(f"expected an even width, got {self.width}: set `model.network.width`")
-        return MLPBackbone(tokens, features, self.layers, self.width, self.time_scale)
+        layout = codec.layout
+        return MLPBackbone(layout.tokens, layout.features, self.layers, self.width, self.time_scale)
 
 
 class MLPBackbone(Backbone):
@@ -55,16 +58,14 @@ class MLPBackbone(Backbone):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def embed(self, z: Tensor, t: Tensor) -> Tensor:
+    def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` at time ``t`` as ``(B, 1, d)``."""
-        return self.token(z.flatten(1)).unsqueeze(1) + self.time(t)
+        return Embedding(self.token(z.flatten(1)).unsqueeze(1) + self.time(t))
 
-    def blocks(self, h: Tensor) -> Tensor:
-        """Run all residual blocks on features ``(B, 1, d)``."""
-        for layer in self.layers:
-            h = h + layer(h)
-        return h
+    def block(self, number: int, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Run one residual block on features ``(B, 1, d)``."""
+        return h + self.layers[number](h)
 
-    def head(self, h: Tensor) -> Tensor:
+    def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Turn features ``(B, 1, d)`` into raw output ``(B, K, F)``."""
         return self.out(torch.relu(h)).squeeze(1).unflatten(1, self.shape)

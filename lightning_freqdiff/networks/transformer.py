@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_freqdiff.networks.base import Architecture, Backbone, FourierTime, check_positive
-from lightning_freqdiff.networks.kernels import cpu
-from lightning_freqdiff.networks.kernels.chunks import in_pieces
-from lightning_freqdiff.networks.kernels.compiled import Compiled
-
-T = TypeVar("T")
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.networks.base import (
+    Architecture,
+    Backbone,
+    Embedding,
+    FourierTime,
+    TokenBlock,
+    check_positive,
+)
+from lightning_freqdiff.networks.kernels import Derived, attention, chunked, feed_forward, full_precision
+from lightning_freqdiff.spectral import Codec
 
 PRESETS: dict[str, dict[str, float]] = {
     "small": {"layers": 4, "heads": 4, "width": 64, "feedforward": 256, "time_scale": 4.0},
     "paper": {"layers": 10, "heads": 12, "width": 72, "feedforward": 2048, "time_scale": 30.0},
 }
 
-# Bytes of one piece of a batch on a CPU: feed-forward activations, attention scores.
+# Bytes of one chunk of a batch on a CPU: feed-forward activations, attention scores.
 CPU_HIDDEN_BYTES, CPU_SCORES_BYTES = 12 * 2**20, 7 * 2**20
 
 
@@ -56,20 +60,21 @@ class Transformer(Architecture):
         value = getattr(self, name)
         return int(PRESETS[self.preset][name] if value is None else value)
 
-    def build(self, tokens: int, features: int) -> TransformerBackbone:
-        """Make a transformer for ``tokens`` tokens of ``features`` numbers."""
-        sizes = {name: self.setting(name) for name in ("layers", "heads", "width", "feedforward")}
-        check_positive(**sizes)
-        if sizes["width"] % sizes["heads"] or sizes["width"] % 2:
+    def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> TransformerBackbone:
+        """Make a transformer, which takes no notice of conditions."""
+        chosen = {name: self.setting(name) for name in ("layers", "heads", "width", "feedforward")}
+        check_positive(**chosen)
+        if chosen["width"] % chosen["heads"] or chosen["width"] % 2:
             raise ValueError(
-                f"expected an even width that the heads divide, got width {sizes['width']} and heads "
-                f"{sizes['heads']}: set `model.network.width` or `model.network.heads`"
+                f"expected an even width that the heads divide, got width {chosen['width']} and heads "
+                f"{chosen['heads']}: set `model.network.width` or `model.network.heads`"
             )
         scale = PRESETS[self.preset]["time_scale"] if self.time_scale is None else self.time_scale
-        return TransformerBackbone(tokens, features, **sizes, time_scale=scale, dropout=self.dropout)
+        layout = codec.layout
+        return TransformerBackbone(layout.tokens, layout.features, **chosen, time_scale=scale, dropout=self.dropout)
 
 
-class Block(nn.Module):
+class Block(Derived):
     """One pre-norm encoder block, whose queries may be fewer tokens than its keys and values.
 
     Args:
@@ -87,27 +92,34 @@ class Block(nn.Module):
         self.project = nn.Linear(width, width)
         self.expand, self.contract = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
 
-    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Project this block's input ``(B, S, d)`` to Q, K and V, each ``(B, S, d)``."""
-        with cpu.float32(cpu.applies(h) and cpu.lowered()):
-            q, k, v = self.query_key_value(self.norm_attention(h)).chunk(3, dim=-1)
-        return q, k, v
+    def queries_keys_values(self, h: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Project the block's input ``(B, S, d)`` to queries ``(B, S, d)``, and keys beside values ``(B, S, 2d)``."""
+        with full_precision(h):
+            q, kv = self.query_key_value(self.norm_attention(h)).tensor_split([h.shape[-1]], dim=-1)
+        return q, kv
 
-    def finish(self, h: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, d)``, then feed forward ``h``."""
+    def queries(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Project to queries alone."""
+        return self._project(h, slice(None, h.shape[-1]))
+
+    def keys_values(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Project to keys and values alone."""
+        return self._project(h, slice(h.shape[-1], None))
+
+    def _project(self, h: Tensor, rows: slice) -> Tensor:
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        with full_precision(h):
+            return F.linear(self.norm_attention(h), weight[rows], bias[rows])
+
+    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None = None) -> Tensor:
+        """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, 2d)``, then feed forward ``h``."""
         rate = self.dropout if self.training else 0.0
-        q, k, v = (a.unflatten(-1, (self.heads, -1)).transpose(1, 2) for a in (q, k, v))
-        if cpu.applies(h) and not rate and cpu.plain(self.expand, self.contract):
-            low = cpu.lowered()
-            with cpu.float32(low):
-                h = h + self.project(cpu.attend(q, k, v).transpose(1, 2).flatten(2))
-                return cpu.feed_forward(h, self.norm_feedforward(h), self.expand, self.contract, low)
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=rate)
-        h = h + F.dropout(self.project(attended.transpose(1, 2).flatten(2)), rate, self.training)
-        hidden = F.relu(self.expand(self.norm_feedforward(h)))
-        return h + F.dropout(self.contract(hidden), rate, self.training)
+        with full_precision(h):
+            h = h + F.dropout(self.project(attention(q, kv, self.heads, rate)), rate, rate > 0)
+            normed = self.norm_feedforward(h)
+        return feed_forward(h, normed, self.expand, self.contract, rate, self)
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Run the whole block on all tokens ``(B, K, d)``."""
         return self.finish(h, *self.queries_keys_values(h))
 
@@ -146,54 +158,33 @@ class TransformerBackbone(Backbone):
         # A zero head makes the untrained model the Wiener filter, already the best linear denoiser.
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.sizes = (tokens, layers, width, feedforward)
-        self._parts: dict[Callable[..., Any], Compiled] = {}
         fit = min(CPU_HIDDEN_BYTES // (4 * tokens * feedforward), CPU_SCORES_BYTES // (4 * heads * tokens**2))
-        self.cpu_piece = 2 ** int(math.log2(max(1, fit)))
+        self.tokens, self.cpu_chunk = tokens, 2 ** int(math.log2(max(1, fit)))
 
-    def piece(self, samples: int, device: torch.device, tokens: int | None = None) -> int:
-        """Return how many samples to run at once: on a CPU, as many as its caches hold."""
-        if device.type != "cpu" or torch.is_grad_enabled():
-            return max(1, samples)
-        return max(1, self.cpu_piece * self.sizes[0] // (tokens or self.sizes[0]))
+    @property
+    def token_blocks(self) -> Sequence[TokenBlock]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The blocks in order."""
+        return cast("list[Block]", list(self.layers))
 
-    def flops(self, queries: int) -> int:
-        """Count the FLOPs of the blocks for ``queries`` tokens of one sample that attend to all."""
-        tokens, layers, width, feedforward = self.sizes
-        return layers * queries * (2 * (4 * width**2 + 2 * width * feedforward) + 4 * tokens * width)
-
-    def embed(self, z: Tensor, t: Tensor) -> Tensor:
+    def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` at time ``t`` as ``h⁰``, ``(B, K, d)``."""
-        return self.token(z) + self.position + self.time(t)
+        return Embedding(self.token(z) + self.position + self.time(t))
 
-    def run(self, part: Callable[..., T], *inputs: Any, tokens: int | None = None) -> T:
-        """Run a part of the network, ``part(network, *inputs)``, in pieces, and compiled where that was asked for.
+    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
+        """Run on a CPU on as many samples at once as its caches hold, more of them where they have fewer tokens."""
+        h = inputs[0]
+        if not h.is_cpu or torch.is_grad_enabled():
+            return run(*inputs)
+        return chunked(run, max(1, self.cpu_chunk * self.tokens // max(1, h.shape[1])), *inputs)
 
-        Args:
-            part: What is run, one function for all calls of its kind.
-            inputs: Tensors with samples along the first axis, or lists of such.
-            tokens: Tokens of a sample that it works on, if not all.
-        """
-        plain = partial(part, self)
-        run = self._parts.setdefault(part, Compiled(plain)) if self.runs_compiled() else plain
-        return in_pieces(run, self.piece(len(inputs[0]), inputs[0].device, tokens), *inputs)
+    def block(self, number: int, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Run one block on all tokens ``(B, K, d)``."""
+        return self.layers[number](h)
 
-    def at_once(self, most: int) -> int:
-        """Return for how many tokens to make room where ``most`` are run: compiled code knows eight numbers."""
-        if not self.runs_compiled():
-            return most
-        step = math.ceil(self.sizes[0] / 8)
-        return min(self.sizes[0], step * math.ceil(most / step))
+    def modulated(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the first block's normalised input."""
+        return cast(Block, self.layers[0]).norm_attention(h)
 
-    def blocks(self, h: Tensor) -> Tensor:
-        """Run all blocks on all tokens ``(B, K, d)``; on a CPU in pieces whose activations fit its caches."""
-        return self.run(TransformerBackbone._blocks, h)
-
-    def _blocks(self, h: Tensor) -> Tensor:
-        for block in self.layers:
-            h = block(h)
-        return h
-
-    def head(self, h: Tensor) -> Tensor:
+    def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Turn features ``(B, S, d)`` of any tokens into raw output ``(B, S, F)``."""
         return self.out(self.norm(h))

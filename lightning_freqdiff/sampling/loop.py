@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.caching import CachedScore
+from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.networks.base import embed_at_once
-from lightning_freqdiff.networks.kernels.cpu import cast_once
-from lightning_freqdiff.sampling.noise import normal_stream
-from lightning_freqdiff.sampling.solvers import EulerMaruyama, Grid, Solver, plan, time_grid
+from lightning_freqdiff.sampling.conditions import Conditions
+from lightning_freqdiff.sampling.constraints import Constraint
+from lightning_freqdiff.sampling.grids import Grid, time_grid
+from lightning_freqdiff.sampling.guidance import Guidance, Guided
+from lightning_freqdiff.sampling.noise import CONSTRAINT_STREAM, normal_stream
+from lightning_freqdiff.sampling.solvers import EulerMaruyama, Solver, plan
+from lightning_freqdiff.spectral import Codec
 
 
 class WorkUnit(NamedTuple):
@@ -38,6 +42,9 @@ class Sampling:
         grid: Placement of the steps: uniform in t, in log-SNR, or EDM's rho = 7.
         seed: Seed of the run. Sample i of a seed is the same for any batch size and number of devices.
         batch_size: Samples computed together.
+        condition: What is known of each sample, for models that were trained with conditions.
+        guidance: What is done to the score before the solver sees it.
+        constraint: What must hold after every step.
     """
 
     num_samples: int = 64
@@ -46,6 +53,9 @@ class Sampling:
     grid: Grid = "uniform"
     seed: int = 0
     batch_size: int = 64
+    condition: Conditions | None = None
+    guidance: Guidance | None = None
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "num_steps", "batch_size"):
@@ -53,6 +63,11 @@ class Sampling:
                 raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}: set `sampling.{name}`")
         if self.seed < 0:
             raise ValueError(f"expected seed >= 0, got {self.seed}: set `sampling.seed`")
+
+    @property
+    def num_calls(self) -> int:
+        """Network calls in a trajectory, where nothing is skipped."""
+        return self.num_steps * self.solver.calls_per_step
 
     def units(self, ranges: Iterable[tuple[int, int]] | None = None) -> list[WorkUnit]:
         """Cut index ranges ``[start, stop)``, by default all samples, into units of ``batch_size``."""
@@ -67,7 +82,7 @@ class Sampling:
 def sample(
     score: ScoreFunction,
     sde: SDE,
-    noise_scale: Tensor,
+    codec: Codec,
     unit: WorkUnit,
     sampling: Sampling,
     on_step: Callable[[int], None] | None = None,
@@ -77,42 +92,39 @@ def sample(
     Args:
         score: Score function, cached or not.
         sde: Forward process.
-        noise_scale: ``Λ``, ``(K, F)``; its device is where the work is done.
+        codec: Layout and units of the tokens; its device is where the work is done.
         unit: Which samples.
-        sampling: Solver, steps and grid.
+        sampling: Solver, steps and grid, and what is known of the samples.
         on_step: Called with the number of each step once it is queued.
 
     Returns:
         Standardised tokens ``(count, K, F)`` at ``t = ε``.
     """
+    solver, scale = sampling.solver, codec.noise_scale
     times = time_grid(sde, sampling.num_steps, sampling.grid)
-    with cast_once(), embed_at_once(times):
-        return _run(score, sde, noise_scale, unit, sampling, times, on_step)
-
-
-def _run(
-    score: ScoreFunction,
-    sde: SDE,
-    noise_scale: Tensor,
-    unit: WorkUnit,
-    sampling: Sampling,
-    times: Tensor,
-    on_step: Callable[[int], None] | None,
-) -> Tensor:
-    solver, device = sampling.solver, noise_scale.device
-    steps = plan(sde, times, device)
-    shape = (unit.count, noise_scale.shape[0], noise_scale.shape[1])
-    noise = normal_stream(unit.seed, unit.first, shape, device)
-    score.start(Trajectory(solver.call_times(times), solver.calls_per_step, shape, unit.seed, unit.first))
-    z, state = steps[0].now.sigma * noise_scale * next(noise), None
-    if isinstance(score, CachedScore):
+    steps = plan(sde, times, scale.device)
+    shape = (unit.count, scale.shape[0], scale.shape[1])
+    noise = normal_stream(unit.seed, unit.first, shape, scale.device)
+    known = sampling.condition
+    condition = NOTHING if known is None else known.rows(unit.first, unit.count).to(scale.device)
+    trajectory = Trajectory(solver.call_times(times), solver.calls_per_step, shape, unit.seed, unit.first, condition)
+    z, state, constraint = steps[0].now.sigma * scale * next(noise), None, sampling.constraint
+    if sampling.guidance is not None:
+        score = Guided(score, sampling.guidance)
+    with score.frozen():
+        score.start(trajectory)
         affine = [row for step in steps if (row := solver.affine(step)) is not None]
-        leapt = score.integrate(z, affine, noise, on_step) if len(affine) == len(steps) else None
-        if leapt is not None:
-            return leapt
-    for i, step in enumerate(steps):
-        drawn = list(islice(noise, solver.noises_per_step))
-        z, state = solver.step(score, z, step, noise_scale, drawn, state)
-        if on_step is not None:
-            on_step(i)
+        alone = len(affine) == len(steps) and sampling.guidance is None and constraint is None
+        controller = score.controller(affine) if alone else None
+        if controller is not None:
+            return controller(z, noise, on_step)
+        ask = partial(score, condition=condition)
+        more = normal_stream(unit.seed, unit.first, shape, scale.device, CONSTRAINT_STREAM)
+        for i, step in enumerate(steps):
+            drawn = list(islice(noise, solver.noises_per_step))
+            z, state = solver.step(ask, z, step, scale, drawn, state)
+            if constraint is not None:
+                z = constraint.apply(z, step.then, condition, codec, next(more))
+            if on_step is not None:
+                on_step(i)
     return z

@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SOLVER_STREAM, PROBE_STREAM, CONSTRAINT_STREAM = 0, 1, 2
+"""Streams of the same samples that have different numbers."""
+
 BLOCK = 16
 """Samples that share a generator. Part of what a seed means: changing it changes all samples."""
 
@@ -28,7 +31,7 @@ def block_seed(seed: int, stream: int, block: int) -> int:
 
 
 def normal_stream(
-    seed: int, first: int, shape: tuple[int, int, int], device: torch.device | str, stream: int = 0
+    seed: int, first: int, shape: tuple[int, int, int], device: torch.device | str, stream: int = SOLVER_STREAM
 ) -> Iterator[Tensor]:
     """Yield standard normal tensors ``(B, K, F)`` without end, for samples ``first ... first + B - 1``.
 
@@ -37,7 +40,7 @@ def normal_stream(
         first: Index of the first sample.
         shape: ``(B, K, F)``.
         device: Where to draw.
-        stream: Independent streams of the same sample have different numbers: 0 drives the solver.
+        stream: What the numbers are for.
 
     Yields:
         Tensors of ``shape``, float32.

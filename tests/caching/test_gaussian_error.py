@@ -88,14 +88,14 @@ def test_the_probes_report_the_error_that_is_made():
             value = super().__call__(z, t)
             c = self.score.coefficients(t)
             truth = self.score(z, t)
-            made.append(((value - truth) * c.noise).square().mean((0, 1, 2)))
+            made.append(((value - truth) * c.sigma).square().mean((0, 1, 2)))
             return value
 
     settings = E2CRF(
         preset="paper", trigger="none", K_low=-1, probes=4, feedback="full", R=20, tau_warn=1e9, stale="wiener"
     )
     wrapped = Checked(score, settings, 200)
-    sample(wrapped, VP(), score.noise_scale, WorkUnit(0, 0, 256), Sampling(num_samples=256, num_steps=200))
+    sample(wrapped, VP(), score.codec, WorkUnit(0, 0, 256), Sampling(num_samples=256, num_steps=200))
     curves = wrapped.ledger.curves()
     reported = torch.tensor(curves["probe_error"]).square()
     exact = torch.stack(made)

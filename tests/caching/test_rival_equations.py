@@ -16,7 +16,7 @@ from lightning_freqdiff.caching.spectrum import chebyshev
 from lightning_freqdiff.caching.teacache import polynomial, relative_change
 from lightning_freqdiff.diffusion.score import Trajectory
 from lightning_freqdiff.diffusion.sde import VP
-from lightning_freqdiff.sampling.solvers import time_grid
+from lightning_freqdiff.sampling import time_grid
 
 STEPS, SAMPLES = 18, 4
 TIMES = time_grid(VP(), STEPS)[:-1]
@@ -45,7 +45,7 @@ def check(score, policy, slow, stride=1.0):
         expected = [twin(z[b], t, step, last) for b, twin in enumerate(twins)]
         work = torch.stack([torch.tensor(w) for w, _ in expected])
         torch.testing.assert_close(outcome.tokens / score.noise_scale.shape[0], work.float())
-        torch.testing.assert_close(outcome.noise, torch.stack([x for _, x in expected]), atol=2e-4, rtol=2e-4)
+        torch.testing.assert_close(outcome.eps, torch.stack([x for _, x in expected]), atol=2e-4, rtol=2e-4)
         called.append(work.tolist())
     assert all(share == 1 for share in called[0] + called[-1])
     return np.array(called)
@@ -59,17 +59,17 @@ class Twin:
 
     def __call__(self, z, t, step, last):
         network, alpha, sigma = self.score.network, float(VP().alpha(t)), float(VP().sigma(t))
-        variance, noise = self.score.standardizer.variance, sigma * self.score.noise_scale
+        variance, noise = self.score.codec.active, sigma * self.score.noise_scale
         square = alpha**2 * variance + noise**2
         total = torch.where(square > 0, square, 1.0).sqrt()
         linear, spread = noise * z / total**2, alpha * variance.sqrt() / total
-        h0 = network.embed((z / total)[None], t)[0]
+        h0 = network.embed((z / total)[None], t).features[0]
         due = self.decide(h0, step)
         if due or last or self.kept is None:
             h = h0[None]
             for block in network.layers:
                 h = block(h)
-            answer = linear - spread * network.head(h)[0]
+            answer = linear - spread * network.head(h, None)[0]
             remainder = torch.where(spread > 0, (linear - answer) / spread.clamp(min=1e-30), 0.0)
             self.kept = {"output": answer, "features": h[0], "residual": h[0] - h0, "wiener": remainder}[self.stale]
             self.called()
@@ -79,7 +79,7 @@ class Twin:
         if self.stale == "wiener":
             return 0.0, linear - spread * self.kept
         features = self.kept if self.stale == "features" else h0 + self.kept
-        return 0.0, linear - spread * network.head(features[None])[0]
+        return 0.0, linear - spread * network.head(features[None], None)[0]
 
     def decide(self, h0, step):
         raise NotImplementedError
@@ -242,7 +242,7 @@ class SlowFastCache:
 
     def __call__(self, z, t, step, last):
         c = self.score.coefficients(t)
-        h, ran, inputs, outputs = self.score.embed(z[None], t, c)[0], 0, [], []
+        h, ran, inputs, outputs = self.score.embed(z[None], t, c).features[0], 0, [], []
         for i, block in enumerate(self.score.network.layers):
             inputs.append(h)
             run = self.inputs is None or last
@@ -256,7 +256,7 @@ class SlowFastCache:
                 h = torch.tensor(h.double().numpy() @ weight.T + bias).float()
             outputs.append(h)
         self.inputs, self.outputs = inputs, outputs
-        return ran / len(inputs), self.score.noise(self.score.network.head(h[None]), z[None], c)[0]
+        return ran / len(inputs), self.score.eps(self.score.network.head(h[None], None), z[None], c)[0]
 
 
 @pytest.mark.parametrize("fitted", [False, True])

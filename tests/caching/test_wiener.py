@@ -64,7 +64,7 @@ class Line(Backbone):
 
 def with_constant(score: Score) -> Score:
     """Give one coordinate no variance, unless its noise falls so fast that a step erases it."""
-    score.standardizer.variance[-1, 0] = float(isinstance(score.sde, SubVP))
+    score.codec.active[-1, 0] = float(isinstance(score.sde, SubVP))
     return score
 
 
@@ -85,7 +85,7 @@ def run(score, chosen, solver=None, grid="uniform", count=4, first=0, steps=STEP
     sampling = Sampling(num_steps=steps, solver=solver or EulerMaruyama(), grid=grid)
     wrapped = CachedScore(score, chosen, steps * sampling.solver.calls_per_step)
     unit = WorkUnit(0, first, count)
-    made, exact = (sample(f, score.sde, score.noise_scale, unit, sampling, on_step) for f in (wrapped, score))
+    made, exact = (sample(f, score.sde, score.codec, unit, sampling, on_step) for f in (wrapped, score))
     return made, exact, wrapped.ledger
 
 
@@ -102,7 +102,7 @@ class DoubleScore(ScoreFunction):
 
     def __call__(self, z, t):
         start, stop = self.ends
-        t, scale, v = self.times[self.now], self.score.noise_scale.double(), self.score.standardizer.variance.double()
+        t, scale, v = self.times[self.now], self.score.noise_scale.double(), self.score.codec.active.double()
         share = (self.times[start] - t) / (self.times[start] - self.times[stop])
         self.now += 1
         alpha, noise = self.score.sde.alpha(t), self.score.sde.sigma(t) * scale
@@ -144,7 +144,7 @@ def test_a_risen_remainder_starts_at_nothing_and_is_half_of_a_held_one_on_a_fine
     frame = Frame.build(score, times[:-1], coefficients(score, EulerMaruyama(), times))
     assert frame is not None
     assert frame.risen(torch.tensor([700]), 701).abs().max() < 1e-12
-    live = (score.noise_scale > 0) & (score.standardizer.variance > 0)
+    live = (score.noise_scale > 0) & (score.codec.active > 0)
     share = (frame.risen(torch.tensor([700]), 740) / frame.held(700, 740))[0][live]
     torch.testing.assert_close(share, torch.full_like(share, 0.5), rtol=0.05, atol=0)
 
@@ -246,7 +246,7 @@ def test_a_remainder_on_a_straight_line_needs_calls_at_the_ends_of_stretches(sol
 def test_called_at_every_step_the_integrated_samples_are_the_uncached_ones(solver, parametrization):
     score = random_score(13, 2)
     score.parametrization = parametrization
-    score.standardizer.variance.fill_(1)
+    score.codec.active.fill_(1)
     made, exact, ledger = run(score, Wiener(longest=0.0, tolerance=1e-9), solver)
     assert ledger.totals()["calls_skipped"] == 0
     close(made, exact, 1e-3 if parametrization == "score" else 1e-4)
@@ -262,12 +262,12 @@ def test_relative_damage_is_a_norm_in_data_units(length, domain):
     data = 0.02 + torch.randn(500, length, 2).cumsum(1) * torch.tensor([0.01, 0.03])
     data[:, :, 1] -= data[:, :, 1].double().mean(1, keepdim=True).float()  # no variance at DC
     data[:, 0, 0] = 0.05  # in time another
-    score.standardizer.fit([layout.encode(data).double()], 2)
-    constant = (score.standardizer.variance == 0) & (score.noise_scale > 0)
+    score.codec.fit([layout.encode(data).double()], 2)
+    constant = (score.codec.active == 0) & (score.noise_scale > 0)
     assert int(constant.sum()) == 1
     moved = torch.randn(6, layout.tokens, layout.features)
     z = torch.randn_like(moved)
-    x, y = (layout.decode(score.standardizer.inverse(tokens)) for tokens in (z, z + moved))
+    x, y = (layout.decode(score.codec.inverse(tokens)) for tokens in (z, z + moved))
     typical = data.double().square().sum((1, 2)).mean().sqrt()
     expected = (y - x).double().flatten(1).norm(dim=1) / typical
     torch.testing.assert_close(relative_damage(score, moved), expected, rtol=1e-3, atol=0)
@@ -380,7 +380,7 @@ def test_the_ledger_counts_the_calls_of_the_network(solver):
     sampling = Sampling(num_steps=STEPS, solver=solver)
     wrapped = CachedScore(score, Wiener(tolerance=0.1), STEPS * solver.calls_per_step)
     for first in (0, 5):  # two batches into one ledger
-        sample(wrapped, score.sde, score.noise_scale, WorkUnit(0, first, 5), sampling)
+        sample(wrapped, score.sde, score.codec, WorkUnit(0, first, 5), sampling)
     assert wrapped.ledger.totals()["network_calls"] == pytest.approx(sum(rows) / 10)
     assert sum(wrapped.ledger.curves()["called"]) == pytest.approx(sum(rows) / 10)
     assert (wrapped.ledger.sums[:, 0] == 10).all()
@@ -410,7 +410,7 @@ def test_as_many_numbers_are_drawn_as_by_the_steps(solver):
     wrapped = CachedScore(score, Wiener(tolerance=0.1), STEPS)
     z = torch.randn(2, *score.noise_scale.shape) * score.noise_scale
     before = z.clone()
-    integrate = wrapped.policy.prepare(score, times[:-1], frame_steps)
+    integrate = wrapped.policy.integrator(score, times[:-1], frame_steps)
     assert integrate is not None
     integrate(z, counted(), wrapped.ledger, None)
     assert len(drawn) == STEPS * solver.noises_per_step
@@ -455,7 +455,7 @@ def test_damage_is_measured_alike_step_by_step_and_at_once(correct):
     assert frame is not None
     assert isinstance(score.network, Line)
     slope = score.network.slope
-    live = (score.noise_scale > 0) & (score.standardizer.variance > 0)
+    live = (score.noise_scale > 0) & (score.codec.active > 0)
     middle = [note for note in NOTED if 100 < note[2] < 300]
     assert len(middle) > 10
     for moved, start, now in middle:

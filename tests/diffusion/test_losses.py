@@ -11,7 +11,7 @@ from lightning_freqdiff.spectral import Representation
 LAYOUT = Representation("frequency", 9, 2)
 
 
-def make(parametrization="noise", layout=LAYOUT) -> Score:
+def make(parametrization="eps", layout=LAYOUT) -> Score:
     torch.manual_seed(0)
     score = Score(Transformer(layers=1, heads=2, width=8, feedforward=8), VP(), parametrization, layout)
     nn.init.normal_(score.network.out.weight)
@@ -25,22 +25,22 @@ def draw(score, count=16):
 
 def score_error(score, z0, xi, t):
     c = score.coefficients(t)
-    live = c.noise > 0
-    truth = torch.where(live, -xi / torch.where(live, c.noise, 1.0), 0.0)
-    return (score(c.signal * z0 + c.noise * xi, t) - truth), c, live
+    live = c.sigma > 0
+    truth = torch.where(live, -xi / torch.where(live, c.sigma, 1.0), 0.0)
+    return (score(c.alpha * z0 + c.sigma * xi, t) - truth), c, live
 
 
-@pytest.mark.parametrize("parametrization", ["noise", "clean", "score", "wiener"])
-@pytest.mark.parametrize("weighting", ["noise", "likelihood", "fd"])
+@pytest.mark.parametrize("parametrization", ["eps", "x0", "score", "wiener"])
+@pytest.mark.parametrize("weighting", ["eps", "likelihood", "fd"])
 def test_each_weighting_is_the_weighted_score_error(parametrization, weighting):
     """The loss on raw outputs against the text's definition: lambda times the squared error of the score."""
     score = make(parametrization)
     z0, xi, t = draw(score)
     error, c, live = score_error(score, z0, xi, t)
     count = live[0].sum() * len(z0)
-    variance = c.noise.square()
+    variance = c.sigma.square()
     match weighting:
-        case "noise":
+        case "eps":
             expected = (variance * error.square()).sum() / count
         case "likelihood":
             g = VP().diffusion(t).reshape(-1, 1, 1) * score.noise_scale
@@ -57,7 +57,7 @@ def test_unit_weighting_is_one_formula_for_every_parametrization():
     score = make("wiener")
     z0, xi, t = draw(score)
     error, c, _ = score_error(score, z0, xi, t)
-    squared = (c.noise * error).square() * weight(score, "unit", t, c)
+    squared = (c.sigma * error).square() * weight(score, "unit", t, c)
     expected = squared.sum() / ((score.noise_scale > 0).sum() * len(z0))
     torch.testing.assert_close(score_matching_loss(score, z0, xi, t, "unit"), expected)
 
@@ -108,16 +108,16 @@ def test_lognormal_times_are_lognormal():
 
 def test_masked_and_constant_coordinates_do_not_count():
     score = make("wiener")
-    score.standardizer.variance[2] = 0
+    score.codec.active[2] = 0
     z0, xi, t = draw(score)
     z0[:, 2] = 0
     c = score.coefficients(t)
     target, unit = score.target(z0, xi, c)
     assert target[:, 2].eq(0).all()
     assert unit[:, 2].eq(0).all()
-    live = (score.noise_scale > 0) & (score.standardizer.variance > 0)
-    zt = c.signal * z0 + c.noise * xi
-    raw = score.network.head(score.network.blocks(score.embed(zt, t, c)))
+    live = (score.noise_scale > 0) & (score.codec.active > 0)
+    zt = c.alpha * z0 + c.sigma * xi
+    raw = score.network(zt / c.total, t)
     expected = (raw - target)[:, live].square().mean()
     torch.testing.assert_close(score_matching_loss(score, z0, xi, t, "unit"), expected)
 

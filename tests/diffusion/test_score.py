@@ -24,32 +24,32 @@ def test_every_parametrization_gives_the_same_score(sde, t):
     z0, xi = torch.randn(2, 5, 5, 4).unbind()
     t = torch.tensor(t)
     exact = None
-    for name in ("noise", "clean", "score", "wiener"):
+    for name in ("eps", "x0", "score", "wiener"):
         score = make(name, sde)
         z0 = z0 * (score.noise_scale > 0)
         xi = xi * (score.noise_scale > 0)
         c = score.coefficients(t)
-        zt = c.signal * z0 + c.noise * xi
+        zt = c.alpha * z0 + c.sigma * xi
         target, _ = score.target(z0, xi, c)
-        value = score.noise(target, zt, c)
+        value = score.eps(target, zt, c)
         if exact is None:
             exact = xi
             assert torch.equal(value * (score.noise_scale > 0), xi)
         # Dividing by the noise level costs the clean form its digits near the data: that is why it is no default.
-        digits = {"clean": 1e-6 * float(c.signal.max() / c.noise[c.noise > 0].min())}.get(name, 0)
+        digits = {"x0": 1e-6 * float(c.alpha.max() / c.sigma[c.sigma > 0].min())}.get(name, 0)
         torch.testing.assert_close(value, exact, atol=2e-5 + digits, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["noise", "clean", "score", "wiener"])
+@pytest.mark.parametrize("name", ["eps", "x0", "score", "wiener"])
 def test_target_and_unit_error_agree_with_the_meaning(name):
     """Raising the raw output by d must raise the noise prediction by unit_error * d, up to sign."""
     score = make(name)
     z0, xi, raw = torch.randn(3, 6, 5, 4).unbind()
     t = torch.rand(6)
     c = score.coefficients(t)
-    zt = c.signal * z0 + c.noise * xi
+    zt = c.alpha * z0 + c.sigma * xi
     _, unit = score.target(z0, xi, c)
-    change = score.noise(raw + 1, zt, c) - score.noise(raw, zt, c)
+    change = score.eps(raw + 1, zt, c) - score.eps(raw, zt, c)
     torch.testing.assert_close(change.abs(), unit.expand_as(change), atol=1e-3, rtol=1e-3)
 
 
@@ -75,16 +75,16 @@ def test_untrained_wiener_model_is_exact_for_independent_gaussian_frequencies(sd
 
 def test_constant_coordinates_are_denoised_exactly():
     score = make("wiener")
-    score.standardizer.variance[1] = 0
+    score.codec.active[1] = 0
     nn.init.normal_(score.network.out.weight)
     t = torch.tensor(0.3)
     c = score.coefficients(t)
     xi = torch.randn(4, 5, 4)
-    noise = score.noise(torch.randn(4, 5, 4), c.noise * xi, c)
+    noise = score.eps(torch.randn(4, 5, 4), c.sigma * xi, c)
     torch.testing.assert_close(noise[:, 1], xi[:, 1])
 
 
-@pytest.mark.parametrize("name", ["noise", "clean", "score", "wiener"])
+@pytest.mark.parametrize("name", ["eps", "x0", "score", "wiener"])
 def test_masked_coordinates_have_no_score(name):
     score = make(name)
     nn.init.normal_(score.network.out.weight)

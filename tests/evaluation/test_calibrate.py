@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from lightning_freqdiff.calibration import calibration_path, read_calibration, write_calibration
 
 from lightning_freqdiff.caching.e2crf.tokens import layers_of
 from lightning_freqdiff.caching.local_error import relative_damage
-from lightning_freqdiff.calibration import calibration_path, read_calibration, write_calibration
 from lightning_freqdiff.checkpoint import weights_hash
 from lightning_freqdiff.evaluation.calibrate import Watcher, calibrate
 from lightning_freqdiff.module import ScoreModule
@@ -34,7 +34,7 @@ def test_watching_changes_no_sample(model):
 
     with torch.no_grad():
         watched, plain = (
-            sample(s, model.sde, model.score.noise_scale, WorkUnit(0, 0, 3), Sampling(num_steps=12))
+            sample(s, model.sde, model.score.codec, WorkUnit(0, 0, 3), Sampling(num_steps=12))
             for s in (Watcher(model.score, None), model.score)
         )
     assert torch.equal(watched, plain)
@@ -71,9 +71,9 @@ def test_relative_damage_is_that_of_the_series(model):
     measured = relative_damage(model.score, z)
     ratio = measured / change.double().flatten(1).norm(dim=1)
     torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-4, atol=0)
-    s = model.score.standardizer
+    s = model.score.codec
     size = (s.mean.square() + (s.scale * s.variance).square()).sqrt()
-    typical = model.representation.decode(size.unsqueeze(0)).norm()
+    typical = model.layout.decode(size.unsqueeze(0)).norm()
     assert float(ratio[0] * typical) == pytest.approx(1.0, rel=0.02)
 
 

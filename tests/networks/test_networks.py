@@ -3,17 +3,21 @@ import torch
 from random_networks import random_score
 
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
-from lightning_freqdiff.networks.base import embed_at_once
 from lightning_freqdiff.networks.kernels import cpu
-from lightning_freqdiff.networks.kernels.chunks import in_pieces
-from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
+from lightning_freqdiff.networks.kernels.chunks import chunked
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
+from lightning_freqdiff.spectral import Codec, Representation
 
 ARCHITECTURES = [Transformer(layers=2, heads=2, width=16, feedforward=24), LSTM(layers=2, width=16), MLP(width=32)]
 
 
-def randomized(architecture, tokens=7, features=4):
+def codec(tokens=7, features=4) -> Codec:
+    return Codec(Representation("time", tokens, features))
+
+
+def randomized(architecture):
     torch.manual_seed(0)
-    network = architecture.build(tokens, features)
+    network = architecture.build(codec())
     for parameter in network.parameters():  # the head starts at zero, which would hide mistakes
         torch.nn.init.normal_(parameter, std=0.3)
     return network.eval()
@@ -36,7 +40,7 @@ class TestEveryBackbone:
         torch.testing.assert_close(network(z, torch.tensor(0.3)), network(z, torch.full((5,), 0.3)))
 
     def test_starts_at_zero_and_every_weight_learns(self, architecture):
-        network = architecture.build(7, 4)
+        network = architecture.build(codec())
         z, t = torch.randn(5, 7, 4), torch.rand(5)
         assert network(z, t).eq(0).all()
         network = randomized(architecture).train()
@@ -51,7 +55,7 @@ class TestEveryBackbone:
 
 
 def test_paper_preset_has_the_papers_size():
-    network = Transformer(preset="paper").build(94, 2)
+    network = Transformer(preset="paper").build(codec(94, 2))
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(3.2e6, rel=0.02)
     assert len(network.layers) == 10
     assert network.layers[0].heads == 12
@@ -59,48 +63,31 @@ def test_paper_preset_has_the_papers_size():
 
 
 def test_settings_override_the_preset():
-    network = Transformer(preset="paper", layers=1, feedforward=8).build(5, 2)
+    network = Transformer(preset="paper", layers=1, feedforward=8).build(codec(5, 2))
     assert len(network.layers) == 1
     assert network.layers[0].expand.out_features == 8
     assert network.layers[0].heads == 12
 
 
-def test_cpu_pieces_change_nothing():
+def test_chunks_on_a_cpu_change_nothing():
     network = randomized(ARCHITECTURES[0])
     z, t = torch.randn(11, 7, 4), torch.rand(11)
     with torch.no_grad():
         whole = network(z, t)
-        network.cpu_piece = 3
-        assert network.piece(11, torch.device("cpu")) == 3
-        assert network.piece(11, torch.device("cpu"), tokens=2) == 10  # smaller pieces of samples, so more of them
+        network.cpu_chunk, seen = 3, []
         torch.testing.assert_close(network(z, t), whole)
+        network.in_chunks(lambda h, none: (seen.append(len(h)), h)[1], torch.zeros(11, 7, 16), None)
+        network.in_chunks(lambda h: (seen.append(len(h)), h)[1], torch.zeros(11, 2, 16))
+    assert seen == [3, 3, 3, 2, 10, 1]  # fewer tokens of a sample, so more of them
 
 
-def test_times_of_a_run_are_embedded_at_once(monkeypatch):
-    network = randomized(ARCHITECTURES[0])
-    embedding, times = network.time, torch.linspace(1, 0, 9, dtype=torch.float64)
-    plain = [embedding(t) for t in times.float()]
-    asked, embed = [], embedding._embed
-    monkeypatch.setattr(embedding, "_embed", lambda t: (asked.append(t.shape), embed(t))[1])
-    with torch.no_grad(), embed_at_once(times):
-        for t, expected in zip(times.float(), plain, strict=True):
-            torch.testing.assert_close(embedding(t), expected.detach())
-        assert asked == [(9,)]
-        embedding(torch.tensor(0.123))
-        embedding(torch.rand(4))
-        assert asked[1:] == [(), (4,)]
-    with torch.no_grad():
-        embedding.dense[0].weight.mul_(2)
-        assert not embedding(times[3].float()).equal(plain[3])  # nothing is kept after a run
-
-
-def test_pieces_of_nested_inputs():
+def test_chunks_of_nested_inputs():
     def run(x, pairs):
         assert len(x) == len(pairs[0]) == len(pairs[1]) <= 2
         return x + 1, [pairs[0] * 2, pairs[1] * 3]
 
     x, pairs = torch.arange(5.0), [torch.arange(5.0), torch.arange(10.0).view(5, 2)]
-    out, (first, second) = in_pieces(run, 2, x, pairs)
+    out, (first, second) = chunked(run, 2, x, pairs)
     assert out.equal(x + 1)
     assert first.equal(pairs[0] * 2)
     assert second.equal(pairs[1] * 3)
@@ -153,9 +140,9 @@ class TestOnACPU:
         network = randomized(ARCHITECTURES[0])
         h = 3 * torch.randn(3, 7, 16)
         with torch.no_grad(), torch.autocast("cpu", torch.float16):
-            ours = network.blocks(h)
+            ours = network.blocks(h, None)
         with torch.autocast("cpu", torch.float16):
-            torch.testing.assert_close(ours, network.blocks(h).detach())
+            torch.testing.assert_close(ours, network.blocks(h, None).detach())
 
     def test_hooks_and_adapters_are_called(self):
         network = randomized(ARCHITECTURES[0])
@@ -163,7 +150,7 @@ class TestOnACPU:
         network.layers[0].expand.register_forward_hook(lambda *_: called.append("after"))
         network.layers[1].contract.register_forward_pre_hook(lambda *_: called.append("before"))
         with torch.no_grad():
-            network.blocks(h)
+            network.blocks(h, None)
         assert called == ["after", "before"]
 
     def test_a_network_gives_what_training_sees(self):
@@ -174,22 +161,22 @@ class TestOnACPU:
             torch.testing.assert_close(network(z, t), seen, atol=1e-5, rtol=1e-4)
 
     def test_dropout_is_not_left_out(self):
-        network = Transformer(layers=1, width=16, heads=2, feedforward=24, dropout=0.5).build(7, 4).train()
+        network = Transformer(layers=1, width=16, heads=2, feedforward=24, dropout=0.5).build(codec()).train()
         h = torch.randn(5, 7, 16)
         with torch.no_grad():
-            assert not network.blocks(h).equal(network.blocks(h))
+            assert not network.blocks(h, None).equal(network.blocks(h, None))
 
     def test_bfloat16(self):
-        network = Transformer(width=64, heads=4, feedforward=128).build(20, 4).eval()
+        network = Transformer(width=64, heads=4, feedforward=128).build(codec(20, 4)).eval()
         h = torch.randn(5, 20, 64)
         with torch.no_grad():
-            plain = network.blocks(h)
+            plain = network.blocks(h, None)
             with torch.autocast("cpu", torch.bfloat16):
-                low = network.blocks(h)
+                low = network.blocks(h, None)
             assert low.dtype == torch.float32
             error = (low - plain).norm() / (plain - h).norm()
             assert 1e-5 < error < 1e-2
-            again = network.blocks(h)
+            again = network.blocks(h, None)
         assert again.equal(plain)
 
     @pytest.mark.parametrize("name", ["expand", "contract"])
@@ -197,15 +184,15 @@ class TestOnACPU:
         network = randomized(ARCHITECTURES[0])
         getattr(network.layers[0], name).weight.data[0, 0] = float("nan")
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            assert network.blocks(torch.randn(2, 7, 16)).isnan().any()
+            assert network.blocks(torch.randn(2, 7, 16), None).isnan().any()
 
     def test_bfloat16_sees_new_weights(self):
-        network = Transformer(layers=1, width=16, heads=2, feedforward=24).build(7, 4).eval()
+        network = Transformer(layers=1, width=16, heads=2, feedforward=24).build(codec()).eval()
         h = torch.randn(2, 7, 16)
 
         def low():
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                return network.blocks(h)
+                return network.blocks(h, None)
 
         before, block = low(), network.layers[0]
         for weight in (block.expand.weight, block.expand.bias, block.contract.weight, block.contract.bias):
@@ -221,8 +208,8 @@ class TestOnACPU:
 
         def drawn():
             with torch.autocast("cpu", torch.bfloat16), pytest.MonkeyPatch.context() as patch:
-                patch.setattr(cpu, "_cast", lambda *layers, cast=cpu._cast: (casts.append(1), cast(*layers))[1])
-                return sample(score, score.sde, score.noise_scale, unit, few)
+                patch.setattr(cpu, "_weights", lambda *layers, cast=cpu._weights: (casts.append(1), cast(*layers))[1])
+                return sample(score, score.sde, score.codec, unit, few)
 
         before = drawn()
         assert len(casts) == len(score.network.layers)
@@ -266,4 +253,4 @@ def test_blocks_agree_with_pytorchs_own_encoder():
 )
 def test_impossible_sizes_name_their_setting(architecture, message):
     with pytest.raises(ValueError, match=message):
-        architecture.build(4, 2)
+        architecture.build(codec(4, 2))

@@ -59,7 +59,7 @@ def test_run_twice_get_the_same_bit_for_bit(model):
 
 def test_steps_are_reported(model):
     seen = []
-    sample(model.score, model.sde, model.score.noise_scale, WorkUnit(0, 0, 2), Sampling(num_steps=7), seen.append)
+    sample(model.score, model.sde, model.score.codec, WorkUnit(0, 0, 2), Sampling(num_steps=7), seen.append)
     assert seen == list(range(7))
 
 

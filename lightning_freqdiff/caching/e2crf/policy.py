@@ -27,9 +27,9 @@ from lightning_freqdiff.caching.e2crf.refresh import Plan, TokenState, fill, ref
 from lightning_freqdiff.caching.e2crf.tokens import require_tokens
 from lightning_freqdiff.caching.reuse import Stale
 from lightning_freqdiff.diffusion.score import Score, Trajectory
-from lightning_freqdiff.sampling.noise import normal_stream
-
-PROBE_STREAM = 1
+from lightning_freqdiff.networks import Backbone, Embedding
+from lightning_freqdiff.networks.flops import count_flops
+from lightning_freqdiff.sampling.noise import PROBE_STREAM, normal_stream
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The text's defaults, its threshold in absolute units. The text reuses z_L, and so the raw output; with the
@@ -83,7 +83,7 @@ DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class E2CRF(CachePolicy):
-    """E²-CRF for transformers. A setting that is not given comes from the preset, and else from the paper.
+    """E²-CRF. A setting that is not given comes from the preset, and else from the paper.
 
     Args:
         preset: ``paper``, ``balanced`` (ours: it skips whole calls), or an ablation of Table 2:
@@ -169,40 +169,55 @@ class E2CRF(CachePolicy):
 
     def begin(self, score: Score, trajectory: Trajectory) -> TokenState:
         """Start with nothing cached."""
-        require_tokens(score.network)
+        if by_token := not self._decides_on_whole_calls():
+            require_tokens(score.network)
         batch, tokens, _ = trajectory.shape
-        device = score.noise_scale.device
+        device, samples = score.noise_scale.device, batch // trajectory.copies
         low = self.settings.K_low
         if low is None:
             in_time = bool((score.noise_scale == 1).all())
             low = (tokens if in_time else 2 * (tokens - 1)) // 10  # N // 10, from K = N // 2 + 1
         return TokenState(
             low=torch.arange(tokens, device=device) <= low,
-            probes=normal_stream(trajectory.seed, trajectory.first, (batch, tokens, 1), device, PROBE_STREAM),
+            probes=(
+                draw.repeat(trajectory.copies, 1, 1)
+                for draw in normal_stream(
+                    trajectory.seed, trajectory.first, (samples, tokens, 1), device, PROBE_STREAM
+                )
+            ),
             intensity=torch.full((batch,), math.inf, device=device),
             rate=torch.full((batch,), math.inf, device=device),
             idle=torch.zeros(batch, device=device),
             age=torch.zeros(batch, tokens, device=device),
             error_rate=torch.ones(batch, tokens, device=device),
             budget=torch.full((batch,), float(self.settings.budget), device=device),
+            by_token=by_token,
         )
+
+    def _decides_on_whole_calls(self) -> bool:
+        s = self.settings
+        return s.trigger == "budget" and s.budget == 1 and s.feedback != "propagate" and s.reuse == "token"
 
     def evaluate(self, score: Score, z: Tensor, call: Call, state: TokenState) -> tuple[Outcome, TokenState]:
         """Decide per sample, recompute what was decided, and return the past for the rest."""
         s, c = self.settings, score.coefficients(call.t)
         tokens = torch.tensor(float(z.shape[1]), device=z.device).expand(len(z))
         unknown = torch.full((len(z),), math.nan, device=z.device)
-        if not state.pairs:
-            noise = fill(score, z, call.t, c, state, s.stale)
-            return Outcome(noise, tokens, torch.ones_like(unknown), unknown, unknown), state
+        if not state.kept.numel():
+            eps = fill(score, z, call, c, state, s.stale)
+            if s.reuse == "kv":
+                embedding = score.embed(z, call.t, c, call.condition)
+                state.pairs_share = _pairs_share(score.network, embedding)
+            return Outcome(eps, tokens, torch.ones_like(unknown), unknown, unknown), state
         state.idle, state.age = state.idle + 1, state.age + 1
         plan = self._plan(score, z, call, state)
         done = plan.mask.sum(1).float()
         if s.reuse == "kv":
-            noise, intensity = refresh_pairs(score, z, call.t, c, state, plan.mask, s.eta)
-            outcome = Outcome(noise, done, _pairs_work(score, done), intensity, unknown)
+            eps, intensity = refresh_pairs(score, z, call, c, state, plan.mask, s.eta)
+            work = 1 - (1 - done / tokens) * state.pairs_share
+            outcome = Outcome(eps, done, work, intensity, unknown)
         else:
-            result = refresh(score, z, call.t, c, state, plan, s.stale, s.eta, s.reach)
+            result = refresh(score, z, call, c, state, plan, s.stale, s.eta, s.reach)
             outcome = Outcome(result[0], done, done / tokens, *result[1:])
             if s.feedback == "propagate":
                 ratio = (outcome.error.nan_to_num(s.tolerance**2) / s.tolerance**2).pow(0.25)
@@ -217,7 +232,7 @@ class E2CRF(CachePolicy):
         due = state.intensity > s.tau_warn
         if call.step % s.R == 0:
             due = torch.ones_like(due)
-        if s.trigger == "budget" and s.budget == 1 and s.feedback != "propagate":
+        if self._decides_on_whole_calls():
             triggered = torch.ones_like(state.age, dtype=torch.bool)  # whole calls: no token needs choosing
             probes = ~triggered
         else:
@@ -266,8 +281,8 @@ class E2CRF(CachePolicy):
         return probes.scatter(1, best.indices, best.values > -math.inf)
 
 
-def _pairs_work(score: Score, done: Tensor) -> Tensor:
-    """Return the share of FLOPs left when only the key and value projections of other tokens are saved."""
-    network = require_tokens(score.network)
-    tokens, layers, width, _ = network.sizes
-    return 1 - (tokens - done) * layers * 4 * width**2 / network.flops(tokens)
+def _pairs_share(network: Backbone, embedding: Embedding) -> float:
+    """Return the share of the FLOPs that is in projecting keys and values, for one sample."""
+    one = embedding.take(torch.zeros(1, dtype=torch.long, device=embedding.features.device))
+    projections = sum(count_flops(block.keys_values, *one) for block in require_tokens(network))
+    return projections / count_flops(network.blocks, *one)

@@ -10,19 +10,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.e2crf.tokens import (
     KeysValues,
     choose,
     put,
-    require_tokens,
     run_all,
     run_keys_values,
     run_some,
     take,
 )
 from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
-from lightning_freqdiff.caching.reuse import Stale, keep, recall
+from lightning_freqdiff.caching.reuse import Stale, restore, store
 from lightning_freqdiff.diffusion.score import Coefficients, Score
+from lightning_freqdiff.networks import Backbone, Embedding
 
 ERROR_MEMORY = 0.5
 """Share of its old value that a token's rate of error keeps when a new one is measured."""
@@ -41,10 +42,12 @@ class TokenState:
         age: Steps since each token's refresh, ``(B, K)``.
         error_rate: Error that each token gathered per step, as its refreshes revealed, ``(B, K)``.
         budget: Share of tokens for the next call, ``(B,)``.
+        by_token: Whether some tokens may be run without the others.
         z: Tokens that changes are measured against, ``(B, K, F)``; like all that follow, empty at first.
-        kept: What stale tokens return, see ``stale.py``, ``(B, K, *)``.
+        kept: What stale tokens return, see ``reuse.py``, ``(B, K, *)``.
         features: Features at the last block, ``(B, K, d)``.
         pairs: Keys and values of every block.
+        pairs_share: Share of the FLOPs that is in projecting them.
     """
 
     low: Tensor
@@ -55,10 +58,12 @@ class TokenState:
     age: Tensor
     error_rate: Tensor
     budget: Tensor
+    by_token: bool
     z: Tensor = field(default_factory=lambda: torch.empty(0))
     kept: Tensor = field(default_factory=lambda: torch.empty(0))
     features: Tensor = field(default_factory=lambda: torch.empty(0))
     pairs: KeysValues = field(default_factory=list)
+    pairs_share: float = 0.0
 
 
 class Plan(NamedTuple):
@@ -77,21 +82,25 @@ class Plan(NamedTuple):
     spread: bool = False
 
 
-def fill(score: Score, z: Tensor, t: Tensor, c: Coefficients, state: TokenState, kind: Stale) -> Tensor:
+def run_whole(network: Backbone, embedding: Embedding, state: TokenState) -> tuple[Tensor, KeysValues]:
+    """Run all blocks on all tokens, and keep the pairs where some tokens may be run later."""
+    return run_all(network, *embedding) if state.by_token else (network.blocks(*embedding), [])
+
+
+def fill(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenState, kind: Stale) -> Tensor:
     """Run everything for the first time; return the noise prediction ``(B, K, F)``."""
-    network = require_tokens(score.network)
-    h0 = score.embed(z, t, c)
-    state.features, state.pairs = run_all(network, h0)
-    noise = score.noise(network.head(state.features), z, c)
-    state.kept, state.z = keep(kind, score, noise, z, c, h0, state.features), z
+    embedding = score.embed(z, call.t, c, call.condition)
+    state.features, state.pairs = run_whole(score.network, embedding, state)
+    eps = score.eps(score.network.head(state.features, embedding.context), z, c)
+    state.kept, state.z = store(kind, score, eps, z, c, embedding.features, state.features), z
     state.idle, state.age = torch.zeros_like(state.idle), torch.zeros_like(state.age)
-    return noise
+    return eps
 
 
 def refresh(
     score: Score,
     z: Tensor,
-    t: Tensor,
+    call: Call,
     c: Coefficients,
     state: TokenState,
     plan: Plan,
@@ -104,7 +113,7 @@ def refresh(
     Args:
         score: The model.
         z: Tokens, ``(B, K, F)``.
-        t: Time, a scalar.
+        call: What is asked.
         c: Scales at that time.
         state: State, brought up to date in place.
         plan: What to recompute.
@@ -117,24 +126,26 @@ def refresh(
         each ``(B,)`` and NaN where nothing was measured.
     """
     counts = plan.mask.sum(1).tolist()  # the one host read of a call
-    past = recall(kind, score, state.kept, z, t, c)
+    past = restore(kind, score, state.kept, z, call.t, c, call.condition)
     unknown = torch.full((len(z),), math.nan, device=z.device)
     if not any(counts):
         return past, unknown, unknown
-    network = require_tokens(score.network)
+    network = score.network
     rows = rows_of([count > 0 for count in counts], z.device)
     zs, mask, kept, features = (take_rows(x, rows) for x in (z, plan.mask, state.kept, state.features))
-    h0 = score.embed(zs, t, c)
+    condition = call.condition if rows is None else call.condition.take(rows)
+    embedding = score.embed(zs, call.t, c, condition)
+    h0, context = embedding
     pairs = [take_rows(layer, rows) for layer in state.pairs]
-    tokens, most = z.shape[1], network.at_once(max(counts))
-    index, valid = choose(mask, most)
+    tokens = z.shape[1]
+    index, valid = choose(mask, max(counts))
     if min(count for count in counts if count) == tokens:
         index = index.sort(dim=1).values
-        new_features, pairs = run_all(network, h0)
+        new_features, pairs = run_whole(network, embedding, state)
     else:
-        new_features, pairs = run_some(network, take(h0, index), pairs, index, valid)
+        new_features, pairs = run_some(network, take(h0, index), context, pairs, index, valid)
     z_new, c_new, h0_new = take(zs, index), _at(c, index), take(h0, index)
-    fresh = score.noise(network.head(new_features), z_new, c_new)
+    fresh = score.eps(network.head(new_features, context), z_new, c_new)
 
     intensity = _intensity(new_features, take(features, index), valid, eta)
     squared = (fresh - take(take_rows(past, rows), index)).square().mean(-1)
@@ -144,12 +155,12 @@ def refresh(
     blend = take_rows(plan.blend, rows).unsqueeze(1)
     full = ~take_rows(plan.probes, rows).gather(1, index) | (blend == 1)
     old_kept = take(kept, index)
-    change = keep(kind, score, fresh, z_new, c_new, h0_new, new_features) - old_kept
+    change = store(kind, score, fresh, z_new, c_new, h0_new, new_features) - old_kept
     share = torch.where(full, 1.0, blend).unsqueeze(-1)
     if plan.spread:
         kept = kept + _spread(change, index, picked, tokens, reach) * (~mask).unsqueeze(-1)
     kept = put(kept, index, old_kept + share * change, valid)
-    answer = recall(kind, score, kept, zs, t, c)
+    answer = restore(kind, score, kept, zs, call.t, c, condition, embedding)
     answer = put(answer, index, fresh, valid & full)
 
     age = take_rows(state.age, rows)
@@ -171,27 +182,27 @@ def refresh(
 
 
 def refresh_pairs(
-    score: Score, z: Tensor, t: Tensor, c: Coefficients, state: TokenState, mask: Tensor, eta: float
+    score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenState, mask: Tensor, eta: float
 ) -> tuple[Tensor, Tensor]:
     """Run everything but the key and value projections of tokens outside of ``mask``: Algorithm 1 to the letter.
 
     Returns:
         Noise prediction ``(B, K, F)`` and event intensity ``(B,)``.
     """
-    network = require_tokens(score.network)
+    network = score.network
     counts = mask.sum(1).tolist()  # the one host read of a call
-    h0 = score.embed(z, t, c)
+    h0, context = score.embed(z, call.t, c, call.condition)
     if min(counts) == z.shape[1]:
-        features, state.pairs = run_all(network, h0)
+        features, state.pairs = run_all(network, h0, context)
     else:
         index, valid = choose(mask, max(1, *counts))
-        features, state.pairs = run_keys_values(network, h0, state.pairs, index, valid)
+        features, state.pairs = run_keys_values(network, h0, context, state.pairs, index, valid)
     intensity = _intensity(features, state.features, torch.ones_like(mask), eta)
     state.intensity, state.features = intensity, features
     state.rate, state.idle = intensity, torch.zeros_like(state.idle)
     state.z = torch.where(mask.unsqueeze(-1), z, state.z)
     state.age = state.age.masked_fill(mask, 0)
-    return score.noise(network.head(features), z, c), intensity
+    return score.eps(network.head(features, context), z, c), intensity
 
 
 def _intensity(new: Tensor, old: Tensor, valid: Tensor, eta: float) -> Tensor:
@@ -211,8 +222,8 @@ def _spread(change: Tensor, index: Tensor, picked: Tensor, tokens: int, reach: f
 
 def _at(c: Coefficients, index: Tensor) -> Coefficients:
     """Take the scales of chosen tokens, each ``(B, S, F)``."""
-    noise, total, spread = (take(x.expand(len(index), -1, -1), index) for x in (c.noise, c.total, c.spread))
-    return Coefficients(c.signal, noise, total, spread)
+    sigma, total, spread = (take(x.expand(len(index), -1, -1), index) for x in (c.sigma, c.total, c.spread))
+    return Coefficients(c.alpha, sigma, total, spread)
 
 
 def _put_flat(x: Tensor, index: Tensor, values: Tensor, valid: Tensor) -> Tensor:

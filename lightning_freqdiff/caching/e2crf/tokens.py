@@ -1,69 +1,66 @@
-"""Run a transformer's blocks on some tokens, the others lending their cached keys and values."""
+"""Run blocks on some tokens, the others lending their cached keys and values."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.networks.base import Backbone
-from lightning_freqdiff.networks.kernels import cpu
-from lightning_freqdiff.networks.transformer import Block, TransformerBackbone
+from lightning_freqdiff.networks import Backbone, TokenBlock
 
 KeysValues = list[Tensor]
 """One tensor per block, keys beside values, each ``(B, K, 2d)``."""
 
 
-def require_tokens(network: Backbone) -> TransformerBackbone:
-    """Return the network if its blocks can run on some tokens.
+def require_tokens(network: Backbone) -> Sequence[TokenBlock]:
+    """Return the blocks of a network whose tokens can be run one by one.
 
     Raises:
-        ValueError: For a backbone without tokens of its own (MLP) or with an order among them (LSTM).
+        ValueError: For a network without tokens of its own, such as an MLP, or with an order among them (LSTM).
     """
-    if not isinstance(network, TransformerBackbone):
+    if network.token_blocks is None:
         raise ValueError(
-            f"expected a transformer, whose tokens can be run one by one, got {type(network).__name__}: "
-            "use a cache that skips whole calls, or train with `model.network` Transformer"
+            f"expected a network whose tokens can be run one by one, such as Transformer, got "
+            f"{type(network).__name__}: set `policy.preset` balanced, which decides on whole calls, or train with "
+            "another `model.network`"
         )
-    return network
+    return network.token_blocks
 
 
-def layers_of(network: TransformerBackbone) -> list[Block]:
-    """Return the blocks in order."""
-    return cast("list[Block]", list(network.layers))
-
-
-def run_all(network: TransformerBackbone, h: Tensor) -> tuple[Tensor, KeysValues]:
+def run_all(network: Backbone, h: Tensor, context: Tensor | None) -> tuple[Tensor, KeysValues]:
     """Run all blocks on all tokens, with the very operations of an uncached call, and keep keys and values.
 
     Args:
         network: Backbone.
         h: Embedded tokens ``h⁰``, ``(B, K, d)``.
+        context: What the blocks need besides.
 
     Returns:
         Features of the last block ``(B, K, d)``, and the pairs of every block.
     """
-    return network.run(_run_all, h)
+    return network.in_chunks(partial(_run_all, require_tokens(network)), h, context)
 
 
-def _run_all(network: TransformerBackbone, h: Tensor) -> tuple[Tensor, KeysValues]:
+def _run_all(blocks: Sequence[TokenBlock], h: Tensor, context: Tensor | None) -> tuple[Tensor, KeysValues]:
     pairs = []
-    for block in layers_of(network):
-        q, k, v = block.queries_keys_values(h)
-        pairs.append(torch.cat([k, v], dim=-1))
-        h = block.finish(h, q, k, v)
+    for block in blocks:
+        q, kv = block.queries_keys_values(h, context)
+        pairs.append(kv)
+        h = block.finish(h, q, kv, context)
     return h, pairs
 
 
 def run_some(
-    network: TransformerBackbone, h: Tensor, pairs: KeysValues, index: Tensor, valid: Tensor
+    network: Backbone, h: Tensor, context: Tensor | None, pairs: KeysValues, index: Tensor, valid: Tensor
 ) -> tuple[Tensor, KeysValues]:
     """Run all blocks on the tokens in ``index``; their queries attend to fresh and cached pairs.
 
     Args:
         network: Backbone.
         h: Embeddings of the chosen tokens, ``(B, S, d)``.
+        context: What the blocks need besides.
         pairs: Cached keys and values of all tokens, one ``(B, K, 2d)`` per block.
         index: Which tokens, ``(B, S)``.
         valid: ``(B, S)``, false where ``index`` is only padding, which must leave no trace.
@@ -71,39 +68,39 @@ def run_some(
     Returns:
         Features of the chosen tokens ``(B, S, d)``, and the pairs with the fresh ones in place.
     """
-    return network.run(_run_some, h, pairs, index, valid, tokens=h.shape[1])
+    return network.in_chunks(partial(_run_some, require_tokens(network)), h, context, pairs, index, valid)
 
 
 def _run_some(
-    network: TransformerBackbone, h: Tensor, pairs: KeysValues, index: Tensor, valid: Tensor
+    blocks: Sequence[TokenBlock],
+    h: Tensor,
+    context: Tensor | None,
+    pairs: KeysValues,
+    index: Tensor,
+    valid: Tensor,
 ) -> tuple[Tensor, KeysValues]:
     fresh = []
-    for block, old in zip(layers_of(network), pairs, strict=True):
-        q, k, v = block.queries_keys_values(h)
-        mixed = put(old, index, torch.cat([k, v], dim=-1), valid)
+    for block, old in zip(blocks, pairs, strict=True):
+        q, kv = block.queries_keys_values(h, context)
+        mixed = put(old, index, kv, valid)
         fresh.append(mixed)
-        h = block.finish(h, q, *mixed.chunk(2, dim=-1))
+        h = block.finish(h, q, mixed, context)
     return h, fresh
 
 
 def run_keys_values(
-    network: TransformerBackbone, h: Tensor, pairs: KeysValues, index: Tensor, valid: Tensor
+    network: Backbone, h: Tensor, context: Tensor | None, pairs: KeysValues, index: Tensor, valid: Tensor
 ) -> tuple[Tensor, KeysValues]:
     """Run all blocks on all tokens, but project keys and values only for those in ``index``.
 
     Algorithm 1 of E2-CRF (arXiv 2604.22901) to the letter. It saves the projections only.
     """
     fresh = []
-    for block, old in zip(layers_of(network), pairs, strict=True):
-        weight, bias = block.query_key_value.weight, block.query_key_value.bias
-        width = h.shape[-1]
-        with cpu.float32(cpu.applies(h) and cpu.lowered()):
-            normed = block.norm_attention(h)
-            q = torch.nn.functional.linear(normed, weight[:width], bias[:width])
-            chosen = torch.nn.functional.linear(take(normed, index), weight[width:], bias[width:])
-        mixed = put(old, index, chosen, valid)
+    for block, old in zip(require_tokens(network), pairs, strict=True):
+        q = block.queries(h, context)
+        mixed = put(old, index, block.keys_values(take(h, index), context), valid)
         fresh.append(mixed)
-        h = block.finish(h, q, *mixed.chunk(2, dim=-1))
+        h = block.finish(h, q, mixed, context)
     return h, fresh
 
 

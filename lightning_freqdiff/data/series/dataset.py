@@ -3,13 +3,14 @@
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
+from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.data.series.series import mapped
 
 LISTED = 2**16
@@ -76,6 +77,37 @@ def _open(name: str, offset: int, dtype: np.dtype, shape: tuple[int, ...], strid
     reach = sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) + dtype.itemsize
     flat = np.memmap(name, np.uint8, "r", offset, (reach,))
     return np.ndarray(shape, dtype, flat, 0, strides)
+
+
+class Batch(NamedTuple):
+    """Series and what is known of them: what a data set yields.
+
+    Args:
+        series: Values, ``(B, N, M)``, float32, in the data's units.
+        condition: What is known of each.
+    """
+
+    series: Tensor
+    condition: Condition = NOTHING
+
+
+class Told(Dataset[Batch]):
+    """Rows with what is known of them, fetched a batch at a time.
+
+    Args:
+        rows: The series.
+        condition: What is known of each row, in the same order.
+    """
+
+    def __init__(self, rows: Rows, condition: Condition = NOTHING) -> None:
+        self.rows, self.condition = rows, condition
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        known = self.condition.take(torch.as_tensor(indices)) if self.condition else NOTHING
+        return Batch(self.rows.__getitems__(indices), known)
 
 
 class Shuffled(DistributedSampler[int]):

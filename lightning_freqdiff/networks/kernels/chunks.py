@@ -1,4 +1,4 @@
-"""A batch in pieces whose activations fit a processor's caches."""
+"""A batch in chunks whose activations fit a processor's caches."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def in_pieces(run: Callable[..., T], size: int, *inputs: Any) -> T:
+def chunked(run: Callable[..., T], size: int, *inputs: Any) -> T:
     """Return ``run(*inputs)``, worked out for ``size`` samples at a time.
 
     Args:
         run: What is done; samples must not know of each other.
-        size: Samples in a piece.
-        inputs: Tensors with samples along the first axis, or lists and tuples of such. What ``run`` returns is
-            of that kind, too.
+        size: Samples in a chunk.
+        inputs: Tensors with samples along the first axis, ``None``, or lists and tuples of such. What ``run``
+            returns is of that kind, too.
     """
-    pieces = _split(inputs, size)
-    return run(*inputs) if len(pieces) == 1 else _join([run(*piece) for piece in pieces])
+    chunks = _split(inputs, size)
+    return run(*inputs) if len(chunks) < 2 else _join([run(*chunk) for chunk in chunks])
 
 
 def _split(value: Any, size: int) -> list[Any]:
+    """Cut tensors along the first axis; an empty list stands for ``None``, of which every chunk has the same."""
+    if value is None:
+        return []
     if isinstance(value, Tensor):
         return list(value.split(size))
-    return [list(parts) for parts in zip(*(_split(v, size) for v in value), strict=True)]
+    parts = [_split(v, size) for v in value]
+    most = max(map(len, parts), default=0)
+    return [[part[i] if part else None for part in parts] for i in range(most)]
 
 
 def _join(parts: list[Any]) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.condition import Condition
+
 FEW = 2
 """Samples up to which compiling pays on a CPU: with more, ``cpu.py`` is as fast, and needs no compiler."""
 
@@ -19,8 +21,8 @@ class Compiled:
     every number of them. The results are those of the plain function to rounding.
 
     Args:
-        run: Takes tensors with samples along the first axis, lists of such, and scalars; returns tensors with samples
-            along the first axis, or tuples and lists of such.
+        run: Takes tensors with samples along the first axis, lists of such, scalars, a condition or ``None``; returns
+            tensors with samples along the first axis, or tuples and lists of such.
     """
 
     def __init__(self, run: Callable[..., Any]) -> None:
@@ -59,6 +61,8 @@ def _frame(run: Callable[..., Any], number: int) -> Callable[..., Any]:
 
 def _fill(value: Any, missing: int) -> Any:
     """Append copies of the first sample."""
+    if value is None or isinstance(value, Condition):
+        return value.followed_by(value.take(torch.zeros(missing, dtype=torch.long))) if value and missing else value
     if not isinstance(value, Tensor):
         return [_fill(entry, missing) for entry in value]
     if not missing or not value.ndim:

@@ -6,17 +6,19 @@ one exponential in place, and biases are added where the numbers are still in th
 own functions is rounding.
 
 Under ``torch.autocast("cpu", torch.bfloat16)`` the feed-forward layers, nine tenths of a block's work, multiply in
-bfloat16 with weights that sampling casts once; everything else stays in float32, which is faster here, too.
+bfloat16 with weights that sampling casts once (``derived.py``); everything else stays in
+float32, which is faster here, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lightning_freqdiff.networks.kernels.derived import Derived
 
 SCORES_BYTES = 8 * 2**20
 """Attention scores of more bytes than this are not kept whole: PyTorch's kernel works on tiles of them."""
@@ -76,19 +78,28 @@ def _longest(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-1).amax()
 
 
-def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Linear, low: bool) -> Tensor:
+def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Linear, keeper: Derived) -> Tensor:
     """Return ``h + contract(relu(expand(normed)))`` for features ``(B, S, d)``.
+
+    Under autocast the products are in bfloat16; sums over them are float32 all the same.
 
     Args:
         h: What is added to.
         normed: What goes in.
         expand: First layer.
         contract: Second layer.
-        low: Multiply in bfloat16; sums over products are float32 all the same.
+        keeper: What keeps the weights in bfloat16.
     """
+    with float32(low := lowered()):
+        return _feed_forward(h, normed, expand, contract, keeper, low)
+
+
+def _feed_forward(
+    h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Linear, keeper: Derived, low: bool
+) -> Tensor:
     rows, kept = normed.flatten(0, 1), (h + contract.bias).flatten(0, 1)
     if low:
-        up, down, finite = _weights(expand, contract)
+        up, down, finite = keeper.derive("bfloat16", lambda: _weights(expand, contract))
         hidden = torch.mm(F.pad(rows, (0, 1), value=1.0).bfloat16(), up.t())
         if finite:  # negative floats are negative integers of the same bits, which are several times as fast
             hidden.view(torch.int16).clamp_min_(0)
@@ -102,35 +113,8 @@ def feed_forward(h: Tensor, normed: Tensor, expand: nn.Linear, contract: nn.Line
     return torch.addmm(kept, hidden, contract.weight.t()).view_as(h)
 
 
-_Weights = tuple[Tensor, Tensor, bool]
-_kept: dict[nn.Linear, _Weights] | None = None
-
-
-@contextmanager
-def cast_once() -> Iterator[None]:
-    """Keep the weights that calls inside a ``with`` block cast to bfloat16, which must not change meanwhile.
-
-    Elsewhere they are cast at every call: whether weights have changed cannot be told, as averages of weights are
-    put in place behind PyTorch's back.
-    """
-    global _kept
-    before, _kept = _kept, {}
-    try:
-        yield
-    finally:
-        _kept = before
-
-
-def _weights(expand: nn.Linear, contract: nn.Linear) -> _Weights:
+def _weights(expand: nn.Linear, contract: nn.Linear) -> tuple[Tensor, Tensor, bool]:
     """Return both weights in bfloat16, the first with its bias as one more column, and whether all are finite."""
-    if _kept is None or torch.compiler.is_compiling():
-        return _cast(expand, contract)
-    if expand not in _kept:
-        _kept[expand] = _cast(expand, contract)
-    return _kept[expand]
-
-
-def _cast(expand: nn.Linear, contract: nn.Linear) -> _Weights:
     up = torch.cat([expand.weight, expand.bias.unsqueeze(1)], dim=1)
     low = up.bfloat16(), contract.weight.bfloat16()
     return *low, not torch.compiler.is_compiling() and all(bool(w.isfinite().all()) for w in low)

@@ -1,6 +1,6 @@
-"""Reverse-time solvers, one a file, and the time grids they run on."""
+"""Reverse-time solvers, one a file."""
 
-from lightning_freqdiff.sampling.solvers.base import Grid, Level, Solver, Step, plan, predict_noise, time_grid
+from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step, plan, predict_eps
 from lightning_freqdiff.sampling.solvers.ddim import DDIM
 from lightning_freqdiff.sampling.solvers.dpm_solver import DPMSolverPP
 from lightning_freqdiff.sampling.solvers.euler_maruyama import EulerMaruyama
@@ -10,16 +10,15 @@ from lightning_freqdiff.sampling.solvers.predictor_corrector import PredictorCor
 
 __all__ = [
     "DDIM",
+    "Ask",
     "DPMSolverPP",
     "EulerMaruyama",
     "ExponentialWiener",
-    "Grid",
     "Heun",
     "Level",
     "PredictorCorrector",
     "Solver",
     "Step",
     "plan",
-    "predict_noise",
-    "time_grid",
+    "predict_eps",
 ]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.diffusion.sde import SDE, T_MIN
-
-Grid = Literal["uniform", "logsnr", "edm"]
-EDM_RHO = 7.0
+from lightning_freqdiff.diffusion.score import Affine
+from lightning_freqdiff.diffusion.sde import SDE
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,10 @@ class Step:
     last: bool
 
 
+Ask = Callable[[Tensor, Tensor], Tensor]
+"""The score of tokens ``(B, K, F)`` at a time, a scalar, with all that is known of the samples."""
+
+
 class Solver(ABC):
     """A reverse-time integrator. It keeps nothing: what it must remember it returns as its state."""
 
@@ -53,12 +55,12 @@ class Solver(ABC):
 
     @abstractmethod
     def step(
-        self, score: ScoreFunction, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: Any
+        self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: Any
     ) -> tuple[Tensor, Any]:
         """Take one step.
 
         Args:
-            score: Score function.
+            score: The score at a time; knows the condition, cache and guidance of the run.
             z: Tokens ``(B, K, F)`` at ``step.now``.
             step: Where from and where to.
             scale: ``Λ``, ``(K, F)``.
@@ -69,8 +71,8 @@ class Solver(ABC):
             Tokens at ``step.then``, and the state for the next step.
         """
 
-    def affine(self, step: Step) -> tuple[float, float, float] | None:
-        """Return ``(a, b, c)`` where a step is ``z' = a z + b Λ ξ̂ + c Λ ξ``, or ``None`` where it is not so simple.
+    def affine(self, step: Step) -> Affine | None:
+        """Return ``(a, b, c)`` where a step is ``z' = a z + b Λ eps + c Λ ξ``, or ``None`` where it is not so simple.
 
         What a cache needs in order to take many steps at once.
         """
@@ -81,40 +83,9 @@ class Solver(ABC):
         return times[:-1].repeat_interleave(self.calls_per_step)
 
 
-def predict_noise(score: ScoreFunction, z: Tensor, level: Level, scale: Tensor) -> Tensor:
-    """Ask for the noise prediction ``ξ̂ = -σΛ score``, ``(B, K, F)``."""
+def predict_eps(score: Ask, z: Tensor, level: Level, scale: Tensor) -> Tensor:
+    """Ask for the noise prediction ``eps = -σΛ score``, ``(B, K, F)``."""
     return score(z, level.t) * (-level.sigma * scale)
-
-
-def time_grid(sde: SDE, num_steps: int, grid: Grid = "uniform") -> Tensor:
-    """Place ``num_steps + 1`` times from 1 down to ``ε``.
-
-    Args:
-        sde: Forward process.
-        num_steps: Number of solver steps.
-        grid: ``uniform`` in ``t``; ``logsnr``, uniform in ``log(α/σ)``; ``edm``, uniform in
-            ``(σ/α)^{1/7}`` (Karras et al., arXiv 2206.00364, equation 5).
-
-    Returns:
-        Decreasing times, ``(num_steps + 1,)``, float64.
-    """
-    if num_steps < 1:
-        raise ValueError(f"expected num_steps >= 1, got {num_steps}: set `sampling.num_steps`")
-    if grid not in get_args(Grid):
-        raise ValueError(f"expected a grid of {', '.join(get_args(Grid))}, got {grid!r}: set `sampling.grid`")
-    ends = torch.tensor([1.0, T_MIN], dtype=torch.float64)
-    fraction = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
-    if grid == "uniform":
-        times = ends[0] + fraction * (ends[1] - ends[0])
-    else:
-        high, low = sde.log_snr(ends)
-        wanted = high + fraction * (low - high)
-        if grid == "edm":
-            start, end = (-high / EDM_RHO).exp(), (-low / EDM_RHO).exp()
-            wanted = -EDM_RHO * (start + fraction * (end - start)).log()
-        times = sde.time_at(wanted)
-    times[0], times[-1] = ends
-    return times
 
 
 def plan(sde: SDE, times: Tensor, device: torch.device | str) -> list[Step]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.sampling.solvers.base import Solver, Step, predict_noise
+from lightning_freqdiff.diffusion.score import Affine
+from lightning_freqdiff.sampling.solvers.base import Ask, Solver, Step, predict_eps
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DDIM(Solver):
         """One, unless the steps are deterministic."""
         return 1 if self.eta else 0
 
-    def affine(self, step: Step) -> tuple[float, float, float]:
+    def affine(self, step: Step) -> Affine:
         """Return the coefficients of :meth:`step`."""
         now, then = step.now, step.then
         fresh = 0.0 if step.last else self.eta * then.sigma * math.sqrt(1 - (then.ratio / now.ratio) ** 2)
@@ -38,14 +38,14 @@ class DDIM(Solver):
         return shrink, math.sqrt(then.sigma**2 - fresh**2) - shrink * now.sigma, fresh
 
     def step(
-        self, score: ScoreFunction, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
+        self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
     ) -> tuple[Tensor, None]:
-        """Step ``z' = α' ẑ_0 + √(σ'² - c²) Λ ξ̂ + c Λ ξ``, with ``c = η`` times the posterior deviation."""
+        """Step ``z' = α' ẑ_0 + √(σ'² - c²) Λ eps + c Λ ξ``, with ``c = η`` times the posterior deviation."""
         now, then = step.now, step.then
         fresh = 0.0 if step.last else self.eta * then.sigma * math.sqrt(1 - (then.ratio / now.ratio) ** 2)
-        xi = scale * predict_noise(score, z, now, scale)
+        eps = scale * predict_eps(score, z, now, scale)
         kept = math.sqrt(then.sigma**2 - fresh**2)
-        new = (then.alpha / now.alpha) * (z - now.sigma * xi) + kept * xi
+        new = (then.alpha / now.alpha) * (z - now.sigma * eps) + kept * eps
         if fresh:
             new = new + fresh * scale * noises[0]
         return new, None

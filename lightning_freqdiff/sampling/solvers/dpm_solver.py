@@ -8,8 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.sampling.solvers.base import Solver, Step, predict_noise
+from lightning_freqdiff.sampling.solvers.base import Ask, Solver, Step, predict_eps
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class DPMSolverPP(Solver):
 
     def step(
         self,
-        score: ScoreFunction,
+        score: Ask,
         z: Tensor,
         step: Step,
         scale: Tensor,
@@ -47,7 +46,7 @@ class DPMSolverPP(Solver):
         """Integrate the linear part exactly and the clean estimate as a line in half log-SNR."""
         now, then = step.now, step.then
         h = math.log(now.ratio / then.ratio)
-        clean = (z - now.sigma * scale * predict_noise(score, z, now, scale)) / now.alpha
+        clean = (z - now.sigma * scale * predict_eps(score, z, now, scale)) / now.alpha
         line = clean
         if state is not None and not step.last:
             before, h_before = state

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.sampling.solvers.base import Solver, Step
+from lightning_freqdiff.diffusion.score import Affine
+from lightning_freqdiff.sampling.solvers.base import Ask, Solver, Step
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class EulerMaruyama(Solver):
 
     noises_per_step = 1
 
-    def affine(self, step: Step) -> tuple[float, float, float]:
+    def affine(self, step: Step) -> Affine:
         """Return the coefficients of :meth:`step`."""
         now, size = step.now, step.size
         fresh = 0.0 if step.last else now.diffusion * math.sqrt(size)
         return 1 - now.drift * size, -(now.diffusion**2) * size / now.sigma, fresh
 
     def step(
-        self, score: ScoreFunction, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
+        self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
     ) -> tuple[Tensor, None]:
         """Step ``z' = z - f z Δ + g² Λ² s Δ + g Λ √Δ ξ``, without the noise on the last step."""
         now, size = step.now, step.size

@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.sampling.solvers.base import Level, Solver, Step, predict_noise
+from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step, predict_eps
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class ExponentialWiener(Solver):
 
     def step(
         self,
-        score: ScoreFunction,
+        score: Ask,
         z: Tensor,
         step: Step,
         scale: Tensor,
@@ -55,7 +54,7 @@ class ExponentialWiener(Solver):
         """Correct the step before, then jump."""
         now, then = step.now, step.then
         (s, n), (s_then, n_then) = _scales(now, scale), _scales(then, scale)
-        u = (s * z / n.square() - predict_noise(score, z, now, scale)) * n / now.alpha
+        u = (s * z / n.square() - predict_eps(score, z, now, scale)) * n / now.alpha
         if state is not None and self.correct:
             before, level = state
             z = z + 0.5 * self._gain(level, now, scale) * (u - before)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.sampling.solvers.base import Solver, Step, predict_noise
+from lightning_freqdiff.sampling.solvers.base import Ask, Solver, Step, predict_eps
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class Heun(Solver):
     """Heun: second order, two network calls a step (Karras et al., arXiv 2206.00364, algorithm 1).
 
     In the variables ``y = z/α`` and ``r = σ/α`` the probability-flow ODE of every SDE here is
-    ``dy/dr = Λ ξ̂``, which is what is integrated.
+    ``dy/dr = Λ eps``, which is what is integrated.
     """
 
     calls_per_step = 2
@@ -26,12 +25,12 @@ class Heun(Solver):
         return torch.stack([times[:-1], times[1:]], dim=1).flatten()
 
     def step(
-        self, score: ScoreFunction, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
+        self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
     ) -> tuple[Tensor, None]:
         """Average the slopes at both ends of the step."""
         now, then = step.now, step.then
         y, change = z / now.alpha, then.ratio - now.ratio
-        slope = scale * predict_noise(score, z, now, scale)
+        slope = scale * predict_eps(score, z, now, scale)
         ahead = then.alpha * (y + change * slope)
-        slope = 0.5 * (slope + scale * predict_noise(score, ahead, then, scale))
+        slope = 0.5 * (slope + scale * predict_eps(score, ahead, then, scale))
         return then.alpha * (y + change * slope), None

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.sampling.solvers.base import Solver, Step
+from lightning_freqdiff.sampling.solvers.base import Ask, Solver, Step
 from lightning_freqdiff.sampling.solvers.euler_maruyama import EulerMaruyama
 
 
@@ -49,7 +48,7 @@ class PredictorCorrector(Solver):
         return torch.stack([times[:-1]] + [times[1:]] * self.corrector_steps, dim=1).flatten()
 
     def step(
-        self, score: ScoreFunction, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
+        self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: None
     ) -> tuple[Tensor, None]:
         """Predict, then take ``z += δ Λ² s + √(2δ) Λ ξ`` with ``δ = 2 (snr ‖ξ‖ / ‖Λs‖)²``."""
         z, _ = EulerMaruyama().step(score, z, step, scale, noises[:1], None)

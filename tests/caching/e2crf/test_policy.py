@@ -12,7 +12,8 @@ from lightning_freqdiff.caching.e2crf.refresh import _intensity
 from lightning_freqdiff.diffusion.score import Score, Trajectory
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import LSTM, MLP
-from lightning_freqdiff.sampling.solvers import DDIM, DPMSolverPP, EulerMaruyama, Heun, PredictorCorrector, time_grid
+from lightning_freqdiff.sampling import time_grid
+from lightning_freqdiff.sampling.solvers import DDIM, DPMSolverPP, EulerMaruyama, Heun, PredictorCorrector
 from lightning_freqdiff.spectral import Representation
 
 STEPS = 25
@@ -73,7 +74,7 @@ def test_2_asked_twice_reuse_is_exact(score, name):
     first, state = chosen.evaluate(score, z, Call(0, t, 0.0, False, float(t)), state)
     for step in (1, 2, 3):
         again, state = chosen.evaluate(score, z, Call(step, t, 0.1, False, float(t)), state)
-        torch.testing.assert_close(again.noise, first.noise, atol=2e-6, rtol=2e-6)
+        torch.testing.assert_close(again.eps, first.eps, atol=2e-6, rtol=2e-6)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -196,7 +197,7 @@ def test_the_equations_against_a_slow_second_implementation(name):
             gap = float(times[step - 1] - time) if step else 0.0
             outcome, state = chosen.evaluate(score, z, Call(step, t, gap, step == 15, float(t)), state)
             expected = torch.stack([one(z[b], t, gap) for b, one in enumerate(slow)])
-            torch.testing.assert_close(outcome.noise, expected, atol=2e-4, rtol=2e-4)
+            torch.testing.assert_close(outcome.eps, expected, atol=2e-4, rtol=2e-4)
             sets.append(outcome.tokens.tolist())
             # Small steps, so that triggers have something to decide.
             z = 0.98 * z + 0.1 * torch.randn(z.shape) * score.noise_scale

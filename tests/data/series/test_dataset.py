@@ -180,7 +180,7 @@ class Seen(ScoreModule):
 
     def on_train_epoch_end(self) -> None:
         name = f"{self.trainer.world_size}-{self.global_rank}-{self.current_epoch}.pt"
-        torch.save((self.rows, self.score.standardizer.state_dict()), Path(self.folder) / name)
+        torch.save((self.rows, self.score.codec.state_dict()), Path(self.folder) / name)
 
 
 def fit(path: str, folder: Path, **kwargs: Any) -> None:

@@ -48,19 +48,15 @@ def test_uncached(traced):
 
 @pytest.mark.parametrize(
     "policy",
-    [
-        E2CRF(preset="balanced", budget=0.3, R=7, tau_warn=0.0, trigger="budget"),
-        E2CRF(preset="paper", reuse="kv"),
-        Wiener(tolerance=0.3, memory=0.0),
-    ],
-    ids=["tokens", "pairs", "wiener"],
+    [E2CRF(preset="balanced", R=7), Wiener(tolerance=0.3, memory=0.0)],
+    ids=["e2crf", "wiener"],
 )
 def test_caches(policy, traced):
     plain, fast = pair()
     cached = CachedScore(fast, policy, STEPS)
     expected = draw(CachedScore(plain, policy, STEPS), plain)
     torch.testing.assert_close(draw(cached, fast), expected, atol=1e-4, rtol=1e-3)
-    assert 0 < len(traced) <= 3 + 8  # a few batches, and eight budgets of tokens
+    assert 0 < len(traced) <= 3
 
 
 def test_an_lstm(traced):

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from oracle import GaussianScore
+from oracle import GaussianScore, units
 
+from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP, SubVP
-from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample, time_grid
 from lightning_freqdiff.sampling.solvers import (
     DDIM,
     DPMSolverPP,
@@ -16,7 +17,6 @@ from lightning_freqdiff.sampling.solvers import (
     Heun,
     PredictorCorrector,
     plan,
-    time_grid,
 )
 from lightning_freqdiff.spectral import Representation
 
@@ -115,7 +115,7 @@ def test_moments_of_samples(solver, n):
     linear = layout.encode(torch.eye(n * 2, dtype=torch.float64).reshape(-1, n, 2)).flatten(1)
     score = GaussianScore(VP(), layout.noise_scale(), linear.T @ covariance_time @ linear)
     sampling = Sampling(num_samples=4000, num_steps=200, solver=solver)
-    z = sample(score, VP(), layout.noise_scale(), WorkUnit(0, 0, 4000), sampling)
+    z = sample(score, VP(), units(layout.noise_scale()), WorkUnit(0, 0, 4000), sampling)
     x = layout.decode(z).flatten(1).double()
     assert score.calls == 200 * solver.calls_per_step
     # Four standard errors of a covariance from 4,000 samples, and the first-order solvers' own error at 200 steps.
@@ -127,7 +127,7 @@ def test_moments_of_samples(solver, n):
 
 @pytest.mark.parametrize("solver", ALL, ids=str)
 def test_masked_coordinates_stay_zero(solver):
-    z = sample(oracle(VP()), VP(), SCALE.float(), WorkUnit(0, 0, 3), Sampling(num_steps=5, solver=solver))
+    z = sample(oracle(VP()), VP(), units(SCALE.float()), WorkUnit(0, 0, 3), Sampling(num_steps=5, solver=solver))
     assert z[..., 1].eq(0).all()
     assert z[..., 0].abs().min() > 0
 
@@ -148,12 +148,12 @@ def test_the_announced_calls_are_those_made(solver):
             super().__init__(VP(), SCALE, torch.diag(torch.tensor([VARIANCE, 0.0])))
             self.asked = []
 
-        def __call__(self, z, t):
+        def __call__(self, z, t, condition=NOTHING):
             self.asked.append(float(t))
             return super().__call__(z, t)
 
     score = Recorder()
-    sample(score, VP(), SCALE.float(), WorkUnit(0, 0, 1), Sampling(num_steps=6, solver=solver))
+    sample(score, VP(), units(SCALE.float()), WorkUnit(0, 0, 1), Sampling(num_steps=6, solver=solver))
     announced = score.trajectories[0]
     assert announced.calls_per_step == solver.calls_per_step
     assert score.asked == pytest.approx(announced.times.tolist(), rel=1e-6)
@@ -190,7 +190,7 @@ def test_one_step_is_allowed_and_none_is_not():
     ],
 )
 def test_bad_settings_name_themselves(make):
-    with pytest.raises(ValueError, match=r"`sampling\.solver`\."):
+    with pytest.raises(ValueError, match=r"`sampling\.solver\."):
         make()
 
 
@@ -213,7 +213,7 @@ def test_one_step_is_exact_for_data_that_the_wiener_filter_knows(kind, sde):
 def test_sampling_starts_at_the_noise_level_of_the_process():
     """VE ends at sigma_max, not at 1: a start at the wrong level would show in the variance."""
     sde = VE(sigma_max=8.0)
-    z = sample(oracle(sde), sde, SCALE.float(), WorkUnit(0, 0, 4000), Sampling(num_steps=400, grid="edm"))
+    z = sample(oracle(sde), sde, units(SCALE.float()), WorkUnit(0, 0, 4000), Sampling(num_steps=400, grid="edm"))
     assert z[:, 0, 0].var() == pytest.approx(VARIANCE, rel=0.12)
 
 
