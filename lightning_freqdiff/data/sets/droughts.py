@@ -12,7 +12,7 @@ import numpy as np
 
 from lightning_freqdiff.data.base import require_at_least
 from lightning_freqdiff.data.readers.columns import header, number, positions, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.sets.named import NamedData
 
 # Left out: dew point, wet bulb, highest, lowest and earth skin temperature.
@@ -53,9 +53,9 @@ class USDroughts(NamedData):
         """Names of files with ready arrays: weekly drought indices of the states, of another shape."""
         return ["us_drought_dsci.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the table."""
-        return Originals([Path("train_timeseries.csv")], inside=Path("train_timeseries"))
+        return RawFiles([Path("train_timeseries.csv")], inside=Path("train_timeseries"))
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read one year of every county that has all days of it."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.readers.tables import read_csv
 from lightning_freqdiff.data.sets.named import NamedData
 
@@ -49,9 +49,9 @@ class ECG(NamedData):
         """Names of files with ready arrays."""
         return ["ecg_mitbih.npz"] if self.database == "mitbih" else []
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the tables."""
-        return Originals([Path(name) for name in FILES[self.database]])
+        return RawFiles([Path(name) for name in FILES[self.database]])
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read all rows of both tables; there is no header to lose one to."""

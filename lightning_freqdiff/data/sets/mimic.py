@@ -13,7 +13,7 @@ import numpy as np
 
 from lightning_freqdiff.data.base import require_at_least
 from lightning_freqdiff.data.readers.columns import remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import split
 from lightning_freqdiff.data.sets.named import NamedData
@@ -53,14 +53,14 @@ class MIMIC3(NamedData):
         """Names of files with ready arrays."""
         return ["mimic3.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the file of MIMIC-Extract."""
-        return Originals([Path("all_hourly_data.h5")])
+        return RawFiles([Path("all_hourly_data.h5")])
 
     def without_files(self, home: Path, download: bool) -> dict[str, np.ndarray]:
         """Say where the file must be: it is not for the public."""
         raise FileNotFoundError(
-            f"expected {self.originals()} in {home}, found nothing; MIMIC-III is restricted: get access at "
+            f"expected {self.raw_files()} in {home}, found nothing; MIMIC-III is restricted: get access at "
             "PhysioNet, run MIMIC-Extract and put its file there, or set `data.path`"
         )
 

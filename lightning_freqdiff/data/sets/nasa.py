@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lightning_freqdiff.data.readers.columns import header, positions, read_columns, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.sets.named import NamedData
 
 TABLES = 7_565
@@ -73,9 +73,9 @@ class NASA(NamedData):
         """Names of files with ready arrays."""
         return [f"nasa_{self.cycle}.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the table of tables, and the folder of the rest."""
-        return Originals([Path("metadata.csv")], folder=Path("data"), pattern="*.csv", inside=Path("cleaned_dataset"))
+        return RawFiles([Path("metadata.csv")], folder=Path("data"), pattern="*.csv", inside=Path("cleaned_dataset"))
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Bin the cycles of one kind, in the order of their file names."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from lightning_freqdiff.data.readers.columns import number, positions, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.sets.named import NamedData
 
 CHANNELS = ("Adj Close", "Close", "High", "Low", "Open")
@@ -41,9 +41,9 @@ class NASDAQ(NamedData):
         """Names of files with ready arrays; both halves make the whole."""
         return ["nasdaq_2019_a.npz", "nasdaq_2019_b.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the folder that has a table for each stock."""
-        return Originals([], folder=Path("stocks"), pattern="*.csv")
+        return RawFiles([], folder=Path("stocks"), pattern="*.csv")
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read the year from every table, and keep the stocks that have all of it."""

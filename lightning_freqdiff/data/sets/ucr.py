@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lightning_freqdiff.data.readers.columns import MISSING, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.sets.named import NamedData
 
 
@@ -39,13 +39,13 @@ class UCR(NamedData):
         """Name of the prepared arrays."""
         return self.dataset
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the two tables, in the newer form."""
         return self._tables(".ts")
 
-    def _tables(self, suffix: str) -> Originals:
+    def _tables(self, suffix: str) -> RawFiles:
         files = [Path(f"{self.dataset}_{part}{suffix}") for part in ("TRAIN", "TEST")]
-        return Originals(files, inside=Path(self.dataset))
+        return RawFiles(files, inside=Path(self.dataset))
 
     def find(self, base: Path) -> list[Path]:
         """Return the two tables, in either form."""
