@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.frames import csv_columns, csv_header, parquet_columns
 from lightning_freqdiff.data.readers.layout import check_named, lay_out
 from lightning_freqdiff.data.readers.npy import read_npy
+from lightning_freqdiff.data.readers.table import csv_columns, csv_header, parquet_columns
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
 
 KINDS = (".csv", ".parquet", ".npy")

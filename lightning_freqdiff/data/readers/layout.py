@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.frames import Frame
-from lightning_freqdiff.data.readers.tables import is_number
+from lightning_freqdiff.data.readers.csv_text import is_number
+from lightning_freqdiff.data.readers.table import Frame
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
 
 KNOWN = (("id", "time"), ("sample", "step"))

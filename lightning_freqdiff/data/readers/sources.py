@@ -9,10 +9,17 @@ import numpy as np
 import torch
 
 from lightning_freqdiff.data.readers.folder import read_folder
-from lightning_freqdiff.data.readers.frames import csv_columns, csv_header, frame_columns, is_frame, parquet_columns
 from lightning_freqdiff.data.readers.layout import check_named, complete, lay_out
 from lightning_freqdiff.data.readers.npy import read_npy, read_npz
-from lightning_freqdiff.data.readers.tables import read_csv, read_ragged_csv
+from lightning_freqdiff.data.readers.table import (
+    csv_columns,
+    csv_header,
+    frame_columns,
+    is_frame,
+    parquet_columns,
+    read_uneven,
+    read_wide,
+)
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
 
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
@@ -66,8 +73,8 @@ class Reader:
             frame = csv_columns(path, list(roles.settings.values()), self.gaps)
             return lay_out(frame, roles, self.long, str(path))
         if self.gaps or self.uneven:
-            return Ragged(read_ragged_csv(path, trim=self.uneven), ("channel 0",), str(path))
-        return Ragged(read_csv(path)[..., None], ("channel 0",), str(path))
+            return Ragged(read_uneven(path, trim=self.uneven), ("channel 0",), str(path))
+        return Ragged(read_wide(path)[..., None], ("channel 0",), str(path))
 
     def take(self, values: Any) -> Ragged:
         """Take values in memory for what they are."""

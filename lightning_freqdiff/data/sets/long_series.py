@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lightning_freqdiff.data.base import require_at_least
-from lightning_freqdiff.data.readers.columns import header, read_columns, remedy
 from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY, published_header, read_columns
 from lightning_freqdiff.data.series.missing import Missing
 from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import Series
@@ -78,10 +78,10 @@ class LongSeries(NamedData, ABC):
 
 def read_long(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
     """Read a table with a header as one long series: the named columns, or all but the date."""
-    found = header(path)
+    _, found = published_header(path)
     names = names or [name for name in found if name.lower() != "date"]
     if not names:
-        raise ValueError(f"{path}: expected a column for each channel, got {', '.join(found)}; {remedy()}")
+        raise ValueError(f"{path}: expected a column for each channel, got {', '.join(found)}; {REMEDY}")
     return {"series": read_columns(path, names).astype(np.float32), "columns": np.array(names)}
 
 

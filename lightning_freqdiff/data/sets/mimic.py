@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lightning_freqdiff.data.base import require_at_least
-from lightning_freqdiff.data.readers.columns import remedy
 from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import split
 from lightning_freqdiff.data.sets.named import NamedData
@@ -125,7 +125,7 @@ def read_hourly(path: Path) -> dict[str, np.ndarray]:
     except (KeyError, OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: expected the tables patients and vitals_labs of MIMIC-Extract, got: {reason}; {remedy()}"
+            f"{path}: expected the tables patients and vitals_labs of MIMIC-Extract, got: {reason}; {REMEDY}"
         ) from error
     rows = np.asarray(stay.isin(stays) & (hour < HOURS) & (hour >= 0))
     _, first, where = np.unique(np.asarray(stay)[rows], return_index=True, return_inverse=True)

@@ -125,7 +125,7 @@ class TestCache:
         ECG().prepare_data()
         kept = cache / "ecg" / "mitbih.npz"
         before = kept.stat().st_mtime_ns
-        reader = "lightning_freqdiff.data.sets.heartbeats.read_csv"
+        reader = "lightning_freqdiff.data.sets.heartbeats.read_wide"
         monkeypatch.setattr(reader, lambda path: pytest.fail("read again"))
         assert sizes(ECG()) == [27, 3, 11]
         assert kept.stat().st_mtime_ns == before
@@ -370,7 +370,7 @@ class TestNASA:
                 "00003.csv: expected the columns .*, got no 'Voltage_charge' among",
             ),
             (text.replace("\n1", "\nx1", 1), "00003.csv: expected numbers, got 'x1.*, column 'Voltage_measured'"),
-            (text[:-100], r"00003.csv: expected 6 columns in every row, got \d in the last one \(a file cut short"),
+            (text[:-100], r"00003.csv: expected 6 columns in every row, got \d in row 527 \(a file cut short"),
         ):
             (inside / "data" / "00003.csv").write_text(broken)
             with pytest.raises(ValueError, match=message):
