@@ -14,11 +14,12 @@ from __future__ import annotations
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lightning_freqdiff.files import replace_arrays
 
 WEIGHTS = "weights"
 
@@ -30,14 +31,10 @@ def calibration_path(checkpoint: str | Path) -> Path:
 
 def write_calibration(path: Path, fitted: dict[str, Tensor], weights: str) -> None:
     """Write what was fitted in one move, so that a reader never meets half of it."""
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
-            arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in fitted.items()}
-            np.savez(file, **{**arrays, WEIGHTS: np.array(weights)})
-        partial.replace(path)
+        arrays = {name: value.cpu().numpy() for name, value in fitted.items()}
+        replace_arrays(path, {**arrays, WEIGHTS: np.array(weights)})
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OSError(f"cannot write the calibration {path} ({error.strerror}): set `output`") from error
 
 

@@ -39,8 +39,11 @@ def read_npy(path: Path, in_memory: bool | None = None) -> np.ndarray:
         raise _damaged(path, error) from error
 
 
-def read_npz(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Return the names of all arrays in a `.npz`, and those that are wanted; the array of a `.npy` is `x`."""
+def read_npz(path: Path, wanted: Iterable[str] | None = None) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Return the names of all arrays in a `.npz`, and those that are wanted, or all; the array of a `.npy` is `x`."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise FileNotFoundError(f"expected a file, found {found} at {path.absolute()}; mend `data.path`")
     # Opened here, because np.load leaves a file open that turns out to be no zip archive.
     with path.open("rb") as file:
         try:
@@ -49,7 +52,7 @@ def read_npz(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, np
                 return ["x"], {"x": loaded}
             with loaded as archive:
                 keys = archive.files
-                return keys, {key: np.asarray(archive[key]) for key in wanted if key in keys}
+                return keys, {key: np.asarray(archive[key]) for key in wanted or keys if key in keys}
         except DAMAGE as error:
             raise _damaged(path, error) from error
 
@@ -63,5 +66,5 @@ def _damaged(path: Path, error: BaseException) -> ValueError:
         )
     return ValueError(
         f"{path}: expected NumPy's own format, got a file that is damaged, cut short or pickled ({reason}); write it "
-        "anew with np.savez or np.save, or mend `data.path`"
+        "anew with np.savez or np.save, delete it if it lies in the cache, or mend `data.path`"
     )

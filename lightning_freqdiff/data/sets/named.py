@@ -10,7 +10,8 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_freqdiff.data.base import SeriesData, require_at_least
-from lightning_freqdiff.data.readers.download import cache_root, fetch, fingerprint, load, store
+from lightning_freqdiff.data.readers.download import cache_root, fetch, fingerprint, store
+from lightning_freqdiff.data.readers.npy import read_npz
 from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import keep_some
@@ -81,7 +82,7 @@ class NamedData(SeriesData, ABC):
     def _load(self) -> Series:
         # Also met without prepare_data, by `describe` and `predict`: then one process alone may use the network.
         ready = self._ready(download=self.download and getattr(rank_zero_only, "rank", 0) == 0)
-        parts = [load(path) for path in ready]
+        parts = [read_npz(path)[1] for path in ready]
         arrays = {key: parts[0][key] for key in parts[0]}
         for key in ("x", "y", *self.groups):
             if len(parts) > 1 and all(key in part for part in parts):
@@ -172,6 +173,6 @@ class NamedData(SeriesData, ABC):
 
 def _mark(kept: Path) -> str:
     try:
-        return str(load(kept, "fingerprint")["fingerprint"])
+        return str(read_npz(kept, ["fingerprint"])[1]["fingerprint"])
     except (ValueError, KeyError):  # damaged, so made anew
         return ""
