@@ -114,6 +114,8 @@ class TestECG:
             ECG(path=str(raw)).prepare_data()
         with pytest.raises(FileNotFoundError, match=r"found nothing at \S*none; mend `data.path`"):
             ECG(path=str(raw / "none")).prepare_data()
+        with pytest.raises(FileNotFoundError, match=r"a file, found nothing at \S*none.npz; mend `data.path`"):
+            ECG(path=str(raw / "none.npz")).setup()
         with pytest.raises(ValueError, match=r"expected a folder with .*, or a .npz file, got"):
             ECG(path=str(raw / "mitbih_train.csv")).prepare_data()
 
