@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from torch import nn
 
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.calibrate import calibrate
+from lightning_freqdiff.files import replace_json
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.reporting.hardware import describe_machine
@@ -47,27 +46,14 @@ def begin(args: argparse.Namespace) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     hidden = ("output", "ckpt_path", "threads", "device")  # paths of this machine say nothing to others
-    settings = {k: v for k, v in vars(args).items() if k not in hidden}
+    settings = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items() if k not in hidden}
     return {"machine": describe_machine(args.device), "settings": settings, "complete": False}
 
 
 def save(path: Path, result: dict[str, Any]) -> None:
     """Write a result in one move, so that a run that is broken off leaves what it had."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(plain(result), indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
-
-
-def plain(value: Any) -> Any:
-    """Return what JSON can hold: NaN and infinity become null."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, Path):
-        return value.name
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    replace_json(path, result)
 
 
 def seconds(job: Callable[[], Any]) -> float:

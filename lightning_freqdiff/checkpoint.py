@@ -15,7 +15,6 @@ import hashlib
 import pickle
 import sys
 import warnings
-import zipfile
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lightning_freqdiff.files import read_arrays, replace_arrays
 
 MARK = "lightning_freqdiff"
 """The key under which a checkpoint says that it is ours, and what it was trained on."""
@@ -159,14 +160,10 @@ def calibration_path(checkpoint: str | Path) -> Path:
 
 def write_calibration(path: Path, fitted: dict[str, Tensor], weights: str) -> None:
     """Write what was fitted in one move, so that a reader never meets half of it."""
-    partial = path.with_suffix(".partial")
+    arrays = {name: value.cpu().numpy() for name, value in fitted.items()}
     try:
-        with partial.open("wb") as file:
-            arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in fitted.items()}
-            np.savez(file, **{**arrays, WEIGHTS: np.array(weights)})
-        partial.replace(path)
+        replace_arrays(path, {**arrays, WEIGHTS: np.array(weights)})
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OSError(f"cannot write the calibration {path} ({error.strerror}): set `output`") from error
 
 
@@ -180,10 +177,8 @@ def read_calibration(path: Path, weights: str) -> dict[str, Tensor]:
     if not path.is_file():
         return {}
     try:
-        # Opened here, because np.load leaves a file open that turns out to be no zip archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        _, arrays = read_arrays(path)
+    except ValueError:
         warnings.warn(f"{path} cannot be read and is left out: run calibrate again", stacklevel=2)
         return {}
     if str(arrays.pop(WEIGHTS, "")) != weights:

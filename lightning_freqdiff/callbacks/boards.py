@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
 from lightning_freqdiff.evaluation.evaluator import Evaluation
+from lightning_freqdiff.files import replace_csv, replacing
 
 
 class Board:
@@ -44,7 +44,8 @@ class FolderBoard(Board):
         """Write the figures, the newest in place of the last, and add a line to ``evaluation.csv``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, figure in result.figures.items():
-            figure.savefig(self.folder / f"{name}.png", dpi=130)
+            with replacing(self.folder / f"{name}.png") as file:
+                figure.savefig(file, format="png", dpi=130)
         _append(self.folder / "evaluation.csv", {"step": step, **result.scalars})
 
 
@@ -81,14 +82,10 @@ def _append(path: Path, row: dict[str, Any]) -> None:
     """Add a row to a CSV file, its header kept in step with the names."""
     rows: list[dict[str, Any]] = []
     if path.exists():
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     rows.append(row)
-    names: Sequence[str] = list(dict.fromkeys(name for r in rows for name in r))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    replace_csv(path, list(dict.fromkeys(name for r in rows for name in r)), rows)
 
 
 def _with_canvas(figure: Figure) -> None:

@@ -8,13 +8,14 @@ the rank's journal; a run that was killed reads the journals and does the rest.
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from lightning_freqdiff.files import plain, replace_json
+from lightning_freqdiff.files import plain, replace_json, replacing
 
 try:
     import fcntl
@@ -144,25 +145,25 @@ class RunFolder:
 
     def _reserve(self, shape: tuple[int, int, int]) -> None:
         """Make ``samples.npy`` with all its blocks: a full disk then fails here and not in mid-run by SIGBUS."""
-        partial = self.samples.with_suffix(".partial")
+        need = 4 * math.prod(shape)
+        header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
         try:
-            np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-            with partial.open("r+b") as file:
+            with replacing(self.samples) as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                size = file.tell() + need
+                file.truncate(size)
                 if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+                    os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            partial.unlink(missing_ok=True)
-            need = 4 * int(np.prod(shape)) / 2**20
             raise OSError(
-                f"cannot reserve {need:.1f} MiB for the samples in {self.path} ({error.strerror}): free space, or "
-                "set `sampling.output` or `sampling.num_samples`"
+                f"cannot reserve {need / 2**20:.1f} MiB for the samples in {self.path} ({error.strerror}): free "
+                "space, or set `sampling.output` or `sampling.num_samples`"
             ) from error
-        partial.rename(self.samples)
 
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest."""
         try:
-            content = json.loads(self.manifest.read_text())
+            content = json.loads(self.manifest.read_text(encoding="utf-8"))
             if not isinstance(content, dict) or "status" not in content:
                 raise ValueError("no manifest")
             return content

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from lightning_freqdiff.files import replace_arrays, replacing
+
 Format = Literal["npy", "npz", "parquet", "csv"]
 ROWS = 1024
 """Series turned into table rows at once, so that no result has to fit in memory."""
@@ -39,7 +41,7 @@ def _long(series: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def convert(samples: Path, format: Format, channels: Sequence[str]) -> Path:
-    """Write ``samples.npy`` in another format beside it, and return the new file.
+    """Write ``samples.npy`` in another format beside it in one move, and return the new file.
 
     ``npz`` holds ``x`` of shape ``(n, N, M)`` and the channels' names as ``columns``; ``csv`` and ``parquet``
     are long tables with the columns ``sample, step`` and one per channel.
@@ -48,9 +50,9 @@ def convert(samples: Path, format: Format, channels: Sequence[str]) -> Path:
     target = samples.with_suffix(f".{format}")
     names = ["sample", "step", *channels]
     if format == "npz":
-        np.savez_compressed(target, x=series, columns=np.array(channels))
+        replace_arrays(target, {"x": series, "columns": np.array(channels)}, compress=True)
     elif format == "csv":
-        with target.open("w", newline="") as file:
+        with replacing(target, "w") as file:
             writer = csv.writer(file)
             writer.writerow(names)
             for sample, step, values in _long(series):
@@ -61,7 +63,7 @@ def convert(samples: Path, format: Format, channels: Sequence[str]) -> Path:
 
         types = [pyarrow.int64(), pyarrow.int32(), *[pyarrow.float32()] * len(channels)]
         schema = pyarrow.schema(list(zip(names, types, strict=True)))
-        with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+        with replacing(target) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
             for sample, step, values in _long(series):
                 columns = [sample, step.astype(np.int32), *np.ascontiguousarray(values.T)]
                 writer.write_table(pyarrow.table(columns, schema=schema))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from lightning_freqdiff.checkpoint import as_settings
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality, speedup
 from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
-from lightning_freqdiff.files import replace_json
+from lightning_freqdiff.files import replace_csv, replace_json, replacing
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.hardware import describe_machine
@@ -214,18 +213,14 @@ class Comparison:
         names = list(
             dict.fromkeys(k for row in self.rows.values() for k in row if k not in ("settings", "seconds_all"))
         )
-        partial = self.output / "compare.csv.partial"
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.ordered())
-        partial.replace(self.output / "compare.csv")
+        replace_csv(self.output / "compare.csv", names, self.ordered())
 
     def write_report(self) -> None:
         """Draw the trade-off and lay out the page."""
         rows = self.ordered()
         figure = plots.trade_off(rows)
-        figure.savefig(self.output / "trade-off.png", dpi=130)
+        with replacing(self.output / "trade-off.png") as file:
+            figure.savefig(file, format="png", dpi=130)
         layout = self.module.layout
         page = Page(f"Caches on series of {layout.length} steps and {layout.channels} channel(s)")
         page.text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.files import replace_json, replacing
 from lightning_freqdiff.metrics.spectral import spectral_localisation
 from lightning_freqdiff.reporting.plots import series_and_spectra
 from lightning_freqdiff.spectral import Codec, Representation, spectral_density
@@ -139,9 +139,10 @@ def write(data: SeriesData, facts: dict[str, Any], output: Path) -> None:
     """Write the facts and a picture of series and spectra: `description.json`, `description.png`."""
     x = data.reference_series(SERIES)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "description.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_json(output / "description.json", facts)
     figure = series_and_spectra(x.numpy(), spectral_density(x).numpy(), data.channels)
-    figure.savefig(output / "description.png", dpi=120)
+    with replacing(output / "description.png") as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 def show(facts: dict[str, Any], console: Console | None = None) -> None:

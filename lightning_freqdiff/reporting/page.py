@@ -13,6 +13,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lightning_freqdiff.files import replace_text
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -62,13 +64,13 @@ class Page:
         self.parts.append(f"<pre>{escape(json.dumps(values, indent=2, default=str))}</pre>")
 
     def write(self, path: Path) -> None:
-        """Write the page."""
+        """Write the page in one move."""
         body = "\n".join(self.parts)
-        path.write_text(
+        replace_text(
+            path,
             f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>\n'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>\n'
             f"<h1>{escape(self.title)}</h1>\n{body}\n</html>\n",
-            encoding="utf-8",
         )
 
 

@@ -1,1 +1,1 @@
-"""From files to arrays: NumPy files, tables, folders, published originals."""
+"""From files to arrays: NumPy files, tables, folders, and the raw files of published data sets."""

@@ -4,13 +4,12 @@ import errno
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.npy import DAMAGE
+from lightning_freqdiff.files import replace_arrays
 
 CACHE = "~/.cache/lightning_freqdiff"
 
@@ -56,41 +55,14 @@ def fetch(handle: str, by_hand: Path) -> Path:
 
 def store(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays to a `.npz`, so that there is the file of before or the whole new one, and nothing between."""
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.part")  # tempfile's would be for one user alone
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_arrays(path, arrays)
     except OSError as error:
         raise OSError(
             f"expected to keep the prepared series in {path}, got {error.strerror or error}; make room there, or "
             "set `data.folder` (or FREQDIFF_CACHE) to a folder with room"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Read the arrays of a `.npz`, all or those named; a damaged one is a ValueError that names the file."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise FileNotFoundError(f"expected a file, found {found} at {path.absolute()}; mend `data.path`")
-    with path.open("rb") as file:  # np.load leaves a file open that turns out to be no zip archive
-        try:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"x": loaded}
-            with loaded as archive:
-                return {key: np.asarray(archive[key]) for key in archive.files if not names or key in names}
-        except DAMAGE as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{path}: expected arrays in NumPy's own format, got a file that is damaged or cut short "
-                f"({reason}); delete it, or mend `data.path`"
-            ) from error
 
 
 def fingerprint(files: Iterable[Path], root: Path) -> str:

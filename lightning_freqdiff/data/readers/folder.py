@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.frames import csv_columns, csv_header, parquet_columns
 from lightning_freqdiff.data.readers.layout import check_named, lay_out
 from lightning_freqdiff.data.readers.npy import read_npy
-from lightning_freqdiff.data.series.ragged import Recordings, Roles
+from lightning_freqdiff.data.readers.table import csv_columns, csv_header, parquet_columns
+from lightning_freqdiff.data.series.ragged import Ragged, Roles
 
 KINDS = (".csv", ".parquet", ".npy")
 FILE = "file"
 """What `split_by` calls the name of the file."""
 
 
-def read_folder(folder: Path, roles: Roles, gaps: bool) -> Recordings:
+def read_folder(folder: Path, roles: Roles, gaps: bool) -> Ragged:
     """Read the files of a folder in the order of their names: steps in rows, channels in columns.
 
     Args:
@@ -43,10 +43,10 @@ def read_folder(folder: Path, roles: Roles, gaps: bool) -> Recordings:
     names = [file.name for file in files]
     if by_file:
         labels["groups"] = np.array(names)
-    return Recordings(series, first.channels, str(folder), names, **labels)
+    return Ragged(series, first.channels, str(folder), names, **labels)
 
 
-def _read_one(file: Path, roles: Roles, gaps: bool) -> Recordings:
+def _read_one(file: Path, roles: Roles, gaps: bool) -> Ragged:
     if file.stat().st_size == 0:
         raise ValueError(f"{file}: expected series, got an empty file; write it anew or mend `data.path`")
     if file.suffix.lower() == ".npy":
@@ -62,7 +62,7 @@ def _read_one(file: Path, roles: Roles, gaps: bool) -> Recordings:
                 f"{file}: expected an array (steps, channels) in each file of a folder, got shape {x.shape}; point "
                 "`data.path` to the file itself if it holds many series"
             )
-        return Recordings([x], tuple(f"channel {i}" for i in range(x.shape[1])), str(file))
+        return Ragged([x], tuple(f"channel {i}" for i in range(x.shape[1])), str(file))
     if file.suffix.lower() == ".csv":
         check_named(roles, csv_header(file) or [], str(file))
         frame = csv_columns(file, list(roles.settings.values()), gaps)
@@ -71,7 +71,7 @@ def _read_one(file: Path, roles: Roles, gaps: bool) -> Recordings:
     return lay_out(frame, roles, True, str(file))
 
 
-def _in_order(one: Recordings, first: Recordings, file: str) -> np.ndarray:
+def _in_order(one: Ragged, first: Ragged, file: str) -> np.ndarray:
     """Return the steps `(N, M)` of a file with its channels in the order of the first file."""
     missing = [name for name in first.channels if name not in one.channels]
     more = [name for name in one.channels if name not in first.channels]

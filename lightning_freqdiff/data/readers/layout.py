@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.frames import Frame
-from lightning_freqdiff.data.readers.tables import is_number
-from lightning_freqdiff.data.series.ragged import Recordings, Roles
+from lightning_freqdiff.data.readers.csv_text import is_number
+from lightning_freqdiff.data.readers.table import Frame
+from lightning_freqdiff.data.series.ragged import Ragged, Roles
 
 KNOWN = (("id", "time"), ("sample", "step"))
 """Pairs of columns that tell a long table without being named; the second pair is what sampling writes."""
@@ -33,7 +33,7 @@ def check_named(roles: Roles, names: Sequence[str], source: str) -> None:
             )
 
 
-def lay_out(frame: Frame, roles: Roles, window: bool, source: str) -> Recordings:
+def lay_out(frame: Frame, roles: Roles, window: bool, source: str) -> Ragged:
     """Return the series of a table: long if it has a column for series or time, or if windows are cut; else wide."""
     roles = complete(roles, frame)
     check_named(roles, list(frame), source)
@@ -52,13 +52,11 @@ def lay_out(frame: Frame, roles: Roles, window: bool, source: str) -> Recordings
     x = np.stack(list(values.values()), axis=1)
     labels = {field: frame[name] for field, name in roles.per_series.items()}
     if roles.id is None and roles.time is None and not window:
-        return Recordings(x[..., None], ("channel 0",), source, (), **labels)
+        return Ragged(x[..., None], ("channel 0",), source, (), **labels)
     return _long(frame, roles, x, tuple(values), source, labels)
 
 
-def _long(
-    frame: Frame, roles: Roles, x: np.ndarray, channels: tuple[str, ...], source: str, labels: Frame
-) -> Recordings:
+def _long(frame: Frame, roles: Roles, x: np.ndarray, channels: tuple[str, ...], source: str, labels: Frame) -> Ragged:
     """Gather the rows `(rows, M)` of each series, in the order in which the series begin."""
     if roles.id is None:
         names, first, order = [""], np.zeros(1, int), np.arange(len(x))
@@ -86,7 +84,7 @@ def _long(
             )
     series = [x[rows] for rows in np.split(order, cuts)]
     per_series = {field: column[first] for field, column in labels.items()}
-    return Recordings(series, channels, source, names, **per_series)
+    return Ragged(series, channels, source, names, **per_series)
 
 
 def _as_times(column: np.ndarray, name: str, source: str) -> np.ndarray:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Originals:
-    """Names of original files.
+class RawFiles:
+    """What the raw files of a published data set are called.
 
     Attributes:
         files: Files with a name of their own.

@@ -9,11 +9,19 @@ import numpy as np
 import torch
 
 from lightning_freqdiff.data.readers.folder import read_folder
-from lightning_freqdiff.data.readers.frames import csv_columns, csv_header, frame_columns, is_frame, parquet_columns
 from lightning_freqdiff.data.readers.layout import check_named, complete, lay_out
-from lightning_freqdiff.data.readers.npy import read_npy, read_npz
-from lightning_freqdiff.data.readers.tables import read_csv, read_ragged_csv
-from lightning_freqdiff.data.series.ragged import Recordings, Roles
+from lightning_freqdiff.data.readers.npy import read_npy
+from lightning_freqdiff.data.readers.table import (
+    csv_columns,
+    csv_header,
+    frame_columns,
+    is_frame,
+    parquet_columns,
+    read_uneven,
+    read_wide,
+)
+from lightning_freqdiff.data.series.ragged import Ragged, Roles
+from lightning_freqdiff.files import read_arrays
 
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 GIVEN = "the values given"
@@ -27,24 +35,24 @@ class Reader:
         roles: Columns or arrays that hold no values.
         long: Read long series, to cut windows from.
         gaps: Read empty cells of a table as NaN.
-        ragged: Read rows of different lengths.
+        uneven: Read rows of different lengths.
         in_memory: Read a `.npy` whole, or map it; if not given, by its size.
     """
 
     roles: Roles
     long: bool = False
     gaps: bool = False
-    ragged: bool = False
+    uneven: bool = False
     in_memory: bool | None = None
 
-    def read(self, path: Path) -> Recordings:
+    def read(self, path: Path) -> Ragged:
         """Read a file by its suffix, or a folder."""
         if path.is_dir():
             return read_folder(path, self.roles, self.gaps)
         match check_file(path):
             case ".npz":
                 wanted = ["x", "series", "columns", "y", *self.roles.per_series.values()]
-                return self._from_arrays(*read_npz(path, wanted), str(path))
+                return self._from_arrays(*read_arrays(path, wanted), str(path))
             case ".npy":
                 return self._from_arrays(["x"], {"x": read_npy(path, self.in_memory)}, str(path))
             case ".parquet":
@@ -52,7 +60,7 @@ class Reader:
             case _:
                 return self._read_csv(path)
 
-    def _read_csv(self, path: Path) -> Recordings:
+    def _read_csv(self, path: Path) -> Ragged:
         names = csv_header(path)
         roles = complete(self.roles, names or ())
         if roles.settings and names is None:
@@ -65,11 +73,11 @@ class Reader:
             check_named(roles, names or [], str(path))
             frame = csv_columns(path, list(roles.settings.values()), self.gaps)
             return lay_out(frame, roles, self.long, str(path))
-        if self.gaps or self.ragged:
-            return Recordings(read_ragged_csv(path, trim=self.ragged), ("channel 0",), str(path))
-        return Recordings(read_csv(path)[..., None], ("channel 0",), str(path))
+        if self.gaps or self.uneven:
+            return Ragged(read_uneven(path, trim=self.uneven), ("channel 0",), str(path))
+        return Ragged(read_wide(path)[..., None], ("channel 0",), str(path))
 
-    def take(self, values: Any) -> Recordings:
+    def take(self, values: Any) -> Ragged:
         """Take values in memory for what they are."""
         if isinstance(values, Mapping) and any(np.ndim(v) > 1 for v in values.values()):
             arrays = {key: _numpy(value) for key, value in values.items()}
@@ -82,10 +90,10 @@ class Reader:
             wrong = [one.shape for one in series if one.ndim != 2 or one.shape[1] != series[0].shape[-1]]
             if wrong or not series:
                 raise ValueError(f"{GIVEN}: expected arrays (steps, channels) of the same channels, got {wrong[:1]}")
-            return Recordings(series, tuple(f"channel {i}" for i in range(series[0].shape[1])), GIVEN)
+            return Ragged(series, tuple(f"channel {i}" for i in range(series[0].shape[1])), GIVEN)
         return self._from_arrays(["x"], {"x": _numpy(values)}, GIVEN)
 
-    def _from_arrays(self, keys: list[str], arrays: dict[str, np.ndarray], source: str) -> Recordings:
+    def _from_arrays(self, keys: list[str], arrays: dict[str, np.ndarray], source: str) -> Ragged:
         """Find the series among arrays by name; two axes are `(L, M)` if long series are read, else `(n, N)`.
 
         With a single name in `columns`, two axes are always `(n, N)`.
@@ -107,7 +115,7 @@ class Reader:
         else:
             names = [f"channel {i}" for i in range(x.shape[-1] if x.ndim else 0)]
         labels = self._labels_among(arrays, keys, source)
-        return Recordings(x, tuple(names), source, (), **labels)
+        return Ragged(x, tuple(names), source, (), **labels)
 
     def _labels_among(self, arrays: dict[str, np.ndarray], keys: list[str], source: str) -> dict[str, np.ndarray]:
         """Return labels, groups and parts, where they are named; `y` needs no name."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from lightning_freqdiff.data.series.ragged import Recordings
+from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import CHUNK, Series
 
 Missing = Literal["refuse", "interpolate", "drop"]
@@ -33,27 +33,27 @@ def interpolate(x: np.ndarray, what: str, channels: tuple[str, ...]) -> np.ndarr
     return filled
 
 
-def mend(recordings: Recordings, rule: Missing) -> Recordings:
+def impute(ragged: Ragged, rule: Missing) -> Ragged:
     """Apply the rule to each series by itself."""
-    if rule == "refuse" or not len(recordings):
-        return recordings
-    series, source = recordings.series, recordings.source
+    if rule == "refuse" or not len(ragged):
+        return ragged
+    series, source = ragged.series, ragged.source
     if isinstance(series, np.ndarray) and series.dtype.kind != "f":
-        return recordings
+        return ragged
     if rule == "drop":
         keep = np.flatnonzero([not np.isnan(one).any() for one in series])
         if len(keep) < 2:
             raise ValueError(
-                f"{source}: expected at least 2 series without missing values, got {len(keep)} of {len(recordings)}; "
+                f"{source}: expected at least 2 series without missing values, got {len(keep)} of {len(ragged)}; "
                 "set `data.missing` interpolate, or mend `data.path`"
             )
-        return recordings if len(keep) == len(recordings) else recordings.take(keep)
-    what = [f"{source}: {recordings.name(i)}" for i in range(len(recordings))]
-    filled = [interpolate(one, name, recordings.channels) for one, name in zip(series, what, strict=True)]
-    return replace(recordings, series=np.stack(filled) if isinstance(series, np.ndarray) else filled)
+        return ragged if len(keep) == len(ragged) else ragged.take(keep)
+    what = [f"{source}: {ragged.name(i)}" for i in range(len(ragged))]
+    filled = [interpolate(one, name, ragged.channels) for one, name in zip(series, what, strict=True)]
+    return replace(ragged, series=np.stack(filled) if isinstance(series, np.ndarray) else filled)
 
 
-def mend_in_place(series: Series, rule: Missing) -> Series:
+def impute_in_place(series: Series, rule: Missing) -> Series:
     """Apply the rule to series in a mapped file: their rows may be dropped, but not rewritten."""
     if rule == "refuse" or series.x.dtype.kind != "f":
         return series
@@ -68,7 +68,7 @@ def mend_in_place(series: Series, rule: Missing) -> Series:
     return series.take(np.flatnonzero(~bad))
 
 
-def find_gaps(values: np.ndarray, recordings: Recordings, missing: Missing) -> np.ndarray:
+def find_gaps(values: np.ndarray, ragged: Ragged, missing: Missing) -> np.ndarray:
     """Return which steps of long series, one after the other in `values`, lack a value; refuse them by the rule."""
     size = max(1, CHUNK // max(1, values.shape[1]))
     gaps = np.concatenate(
@@ -80,17 +80,17 @@ def find_gaps(values: np.ndarray, recordings: Recordings, missing: Missing) -> n
         return gaps
     step = int(gaps.argmax())
     if missing == "refuse":
-        ends = np.cumsum([len(one) for one in recordings.series])
+        ends = np.cumsum([len(one) for one in ragged.series])
         i = int(np.searchsorted(ends, step, side="right"))
-        channel = recordings.channels[int(np.isnan(values[step]).argmax())]
+        channel = ragged.channels[int(np.isnan(values[step]).argmax())]
         raise ValueError(
-            f"{recordings.source}: expected a number at every step, got NaN at {int(gaps.sum())} of {len(gaps)}, the "
-            f"first at step {step - (int(ends[i - 1]) if i else 0)} of {recordings.name(i)}, channel {channel!r}; "
+            f"{ragged.source}: expected a number at every step, got NaN at {int(gaps.sum())} of {len(gaps)}, the "
+            f"first at step {step - (int(ends[i - 1]) if i else 0)} of {ragged.name(i)}, channel {channel!r}; "
             "set `data.missing` interpolate or drop"
         )
-    if missing == "interpolate" and recordings.stays:
+    if missing == "interpolate" and ragged.stays:
         raise ValueError(
-            f"{recordings.source}: expected values that can be filled, but the file stays on disk as it is, and "
+            f"{ragged.source}: expected values that can be filled, but the file stays on disk as it is, and "
             f"{int(gaps.sum())} of {len(gaps)} steps have gaps; set `data.in_memory` true, or `data.missing` drop"
         )
     return gaps

@@ -29,7 +29,7 @@ class Roles:
 
     @property
     def per_series(self) -> dict[str, str]:
-        """Field of `Recordings`, and name of the column, of what each series has one of."""
+        """Field of `Ragged`, and name of the column, of what each series has one of."""
         named = {"y": self.labels, "groups": self.groups, "part": self.parts}
         return {field: name for field, name in named.items() if name is not None}
 
@@ -47,7 +47,7 @@ class Roles:
 
 
 @dataclass(frozen=True)
-class Recordings:
+class Ragged:
     """Time series of `M` channels, of any lengths.
 
     Attributes:
@@ -82,7 +82,7 @@ class Recordings:
         """Whether the values are in a file that is mapped, and must not be copied whole."""
         return isinstance(self.series, np.ndarray) and mapped(self.series) is not None
 
-    def take(self, index: np.ndarray) -> "Recordings":
+    def take(self, index: np.ndarray) -> "Ragged":
         """Return the series of these numbers alone."""
         changes: dict[str, Any] = {
             "series": self.series[index] if isinstance(self.series, np.ndarray) else [self.series[i] for i in index],

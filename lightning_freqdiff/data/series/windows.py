@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lightning_freqdiff.data.series.missing import Missing, find_gaps, interpolate
-from lightning_freqdiff.data.series.ragged import Recordings
+from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import PARTS
 
@@ -32,15 +32,15 @@ def starts(length: int, window: int, stride: int) -> np.ndarray:
     return np.arange(0, length - window + 1, stride)
 
 
-def stretches(recordings: Recordings, val_fraction: float, test_fraction: float, by_group: bool) -> Iterator[Stretch]:
+def stretches(ragged: Ragged, val_fraction: float, test_fraction: float, by_group: bool) -> Iterator[Stretch]:
     """Cut each long series in time: first what is trained on, then what is validated on, then what is tested on.
 
     Series whose part is given stay whole, and so do all where groups are split: a group is on one side anyway.
     """
-    given = None if recordings.part is None else recordings.part.astype(str)
+    given = None if ragged.part is None else ragged.part.astype(str)
     val = 0.0 if given is not None and "val" in given else val_fraction
     test = 0.0 if given is not None and "test" in given else test_fraction
-    for i, series in enumerate(recordings.series):
+    for i, series in enumerate(ragged.series):
         part, length = "train" if given is None else given[i], len(series)
         if by_group or part != "train":
             yield Stretch(i, "" if by_group and given is None else part, 0, length)
@@ -53,7 +53,7 @@ def stretches(recordings: Recordings, val_fraction: float, test_fraction: float,
 
 
 def cut(
-    recordings: Recordings,
+    ragged: Ragged,
     window: int,
     stride: int,
     missing: Missing,
@@ -64,7 +64,7 @@ def cut(
     """Cut long series into windows that stay views of them, each in one part of the split.
 
     Args:
-        recordings: The long series.
+        ragged: The long series.
         window: Steps of a window.
         stride: Steps from the start of a window to that of the next.
         missing: What to do about NaN: gaps are filled within a part, and windows that hold one are dropped.
@@ -72,24 +72,24 @@ def cut(
         test_fraction: Share of the steps of each series to test on.
         by_group: Leave whole series together, since groups of them are split.
     """
-    lengths = np.array([len(one) for one in recordings.series])
+    lengths = np.array([len(one) for one in ragged.series])
     if (lengths < window).any():
         i = int((lengths < window).argmax())
         raise ValueError(
-            f"{recordings.source}: expected series of at least {window} steps to cut windows from, got "
-            f"{lengths[i]} in {recordings.name(i)}; lower `data.window` (now {window}), or take the series out of "
+            f"{ragged.source}: expected series of at least {window} steps to cut windows from, got "
+            f"{lengths[i]} in {ragged.name(i)}; lower `data.window` (now {window}), or take the series out of "
             "`data.path`"
         )
-    pieces = list(stretches(recordings, val_fraction, test_fraction, by_group))
+    pieces = list(stretches(ragged, val_fraction, test_fraction, by_group))
     offsets = np.cumsum(lengths) - lengths
-    values = _join(recordings)
-    gaps = find_gaps(values, recordings, missing)
+    values = _join(ragged)
+    gaps = find_gaps(values, ragged, missing)
     if gaps.any() and missing == "interpolate":
         values = values.copy()
         for piece in pieces:
             here = slice(offsets[piece.series] + piece.first, offsets[piece.series] + piece.last)
-            what = f"{recordings.source}: {recordings.name(piece.series)}"
-            values[here] = interpolate(values[here], what, recordings.channels)
+            what = f"{ragged.source}: {ragged.name(piece.series)}"
+            values[here] = interpolate(values[here], what, ragged.channels)
         gaps[:] = False
     bad = np.concatenate([[0], np.cumsum(gaps)]) if gaps.any() else None
     rows, owner, part = [], [], []
@@ -100,14 +100,14 @@ def cut(
         rows.append(here)
         owner.append(np.full(len(here), piece.series, np.int32))
         part.append(np.full(len(here), piece.part.encode(), "S5"))
-    series = _assemble(recordings, values, window, rows, owner, part)
+    series = _assemble(ragged, values, window, rows, owner, part)
     if not by_group:
         _check_parts(series, pieces, window, val_fraction, test_fraction)
     return series
 
 
 def _assemble(
-    recordings: Recordings,
+    ragged: Ragged,
     values: np.ndarray,
     window: int,
     rows: list[np.ndarray],
@@ -117,26 +117,26 @@ def _assemble(
     """Make a set of series of windows that begin at `rows`."""
     of = np.concatenate(owner)
     view = sliding_window_view(values, window, axis=0).transpose(0, 2, 1)
-    y, groups = (None if labels is None else labels[of] for labels in (recordings.y, recordings.groups))
+    y, groups = (None if labels is None else labels[of] for labels in (ragged.y, ragged.groups))
     parts = np.concatenate(part)
     index = np.concatenate(rows).astype(np.int32 if len(values) < 2**31 else np.int64)
     named = parts if (parts != b"").all() else None
-    return Series(view, y, recordings.channels, recordings.source, groups, named, index)
+    return Series(view, y, ragged.channels, ragged.source, groups, named, index)
 
 
-def _join(recordings: Recordings) -> np.ndarray:
+def _join(ragged: Ragged) -> np.ndarray:
     """Return all series one after the other, `(steps, M)`: without a copy where they are one array already."""
-    series = recordings.series
+    series = ragged.series
     if isinstance(series, np.ndarray):
         flat = series.reshape(-1, series.shape[-1])
     else:
         flat = series[0] if len(series) == 1 else np.concatenate(series)
     if flat.dtype.kind not in "fiu":
         raise ValueError(
-            f"{recordings.source}: expected real numbers, got dtype {flat.dtype}; store floats or integers in the "
+            f"{ragged.source}: expected real numbers, got dtype {flat.dtype}; store floats or integers in the "
             "file of `data.path`"
         )
-    if recordings.stays:
+    if ragged.stays:
         return flat
     with np.errstate(over="ignore"):  # what becomes infinite is refused later
         return np.ascontiguousarray(flat, np.float32)

@@ -8,8 +8,8 @@ import numpy as np
 from lightning_freqdiff.data.base import SeriesData, require_at_least
 from lightning_freqdiff.data.readers.sources import GIVEN, Reader
 from lightning_freqdiff.data.series.lengths import Lengths, equalize
-from lightning_freqdiff.data.series.missing import Missing, mend, mend_in_place
-from lightning_freqdiff.data.series.ragged import Recordings, Roles
+from lightning_freqdiff.data.series.missing import Missing, impute, impute_in_place
+from lightning_freqdiff.data.series.ragged import Ragged, Roles
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import keep_some
 from lightning_freqdiff.data.series.windows import cut
@@ -105,29 +105,29 @@ class ArrayData(SeriesData):
         return "csv" if ".csv" in suffixes else "parquet" if suffixes else "npy"
 
     def _load(self) -> Series:
-        gaps, ragged = self.missing != "refuse", self.lengths != "refuse"
-        reader = Reader(self.roles, self.window is not None, gaps, ragged, self.in_memory)
+        gaps, uneven = self.missing != "refuse", self.lengths != "refuse"
+        reader = Reader(self.roles, self.window is not None, gaps, uneven, self.in_memory)
         path = Path(self.path).expanduser()
-        recordings = reader.read(path) if self._values is None else reader.take(self._values)
-        if isinstance(recordings.series, np.ndarray) and recordings.series.ndim != 3:
-            return _as_series(recordings)  # to be refused for its shape
-        recordings.check_labels()
-        if self.window is None and len(recordings) == 1 and isinstance(recordings.series, list):
+        ragged = reader.read(path) if self._values is None else reader.take(self._values)
+        if isinstance(ragged.series, np.ndarray) and ragged.series.ndim != 3:
+            return _as_series(ragged)  # to be refused for its shape
+        ragged.check_labels()
+        if self.window is None and len(ragged) == 1 and isinstance(ragged.series, list):
             raise ValueError(
-                f"{recordings.source}: expected several series, got a single one of {len(recordings.series[0])} "
+                f"{ragged.source}: expected several series, got a single one of {len(ragged.series[0])} "
                 "steps; set `data.window` to cut windows from it, or `data.id` to tell series apart"
             )
         if self.window is not None:
             fractions = self.val_fraction, self.test_fraction
             by_group = self.split_by is not None
-            series = cut(recordings, self.window, self.stride, self.missing, *fractions, by_group)
-        elif recordings.stays:
-            series = mend_in_place(_as_series(recordings), self.missing)
+            series = cut(ragged, self.window, self.stride, self.missing, *fractions, by_group)
+        elif ragged.stays:
+            series = impute_in_place(_as_series(ragged), self.missing)
         else:
-            series = _as_series(equalize(mend(recordings, self.missing), self.lengths))
+            series = _as_series(equalize(impute(ragged, self.missing), self.lengths))
         return series if self.limit is None else keep_some(series, self.limit, self.seed)
 
 
-def _as_series(recordings: Recordings) -> Series:
-    x = np.asarray(recordings.series)
-    return Series(x, recordings.y, recordings.channels, recordings.source, recordings.groups, recordings.part)
+def _as_series(ragged: Ragged) -> Series:
+    x = np.asarray(ragged.series)
+    return Series(x, ragged.y, ragged.channels, ragged.source, ragged.groups, ragged.part)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lightning_freqdiff.data.base import require_at_least
-from lightning_freqdiff.data.readers.columns import header, number, positions, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY, published_columns
 from lightning_freqdiff.data.sets.named import NamedData
 
 # Left out: dew point, wet bulb, highest, lowest and earth skin temperature.
@@ -53,9 +53,9 @@ class USDroughts(NamedData):
         """Names of files with ready arrays: weekly drought indices of the states, of another shape."""
         return ["us_drought_dsci.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the table."""
-        return Originals([Path("train_timeseries.csv")], inside=Path("train_timeseries"))
+        return RawFiles([Path("train_timeseries.csv")], inside=Path("train_timeseries"))
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read one year of every county that has all days of it."""
@@ -71,7 +71,7 @@ class USDroughts(NamedData):
         if days != len(np.unique(calendar)) or not np.isfinite(x).all():
             raise ValueError(
                 f"{files[0]}: expected the same {days} days in each county and no missing weather in {self.year}, "
-                f"got {len(np.unique(calendar))} days and {int((~np.isfinite(x)).sum())} missing numbers; {remedy()}"
+                f"got {len(np.unique(calendar))} days and {int((~np.isfinite(x)).sum())} missing numbers; {REMEDY}"
             )
         return {"x": x, "columns": np.array(CHANNELS), "fips": whole, "state": whole // 1000}
 
@@ -79,34 +79,11 @@ class USDroughts(NamedData):
 def read_weather(path: Path, year: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read one year: weather `(rows, 13)`, county codes and dates `(rows,)`.
 
-    The table has some twenty million rows, so it is read a line at a time.
+    The table has some twenty million rows, so only the lines of the year are looked into.
     """
-    found = header(path)
-    county, date, *where = positions(path, found, ["fips", "date", *CHANNELS])
-    mark = f",{year}-".encode()
-    lines, fips, dates = [], [], []
-    with path.open("rb") as file:
-        for line, row in enumerate(file, start=1):
-            if mark not in row:
-                continue
-            if row.count(b",") + 1 != len(found):
-                raise ValueError(
-                    f"{path}: expected {len(found)} columns in every row, got {row.count(b',') + 1} in row {line} "
-                    f"(a file cut short?); {remedy()}"
-                )
-            cells = row.split(b",", max(county, date) + 1)
-            fips.append(int(number(cells[county].decode(), path, line, "fips")))
-            dates.append(cells[date].decode())
-            lines.append(row)
-    if not lines:
-        raise ValueError(f"{path}: expected rows of {year}, got none; mend `data.year`, or {remedy()}")
-    return _floats(lines, where, path, found), np.array(fips), np.array(dates)
-
-
-def _floats(lines: list[bytes], where: list[int], path: Path, found: list[str]) -> np.ndarray:
-    """Convert at once, and cell by cell only to say which one cannot be."""
-    try:
-        return np.loadtxt(lines, dtype=np.float32, delimiter=",", usecols=where, ndmin=2, comments=None)
-    except ValueError:
-        rows = [(line, row.decode().rstrip().split(",")) for line, row in enumerate(lines, start=1)]
-        return np.array([[number(row[i], path, line, found[i]) for i in where] for line, row in rows], np.float32)
+    mark = f",{year}-"
+    table = published_columns(path, ("fips", *CHANNELS), ("date",), keep=lambda line: mark in line)
+    fips, dates = table.pop("fips"), table.pop("date")
+    if not len(fips):
+        raise ValueError(f"{path}: expected rows of {year}, got none; mend `data.year`, or {REMEDY}")
+    return np.stack(list(table.values()), axis=1).astype(np.float32), fips.astype(int), dates

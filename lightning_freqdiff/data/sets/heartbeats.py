@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.raw_files import Originals
-from lightning_freqdiff.data.readers.tables import read_csv
+from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY, read_wide
 from lightning_freqdiff.data.sets.named import NamedData
 
 STEPS = 187
@@ -49,9 +49,9 @@ class ECG(NamedData):
         """Names of files with ready arrays."""
         return ["ecg_mitbih.npz"] if self.database == "mitbih" else []
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the tables."""
-        return Originals([Path(name) for name in FILES[self.database]])
+        return RawFiles([Path(name) for name in FILES[self.database]])
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read all rows of both tables; there is no header to lose one to."""
@@ -72,16 +72,15 @@ class ECG(NamedData):
 
 def read_heartbeats(path: Path) -> np.ndarray:
     """Read a table without a header: `(rows, 188)`, the label last."""
-    table = read_csv(path)
+    table = read_wide(path)
     if table.shape[1] != STEPS + 1:
         raise ValueError(
-            f"{path}: expected {STEPS + 1} columns ({STEPS} steps and a label), got {table.shape[1]}; get this file "
-            "anew, or point `data.path` to a sound copy"
+            f"{path}: expected {STEPS + 1} columns ({STEPS} steps and a label), got {table.shape[1]}; {REMEDY}"
         )
     labels = table[:, STEPS]
     if not (np.isfinite(labels) & (labels == np.round(labels))).all():
         raise ValueError(
-            f"{path}: expected labels 0, 1, ... in the last column, got {labels[labels != np.round(labels)][0]}; get "
-            "this file anew, or point `data.path` to a sound copy"
+            f"{path}: expected labels 0, 1, ... in the last column, got {labels[labels != np.round(labels)][0]}; "
+            f"{REMEDY}"
         )
     return table

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lightning_freqdiff.data.base import require_at_least
-from lightning_freqdiff.data.readers.columns import header, read_columns, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY, published_header, read_columns
 from lightning_freqdiff.data.series.missing import Missing
-from lightning_freqdiff.data.series.ragged import Recordings
+from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.windows import cut
 from lightning_freqdiff.data.sets.named import NamedData
@@ -70,18 +70,18 @@ class LongSeries(NamedData, ABC):
             low, high = np.nanmin(series, 0), np.nanmax(series, 0)
             series = (series - low) / np.where(high > low, high - low, 1)
         names = arrays.get("columns", np.array([f"channel {i}" for i in range(series.shape[1])]))
-        recordings = Recordings([series], tuple(map(str, names)), source)
+        ragged = Ragged([series], tuple(map(str, names)), source)
         return cut(
-            recordings, self.window, self.stride, self.missing, self.val_fraction, self.test_fraction, by_group=False
+            ragged, self.window, self.stride, self.missing, self.val_fraction, self.test_fraction, by_group=False
         )
 
 
 def read_long(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
     """Read a table with a header as one long series: the named columns, or all but the date."""
-    found = header(path)
+    _, found = published_header(path)
     names = names or [name for name in found if name.lower() != "date"]
     if not names:
-        raise ValueError(f"{path}: expected a column for each channel, got {', '.join(found)}; {remedy()}")
+        raise ValueError(f"{path}: expected a column for each channel, got {', '.join(found)}; {REMEDY}")
     return {"series": read_columns(path, names).astype(np.float32), "columns": np.array(names)}
 
 
@@ -110,9 +110,9 @@ class ETT(LongSeries):
         """Names of files with ready arrays."""
         return [f"ett{self.record}.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the table of ETDataset."""
-        return Originals([Path(f"ETT{self.record}.csv")], inside=Path("ETT-small"))
+        return RawFiles([Path(f"ETT{self.record}.csv")], inside=Path("ETT-small"))
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read all steps."""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lightning_freqdiff.data.base import require_at_least
-from lightning_freqdiff.data.readers.columns import remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import split
 from lightning_freqdiff.data.sets.named import NamedData
@@ -53,14 +53,14 @@ class MIMIC3(NamedData):
         """Names of files with ready arrays."""
         return ["mimic3.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the file of MIMIC-Extract."""
-        return Originals([Path("all_hourly_data.h5")])
+        return RawFiles([Path("all_hourly_data.h5")])
 
     def without_files(self, home: Path, download: bool) -> dict[str, np.ndarray]:
         """Say where the file must be: it is not for the public."""
         raise FileNotFoundError(
-            f"expected {self.originals()} in {home}, found nothing; MIMIC-III is restricted: get access at "
+            f"expected {self.raw_files()} in {home}, found nothing; MIMIC-III is restricted: get access at "
             "PhysioNet, run MIMIC-Extract and put its file there, or set `data.path`"
         )
 
@@ -125,7 +125,7 @@ def read_hourly(path: Path) -> dict[str, np.ndarray]:
     except (KeyError, OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: expected the tables patients and vitals_labs of MIMIC-Extract, got: {reason}; {remedy()}"
+            f"{path}: expected the tables patients and vitals_labs of MIMIC-Extract, got: {reason}; {REMEDY}"
         ) from error
     rows = np.asarray(stay.isin(stays) & (hour < HOURS) & (hour >= 0))
     _, first, where = np.unique(np.asarray(stay)[rows], return_index=True, return_inverse=True)

@@ -1,4 +1,4 @@
-"""What data sets with a name have in common: original files, found or fetched, are prepared once and kept."""
+"""What data sets with a name have in common: raw files, found or fetched, are prepared once and kept."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -10,20 +10,21 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_freqdiff.data.base import SeriesData, require_at_least
-from lightning_freqdiff.data.readers.download import cache_root, fetch, fingerprint, load, store
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.download import cache_root, fetch, fingerprint, store
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import keep_some
+from lightning_freqdiff.files import read_arrays
 
 
 class NamedData(SeriesData, ABC):
-    """A data set with a name, read from its original files, or from ready arrays.
+    """A data set with a name, read from its raw files, or from ready arrays.
 
     Without `path`, the files are looked for in a folder of the data set's name in `folder`. What is made of
-    original files is kept there as well, and made anew when they change.
+    raw files is kept there as well, and made anew when they change.
 
     Args:
-        path: Folder with the original files, or a `.npz` with ready arrays, such as `x` of shape `(n, N, M)`.
+        path: Folder with the raw files, or a `.npz` with ready arrays, such as `x` of shape `(n, N, M)`.
         folder: Folder that holds all data sets; if not given, FREQDIFF_CACHE, or else ~/.cache/lightning_freqdiff.
         download: Download the files from Kaggle if they are not there; otherwise the network is never used.
         limit: Keep this many series, drawn with `seed`, for trials; all if not given.
@@ -59,20 +60,20 @@ class NamedData(SeriesData, ABC):
 
     @property
     def archives(self) -> list[str]:
-        """Names of files with ready arrays, which count where the original files are not there."""
+        """Names of files with ready arrays, which count where the raw files are not there."""
         return []
 
     @abstractmethod
-    def originals(self) -> Originals:
-        """Name the original files."""
+    def raw_files(self) -> RawFiles:
+        """Name the raw files."""
 
     def find(self, base: Path) -> list[Path]:
-        """Return the original files below a folder: all, or none; some of them are a FileNotFoundError."""
-        return self.originals().find(base)
+        """Return the raw files below a folder: all, or none; some of them are a FileNotFoundError."""
+        return self.raw_files().find(base)
 
     @abstractmethod
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
-        """Make arrays of the original files: `x`, `columns`, and what else there is for each series."""
+        """Make arrays of the raw files: `x`, `columns`, and what else there is for each series."""
 
     def prepare_data(self) -> None:
         """Find or fetch the files and make arrays of them; Lightning calls this on one process of each machine."""
@@ -81,7 +82,7 @@ class NamedData(SeriesData, ABC):
     def _load(self) -> Series:
         # Also met without prepare_data, by `describe` and `predict`: then one process alone may use the network.
         ready = self._ready(download=self.download and getattr(rank_zero_only, "rank", 0) == 0)
-        parts = [load(path) for path in ready]
+        parts = [read_arrays(path)[1] for path in ready]
         arrays = {key: parts[0][key] for key in parts[0]}
         for key in ("x", "y", *self.groups):
             if len(parts) > 1 and all(key in part for part in parts):
@@ -137,7 +138,7 @@ class NamedData(SeriesData, ABC):
         return kept
 
     def without_files(self, home: Path, download: bool) -> dict[str, np.ndarray]:
-        """Make the arrays where there are no original files: of a download, if it is asked for."""
+        """Make the arrays where there are no raw files: of a download, if it is asked for."""
         if not download:
             raise FileNotFoundError(
                 f"{self._absent(home)}; set `data.download` true, or put the files of Kaggle's {self.kaggle} there, "
@@ -147,7 +148,7 @@ class NamedData(SeriesData, ABC):
         try:
             files = self.find(arrived)
             if not files:
-                raise FileNotFoundError(f"expected {self.originals()}, found none of it in {arrived}")
+                raise FileNotFoundError(f"expected {self.raw_files()}, found none of it in {arrived}")
             return self.prepare(files, downloaded=True)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(
@@ -158,7 +159,7 @@ class NamedData(SeriesData, ABC):
     def _absent(self, base: Path) -> str:
         names = " and ".join(self.archives)
         ready = f", or {names} with ready arrays" if names else ""
-        return f"expected {self.originals()}{ready}, found nothing of it in {base}"
+        return f"expected {self.raw_files()}{ready}, found nothing of it in {base}"
 
     def check_count(self, got: int, published: int, what: str, downloaded: bool, at_least: bool = False) -> None:
         """Refuse a download that is not whole; warn of it where the user put the files there."""
@@ -172,6 +173,6 @@ class NamedData(SeriesData, ABC):
 
 def _mark(kept: Path) -> str:
     try:
-        return str(load(kept, "fingerprint")["fingerprint"])
+        return str(read_arrays(kept, ["fingerprint"])[1]["fingerprint"])
     except (ValueError, KeyError):  # damaged, so made anew
         return ""

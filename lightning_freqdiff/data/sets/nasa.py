@@ -4,15 +4,14 @@ Prepared as by Crabbé et al., arXiv 2402.05933, from the cleaned tables at Kagg
 have no gap are averaged in bins of time.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.columns import header, positions, read_columns, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY, published_columns, read_columns
 from lightning_freqdiff.data.sets.named import NamedData
 
 TABLES = 7_565
@@ -73,9 +72,9 @@ class NASA(NamedData):
         """Names of files with ready arrays."""
         return [f"nasa_{self.cycle}.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the table of tables, and the folder of the rest."""
-        return Originals([Path("metadata.csv")], folder=Path("data"), pattern="*.csv", inside=Path("cleaned_dataset"))
+        return RawFiles([Path("metadata.csv")], folder=Path("data"), pattern="*.csv", inside=Path("cleaned_dataset"))
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Bin the cycles of one kind, in the order of their file names."""
@@ -96,7 +95,7 @@ class NASA(NamedData):
         if not kept:
             raise ValueError(
                 f"{metadata}: expected {self.cycle} cycles of more than {CYCLES[self.cycle].cutoff} s without a gap, "
-                f"got none; {remedy()}"
+                f"got none; {REMEDY}"
             )
         return {
             "x": np.stack(list(kept.values())),
@@ -108,16 +107,8 @@ class NASA(NamedData):
 
 def read_metadata(path: Path) -> dict[str, tuple[str, str]]:
     """Return kind and cell of each table, by its name."""
-    found = header(path)
-    kind, cell, name = positions(path, found, ["type", "battery_id", "filename"])
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    short = next((row for row in rows if row and len(row) != len(found)), None)
-    if short:
-        raise ValueError(
-            f"{path}: expected {len(found)} columns in every row, got {len(short)}: {short[0]!r}; {remedy()}"
-        )
-    return {row[name]: (row[kind], row[cell]) for row in rows if row}
+    table = published_columns(path, (), ("filename", "type", "battery_id"))
+    return {str(name): (str(kind), str(cell)) for name, kind, cell in zip(*table.values(), strict=True)}
 
 
 def bin_cycle(path: Path, cycle: Cycle) -> np.ndarray | None:

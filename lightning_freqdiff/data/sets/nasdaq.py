@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.columns import number, positions, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY, published_columns
 from lightning_freqdiff.data.sets.named import NamedData
 
 CHANNELS = ("Adj Close", "Close", "High", "Low", "Open")
@@ -41,9 +41,9 @@ class NASDAQ(NamedData):
         """Names of files with ready arrays; both halves make the whole."""
         return ["nasdaq_2019_a.npz", "nasdaq_2019_b.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the folder that has a table for each stock."""
-        return Originals([], folder=Path("stocks"), pattern="*.csv")
+        return RawFiles([], folder=Path("stocks"), pattern="*.csv")
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read the year from every table, and keep the stocks that have all of it."""
@@ -57,7 +57,7 @@ class NASDAQ(NamedData):
         if not prices:
             raise ValueError(
                 f"{files[0].parent}: expected stocks with {DAYS} days in 2019, listed before it and traded after, "
-                f"got none in {len(files)} tables; {remedy()}"
+                f"got none in {len(files)} tables; {REMEDY}"
             )
         calendar = Counter(days.values()).most_common(1)[0][0]
         tickers = sorted(name for name in prices if days[name] == calendar)
@@ -71,27 +71,14 @@ class NASDAQ(NamedData):
 
 def read_year(path: Path) -> tuple[tuple[str, ...], np.ndarray] | None:
     """Read the days of 2019 and their prices `(252, 5)`, or None where the stock is not one to keep."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a table of text, got {error}; {remedy()}") from error
-    found = [name.strip() for name in lines[0].split(",")]
-    date, *where = positions(path, found, ["Date", *CHANNELS])
-    if date != 0:
-        raise ValueError(f"{path}: expected Date in the first column, got {found[0]!r}; {remedy()}")
-    rows = sorted(line.rstrip("\r") for line in lines[1:] if line.strip())  # no work: they are in order
-    if not rows or rows[0][:10] > START or rows[-1][:10] < END:
+    dates = np.sort(published_columns(path, (), ("Date",))["Date"])
+    if not len(dates) or dates[0] > START or dates[-1] < END:
         return None
-    kept = [row.split(",") for row in rows if START <= row[:10] < END]
-    days = tuple(dict.fromkeys(row[0] for row in kept))
-    if len(days) != DAYS or len(kept) != DAYS:
+    days = tuple(map(str, dates[(dates >= START) & (dates < END)]))
+    if len(days) != DAYS or len(set(days)) != DAYS:
         return None
-    uneven = next((row for row in kept if len(row) != len(found)), None)
-    if uneven:
-        raise ValueError(
-            f"{path}: expected {len(found)} columns in every row, got {len(uneven)} on {uneven[0]}; {remedy()}"
-        )
-    first = 2 + sum(row[:10] < START for row in rows)
-    values = [[number(row[i], path, line, found[i]) for i in where] for line, row in enumerate(kept, start=first)]
-    prices = np.array(values, np.float32)
+    # Prices are read in a second turn, since most stocks and years are left out.
+    year = published_columns(path, CHANNELS, ("Date",), keep=lambda line: START[:5] in line)
+    order = np.argsort(year.pop("Date"))
+    prices = np.stack(list(year.values()), axis=1)[order].astype(np.float32)
     return (days, prices) if np.isfinite(prices).all() else None

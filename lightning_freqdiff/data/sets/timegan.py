@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.sets.long_series import LongSeries, read_long
 
 
@@ -28,9 +28,9 @@ class Stocks(LongSeries):
         """Names of files with ready arrays."""
         return ["stock_timegan.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the table of TimeGAN."""
-        return Originals([Path("stock_data.csv")], inside=Path("data"))
+        return RawFiles([Path("stock_data.csv")], inside=Path("data"))
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read all days."""
@@ -54,13 +54,13 @@ class Energy(LongSeries):
         """Names of files with ready arrays."""
         return ["energy_timegan.npz"]
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the table of UCI, which TimeGAN has without its date."""
-        return Originals([Path("energydata_complete.csv")])
+        return RawFiles([Path("energydata_complete.csv")])
 
     def find(self, base: Path) -> list[Path]:
         """Return the table, UCI's or TimeGAN's."""
-        return super().find(base) or Originals([Path("energy_data.csv")], inside=Path("data")).find(base)
+        return super().find(base) or RawFiles([Path("energy_data.csv")], inside=Path("data")).find(base)
 
     def prepare(self, files: list[Path], downloaded: bool) -> dict[str, np.ndarray]:
         """Read all readings."""

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lightning_freqdiff.data.readers.columns import MISSING, remedy
-from lightning_freqdiff.data.readers.raw_files import Originals
+from lightning_freqdiff.data.readers.csv_text import is_gap
+from lightning_freqdiff.data.readers.raw_files import RawFiles
+from lightning_freqdiff.data.readers.table import REMEDY, read_wide
 from lightning_freqdiff.data.sets.named import NamedData
 
 
@@ -39,13 +40,13 @@ class UCR(NamedData):
         """Name of the prepared arrays."""
         return self.dataset
 
-    def originals(self) -> Originals:
+    def raw_files(self) -> RawFiles:
         """Name the two tables, in the newer form."""
         return self._tables(".ts")
 
-    def _tables(self, suffix: str) -> Originals:
+    def _tables(self, suffix: str) -> RawFiles:
         files = [Path(f"{self.dataset}_{part}{suffix}") for part in ("TRAIN", "TEST")]
-        return Originals(files, inside=Path(self.dataset))
+        return RawFiles(files, inside=Path(self.dataset))
 
     def find(self, base: Path) -> list[Path]:
         """Return the two tables, in either form."""
@@ -58,7 +59,7 @@ class UCR(NamedData):
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"{files[1]}: expected series of {shapes[0]} steps and channels, as in {files[0].name}, got "
-                f"{shapes[1]}; {remedy()}"
+                f"{shapes[1]}; {REMEDY}"
             )
         return arrays([x for x, _ in parts], [y for _, y in parts])
 
@@ -106,12 +107,7 @@ def arrays(x: list[np.ndarray], y: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 def read_tsv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a table of labels and series `(n, 1 + N)`."""
-    try:
-        table = np.loadtxt(path, delimiter="\t", ndmin=2, comments=None, encoding="utf-8")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected numbers, divided by tabs, got: {error}; {remedy()}") from error
-    if not len(table):
-        raise ValueError(f"{path}: expected a row for each series, got none; {remedy()}")
+    table = read_wide(path, delimiter="\t")
     return table[:, 1:, None], table[:, 0].astype(str)
 
 
@@ -129,19 +125,17 @@ def read_ts(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if labelled:
             y.append(channels.pop())
         try:
-            cells = [
-                [np.nan if c.strip().lower() in MISSING else float(c) for c in one.split(",")] for one in channels
-            ]
+            cells = [[np.nan if is_gap(c) else float(c) for c in one.split(",")] for one in channels]
         except ValueError as error:
-            raise ValueError(f"{path}: expected numbers in row {line}, got: {error}; {remedy()}") from error
+            raise ValueError(f"{path}: expected numbers in row {line}, got: {error}; {REMEDY}") from error
         got = len(cells), [len(one) for one in cells]
         shape = shape or got
         if got != shape or len(set(got[1])) != 1:
             raise ValueError(
                 f"{path}: expected series of one length, {shape[1][0]} as in the first, and {shape[0]} channels, got "
-                f"{got[1]} steps in row {line}; choose another `data.dataset`, or {remedy()}"
+                f"{got[1]} steps in row {line}; choose another `data.dataset`, or {REMEDY}"
             )
         x.append(cells)
     if not x:
-        raise ValueError(f"{path}: expected series below @data, got none; {remedy()}")
+        raise ValueError(f"{path}: expected series below @data, got none; {REMEDY}")
     return np.array(x).transpose(0, 2, 1), np.array(y if labelled else [""] * len(x))

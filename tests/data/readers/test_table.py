@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lightning_freqdiff.callbacks.table import convert
 from lightning_freqdiff.data import ArrayData, Series
-from lightning_freqdiff.data.readers.frames import is_frame
+from lightning_freqdiff.data.readers.table import is_frame
 
 x = np.random.default_rng(0).standard_normal((6, 5, 2)).astype(np.float32)
 days = np.datetime64("2020-02-27") + np.arange(5)
@@ -228,6 +228,14 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, Any], settings: dict[str,
         ("id,time,a,a\n0,0,1,1\n", {}, r"different names, got 'a' twice"),
         ("id,time,a\n", {}, r"rows of numbers, got none"),
         ("1,2\n3,4\n", {"id": "id"}, r"a column 'id', got a table without names; .*`data\.id`"),
+        (
+            "time,a\n0,1,5\n1,2,5\n2,3,5\n",
+            {"window": 2, "time": "time"},
+            r"got 3 in row 2 \(decimal commas\?\); mend",
+        ),
+        ("time,a\n0,1\n1,2,5\n2,3\n", {"window": 2}, r"2 cells as in the first row, got 3 in row 3 \(decimal commas"),
+        ("day,a\nMon,1\n\nTue,2,5\n", {"window": 2, "time": "day"}, r"got 3 in row 4 \(decimal commas"),
+        ("t0,t1\n1,2,3\n4,5,6\n", {}, r"one length, 2 as in the first, got 3 steps in row 2"),
         ("a,b\n1,2\n\xff,4\n", {"window": 2}, r"a number, got 'ÿ' in row 3, column 'a'"),
     ],
 )

@@ -111,6 +111,15 @@ def test_long_tables_with_empty_cells(tmp_path: Path) -> None:
     np.testing.assert_array_equal(series.x, [[[1, 5], [2, 5], [3, 5]], [[4, 6], [5, 6], [5, 6]]])
 
 
+@pytest.mark.parametrize("gap", ["", " ", "NA", "nan", "null", "?"])
+def test_gaps_are_spelt_alike_in_wide_and_long_tables(tmp_path: Path, gap: str) -> None:
+    (tmp_path / "wide.csv").write_text(f"t0,t1,t2\n1,{gap},3\n4,5,9\n")
+    (tmp_path / "long.csv").write_text(f"id,time,a\n0,0,1\n0,1,{gap}\n0,2,3\n1,0,4\n1,1,5\n1,2,9\n")
+    for name in ("wide.csv", "long.csv"):
+        series = ArrayData(str(tmp_path / name), missing="interpolate")._load()
+        np.testing.assert_array_equal(series.x[..., 0], [[1, 2, 3], [4, 5, 9]])
+
+
 @pytest.mark.parametrize("lengths", ["crop", "pad"])
 def test_a_single_step_is_no_series(lengths: str) -> None:
     with pytest.raises(ValueError, match=r"at least 2 steps in each series, got 1 in series 1"):

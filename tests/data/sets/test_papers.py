@@ -114,6 +114,8 @@ class TestECG:
             ECG(path=str(raw)).prepare_data()
         with pytest.raises(FileNotFoundError, match=r"found nothing at \S*none; mend `data.path`"):
             ECG(path=str(raw / "none")).prepare_data()
+        with pytest.raises(FileNotFoundError, match=r"a file, found nothing at \S*none.npz; mend `data.path`"):
+            ECG(path=str(raw / "none.npz")).setup()
         with pytest.raises(ValueError, match=r"expected a folder with .*, or a .npz file, got"):
             ECG(path=str(raw / "mitbih_train.csv")).prepare_data()
 
@@ -125,7 +127,7 @@ class TestCache:
         ECG().prepare_data()
         kept = cache / "ecg" / "mitbih.npz"
         before = kept.stat().st_mtime_ns
-        reader = "lightning_freqdiff.data.sets.heartbeats.read_csv"
+        reader = "lightning_freqdiff.data.sets.heartbeats.read_wide"
         monkeypatch.setattr(reader, lambda path: pytest.fail("read again"))
         assert sizes(ECG()) == [27, 3, 11]
         assert kept.stat().st_mtime_ns == before
@@ -370,7 +372,7 @@ class TestNASA:
                 "00003.csv: expected the columns .*, got no 'Voltage_charge' among",
             ),
             (text.replace("\n1", "\nx1", 1), "00003.csv: expected numbers, got 'x1.*, column 'Voltage_measured'"),
-            (text[:-100], r"00003.csv: expected 6 columns in every row, got \d in the last one \(a file cut short"),
+            (text[:-100], r"00003.csv: expected 6 columns in every row, got \d in row 527 \(a file cut short"),
         ):
             (inside / "data" / "00003.csv").write_text(broken)
             with pytest.raises(ValueError, match=message):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.data import ETT, UCR, Energy, Sines, Stocks
-from lightning_freqdiff.data.readers.columns import read_columns
+from lightning_freqdiff.data.readers.table import read_columns
 from lightning_freqdiff.data.sets.sines import sines
 from lightning_freqdiff.data.sets.ucr import read_ts
 
@@ -102,8 +102,9 @@ class TestLongSeries:
             ),
             (
                 lambda t: t[: t.rindex(",")],
-                r"expected 8 columns in every row, got 7 in the last one \(a file cut short",
+                r"expected 8 columns in every row, got 7 in row 401 \(a file cut short",
             ),
+            (lambda t: t.replace("01 00:07:00,", "01 00:07:00,1,"), r"in every row, got 9 in row 9 \(decimal commas"),
             (lambda t: t.split("\n")[0], "expected rows below the header, got none|expected 8 columns"),
             (lambda t: "", "ETTh1.csv: expected a table with a header, got an empty file"),
         ],
