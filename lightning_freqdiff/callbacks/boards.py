@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
-from lightning_freqdiff.evaluation.evaluator import Evaluation
+from lightning_freqdiff.evaluation.result import Evaluation
 
 
 class Board:
