@@ -1,4 +1,4 @@
-"""Caches against the uncached sampler on one checkpoint: time, distance, sliced Wasserstein, curves.
+"""Caches against the uncached sampler on one checkpoint: time, relative L2, sliced Wasserstein, curves.
 
     python benchmarks/caches.py --ckpt_path C --data ecg_mitbih --output benchmarks/results/e2crf
 
@@ -17,11 +17,13 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from quality import distances, open_data
+from quality import open_data
 
 from lightning_freqdiff.caching import E2CRF, CachedScore, CachePolicy
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.solvers import EulerMaruyama
 
@@ -67,11 +69,13 @@ class Bench:
 
     def __init__(self, path: Path, data: str, samples: int, batch: int, steps: int) -> None:
         self.module = ScoreModule.load_from_checkpoint(path)
-        self.train = open_data(data).train_series()
+        self.evaluator = Evaluator(open_data(data))
         self.sampling = Sampling(num_samples=samples, num_steps=steps, batch_size=batch)
         self.uncached: list[float] = []
         self.reference = self.draw(None)[0]
-        self.sw = distances(self.reference, self.train)
+        self.directions = self.evaluator.distances(self.reference)
+        changes = self.evaluator.changes(self.directions, self.directions)
+        self.sw = {k: v for k, v in changes.items() if "change" not in k}
 
     def draw(
         self, policy: CachePolicy | None, solver: Any = None, steps: int | None = None
@@ -87,7 +91,7 @@ class Bench:
         score = m.score if policy is None else CachedScore(m.score, policy, calls)
         since, parts = time.perf_counter(), []
         for unit in self.sampling.units():
-            parts.append(m.decode(sample(score, m.sde, m.score.codec, WorkUnit(*unit), sampling)))
+            parts.append(m.score.codec.decode(sample(score, m.sde, m.score.codec, WorkUnit(*unit), sampling)))
         seconds = time.perf_counter() - since
         if policy is None and solver is None and steps is None:
             self.uncached.append(seconds)
@@ -96,18 +100,11 @@ class Bench:
     def row(self, name: str, policy: CachePolicy) -> dict[str, Any]:
         """Measure one setting."""
         series, seconds, cached = self.draw(policy)
-        each = (series - self.reference).flatten(1).norm(dim=1) / self.reference.flatten(1).norm(dim=1)
-        sw = distances(series, self.train)
         return {
             "name": name,
             "seconds": seconds,
-            "distance": float((series - self.reference).norm() / self.reference.norm()),
-            "distance_median": float(each.median()),
-            "distance_p99": float(each.quantile(0.99)),
-            "sw_time": sw["time"],
-            "sw_freq": sw["freq"],
-            "sw_time_change": sw["time"] / self.sw["time"] - 1,
-            "sw_freq_change": sw["freq"] / self.sw["freq"] - 1,
+            **relative_l2(series, self.reference),
+            **self.evaluator.changes(self.evaluator.distances(series), self.directions),
             **cached.ledger.totals(),
             "memory_mib": cached.memory() / 2**20,
             "curves": cached.ledger.curves(),
@@ -143,9 +140,9 @@ def draw_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
             "fixed": "fixed schedule, over R",
             "age": "token budget, by age",
         }[kind]
-        left.plot([r["speedup"] for r in chosen], [r["distance"] for r in chosen], "o-", label=label)
+        left.plot([r["speedup"] for r in chosen], [r["relative_l2"] for r in chosen], "o-", label=label)
         right.plot([r["speedup"] for r in chosen], [100 * r["sw_time_change"] for r in chosen], "o-", label=label)
-    left.set(xscale="log", yscale="log", xlabel="speedup over uncached", ylabel="distance to the uncached samples")
+    left.set(xscale="log", yscale="log", xlabel="speedup over uncached", ylabel="relative L2 to the uncached samples")
     right.set(xscale="log", xlabel="speedup over uncached", ylabel="change of SW (time), %")
     left.axhline(0.03, color="grey", ls=":", lw=0.8)
     left.legend(fontsize=8)
@@ -153,14 +150,13 @@ def draw_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    head = (
-        "| setting | speedup | distance | median | 99 % | SW time | SW freq | hit rate | FLOPs | calls | cache MiB |"
-    )
+    titles = ("setting", "speedup", "relative L2", "median", "99 %", "SW time", "SW frequency", "hit rate", "FLOPs")
+    head = f"| {' | '.join([*titles, 'calls', 'cache MiB'])} |"
     lines = [head, "|---" * 11 + "|"]
     for r in rows:
         lines.append(
-            f"| {r['name']} | {r['speedup']:.2f}× | {r['distance']:.4f} | {r['distance_median']:.4f} | "
-            f"{r['distance_p99']:.4f} | {r['sw_time_change']:+.1%} | {r['sw_freq_change']:+.1%} | "
+            f"| {r['name']} | {r['speedup']:.2f}× | {r['relative_l2']:.4f} | {r['relative_l2_median']:.4f} | "
+            f"{r['relative_l2_p99']:.4f} | {r['sw_time_change']:+.1%} | {r['sw_frequency_change']:+.1%} | "
             f"{r['hit_rate']:.1%} | {r['flops_fraction']:.1%} | {r['network_calls']:.0f} | {r['memory_mib']:.1f} |"
         )
     return "\n".join(lines)
@@ -189,14 +185,14 @@ def main() -> None:
             if i % 6 == 5:
                 bench.draw(None)
             rows.append(bench.row(label, policy))
-            print(f"{label}: {rows[-1]['seconds']:.1f} s, distance {rows[-1]['distance']:.4f}", flush=True)
+            print(f"{label}: {rows[-1]['seconds']:.1f} s, relative L2 {rows[-1]['relative_l2']:.4f}", flush=True)
         results[name] = rows
     base = median(bench.uncached)
     for rows in results.values():
         for row in rows:
             row["speedup"] = base / row["seconds"]
     machine = {
-        **describe_machine(),
+        **describe_hardware(),
         "samples": args.samples,
         "batch": args.batch,
         "steps": args.steps,
@@ -215,8 +211,8 @@ def main() -> None:
             )
     text = [f"# Caches on {args.data}", "", f"`{json.dumps(machine)}`", ""]
     text += [
-        f"Uncached: {base:.1f} s (median of {len(bench.uncached)}), SW {bench.sw['time']:.4f} in time and "
-        f"{bench.sw['freq']:.4f} in frequency.",
+        f"Uncached: {base:.1f} s (median of {len(bench.uncached)}), SW {bench.sw['sw_time']:.4f} in time and "
+        f"{bench.sw['sw_frequency']:.4f} in frequency.",
         "",
     ]
     for label, rows in results.items():

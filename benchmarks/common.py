@@ -21,7 +21,7 @@ from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.files import replace_json
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.sampling.loop import Sampling
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,7 +47,7 @@ def begin(args: argparse.Namespace) -> dict[str, Any]:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     hidden = ("output", "ckpt_path", "threads", "device")  # paths of this machine say nothing to others
     settings = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items() if k not in hidden}
-    return {"machine": describe_machine(args.device), "settings": settings, "complete": False}
+    return {"machine": describe_hardware(args.device), "settings": settings, "complete": False}
 
 
 def save(path: Path, result: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ def comparisons_section(folder: Path) -> list[str]:
             f"{content['rounds']} rounds in turn, {machine['threads']} thread(s) of {machine['processor']}. "
             "Other jobs shared the machine. Settings found by one search for all, `tune --tolerance 0.03 --keep_all "
             "true` (`wiener-fast` and `naive` "
-            "are the presets). Distances are to the uncached samples from the same noise, SW is the change against "
+            "are the presets). Relative L2 is to the uncached samples from the same noise, SW is the change against "
             "theirs. Solvers with fewer steps are in the file.",
             "",
         ]
@@ -50,7 +50,7 @@ def fewer_steps_section(folder: Path) -> list[str]:
             f"## Fewer steps instead of a cache, on {content['data']}",
             "",
             f"Sliced Wasserstein distance (time) of {content['samples']} samples to the training set; floor of "
-            f"{content['floor']['rows']} real series {content['floor']['sw_time']:.4g}. Halves of a set of samples "
+            f"{content['floor']['count']} real series {content['floor']['sw_time']:.4g}. Halves of a set of samples "
             f"differ by up to {error:.2g}.",
             "",
         ]

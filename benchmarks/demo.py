@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_freqdiff.data import SyntheticECG
-from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.reporting import plots
 
 FOLDER = Path("runs/demo")
@@ -42,22 +43,22 @@ def main() -> None:
     drawn = {"uncached": (plain, plain_facts)}
     for cache in CACHES:
         drawn[cache] = sample(cache, runs[-1], f"--config=callbacks/{cache}.yaml")
-    train = SyntheticECG().train_series()
+    data = SyntheticECG()
+    evaluator, train = Evaluator(data), data.train_series()
     table = Table(title=f"{SAMPLES} samples, {STEPS} steps of Euler-Maruyama")
-    for column in ("", "seconds", "speedup", "network calls", "distance", "SW to training set"):
+    for column in ("", "seconds", "speedup", "network calls", "relative L2", "SW to training set"):
         table.add_column(column, justify="left" if not column else "right")
-    real = SyntheticECG().val_series()[:SAMPLES]
     base = sum(u["seconds"] for u in plain_facts["units"])
     for name, (series, facts) in drawn.items():
         seconds = sum(u["seconds"] for u in facts["units"])
         calls = facts["reports"][0]["network_calls"] if facts["reports"] else STEPS
-        distance = np.linalg.norm(series - plain) / np.linalg.norm(plain)
-        sw = float(sliced_wasserstein(torch.from_numpy(series), train)["mean"])
+        relative = relative_l2(torch.from_numpy(series), torch.from_numpy(plain))["relative_l2"]
+        sw = float(evaluator.distances(torch.from_numpy(series))["time"].mean())
         table.add_row(
-            name, f"{seconds:.1f}", f"{base / seconds:.1f}x", f"{calls:.0f}", f"{distance:.4f}", f"{sw:.4f}"
+            name, f"{seconds:.1f}", f"{base / seconds:.1f}x", f"{calls:.0f}", f"{relative:.4f}", f"{sw:.4f}"
         )
-    floor = float(sliced_wasserstein(real, train)["mean"])
-    table.add_row("real series", "", "", "", "", f"{floor:.4f}")
+    floor = evaluator.baselines(SAMPLES)["floor"]
+    table.add_row(f"{floor.count} real series", "", "", "", "", f"{floor.values['sw_time']['mean']:.4f}")
     Console().print(table)
     figure = plots.sample_gallery(drawn[CACHES[-1]][0][:6], train[:6].numpy(), ("ECG",))
     figure.savefig(FOLDER / "demo.png", dpi=130)

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from common import alternate, autocast, begin, fill_zeros, parser, save
-from lightning_freqdiff.piece_size import WORTH, settle
 from reference import ReferenceNetwork, reference_steps, uniform_times
 from torch import Tensor, nn
 
@@ -96,10 +95,9 @@ def jobs_of(
     raw: dict[str, Callable[[], Tensor]] = {}
 
     def network(score: Score) -> Tensor:
-        return score.network.head(score.network.blocks(score.network.embed(z, t)))
+        return score.network(z, t)
 
     def ours(score: Score) -> Tensor:
-        settle(score, Sampling(num_samples=batch, num_steps=WORTH, batch_size=batch))  # as a long run would
         return sample(score, VP(), score.codec, WorkUnit(0, 0, batch), few)
 
     def theirs(network: nn.Module) -> Tensor:

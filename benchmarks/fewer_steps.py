@@ -11,40 +11,36 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from quality import flat, open_data
 
 from lightning_freqdiff.caching import Wiener
-from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
-from lightning_freqdiff.evaluation.bench import Bench, Run, Target
+from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
+from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.sampling.loop import Sampling
 
 
-def open_data(name: str) -> SeriesData:
-    if name == "synthetic":
-        return SyntheticECG()
-    return ArrayData(str(Path(os.environ["FREQDIFF_DATA"]) / f"{name}.npz"))
-
-
-def measure(bench: Bench, target: Target, contender: Contender) -> dict[str, Any]:
+def measure(bench: Bench, evaluator: Evaluator, contender: Contender) -> dict[str, Any]:
     run = Run(contender)
     bench.draw(run)
     assert run.series is not None
-    halves = [target.distances(half)["time"].mean() for half in run.series.chunk(2)]
-    distances = target.distances(run.series)
+    halves = [evaluator.distances(half)["time"].mean() for half in run.series.chunk(2)]
+    distances = evaluator.distances(run.series)
+    first = evaluator.distances(run.series[: evaluator.held_out])["time"]  # as many as the floor is taken at
     return {
         "name": contender.name.rsplit("-", 1)[0] if contender.kind == "solver" else contender.name,
         "calls": run.totals["network_calls"],
         "seconds": run.seconds[0],
         "sw_time": float(distances["time"].mean()),
-        "sw_freq": float(distances["freq"].mean()),
+        "sw_time_at_floor_count": float(first.mean()),
+        "sw_frequency": float(distances["frequency"].mean()),
         "two_se_samples": float(abs(halves[0] - halves[1]) / 2**0.5),
     }
 
@@ -80,24 +76,22 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="path without suffix: .json and .png are made")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    data = open_data(args.data)
-    target = Target(data.train_series())
-    real = data.val_series()[: args.samples]
-    floor = float(target.distances(real)["time"].mean())
+    evaluator = Evaluator(open_data(args.data))
+    floor = flat(evaluator.baselines(args.samples)["floor"])
     module = ScoreModule.load_from_checkpoint(args.ckpt_path)
     sampling = Sampling(num_samples=args.samples, num_steps=args.steps, batch_size=64, seed=3)
     bench, rows = Bench(module, sampling), []
     args.output.parent.mkdir(parents=True, exist_ok=True)
     for tolerance in args.tolerances:
         ours = Contender("wiener", "cache", sampling, Wiener(tolerance=tolerance, memory=1.0, longest=0.4))
-        rows.append(measure(bench, target, ours))
-        rows += [measure(bench, target, c) for c in fewer_steps(sampling, round(rows[-1]["calls"]))]
+        rows.append(measure(bench, evaluator, ours))
+        rows += [measure(bench, evaluator, c) for c in fewer_steps(sampling, round(rows[-1]["calls"]))]
         for row in rows[-8:]:
             print(f"{row['name']:<18} {row['calls']:6.1f} calls  SW {row['sw_time']:.4f}", flush=True)
-        facts = {"machine": describe_machine(module.device), "data": args.data, "samples": args.samples}
-        facts |= {"steps": args.steps, "floor": {"rows": len(real), "sw_time": floor}, "rows": rows}
+        facts = {"machine": describe_hardware(module.device), "data": args.data, "samples": args.samples}
+        facts |= {"steps": args.steps, "floor": floor, "rows": rows}
         args.output.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
-        draw(rows, floor, args.output.with_suffix(".png"))
+        draw(rows, floor["sw_time"], args.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -74,14 +74,14 @@ def largest(results: Results) -> int:
     return max((int(b) for b in results.load("peers").get("batches", {})), default=0)
 
 
-def cache(kinds: tuple[str, ...], sw: float, distance: float, base: str) -> Callable[[Results], Value | None]:
+def cache(kinds: tuple[str, ...], sw: float, relative: float, base: str) -> Callable[[Results], Value | None]:
     """Return the speedup of the fastest cache of some kinds whose damage is within bounds, or say that none is."""
 
     def value(results: Results) -> Value | None:
         rows = [row for row in results.peer(largest(results), *kinds) if row[base]]
         if not rows:
             return None
-        kept = [row for row in rows if within(row, sw, distance)]
+        kept = [row for row in rows if within(row, sw, relative)]
         best = max(kept or rows, key=lambda row: row[base]["ratio"])
         content, known = results.load("peers"), "sw_time_change" in best
         notes = [best["name"], f"batch {largest(results)}"] + ([] if content["paper_size"] else ["small network"])
@@ -94,10 +94,10 @@ def cache(kinds: tuple[str, ...], sw: float, distance: float, base: str) -> Call
     return value
 
 
-def within(row: dict[str, Any], sw: float, distance: float) -> bool:
+def within(row: dict[str, Any], sw: float, relative: float) -> bool:
     """Tell whether a row's damage is within bounds, as far as it was measured."""
-    changes = [row[key] for d in ("time", "freq") if (key := f"sw_{d}_change") in row]
-    return row.get("distance", float("inf")) < distance and all(abs(change) <= sw for change in changes)
+    changes = [row[key] for d in ("time", "frequency") if (key := f"sw_{d}_change") in row]
+    return row.get("relative_l2", float("inf")) < relative and all(abs(change) <= sw for change in changes)
 
 
 def training(results: Results) -> Value | None:
@@ -137,7 +137,7 @@ BARS = [
         cache(("E2-CRF balanced",), 0.02, float("inf"), "over_uncached"),
     ),
     Bar(
-        "best cache, SW within 1 %, distance below 0.03, over ours uncached",
+        "best cache, SW within 1 %, relative L2 below 0.03, over ours uncached",
         (20, 20),
         cache(("cache", "best"), 0.01, 0.03, "over_uncached"),
     ),

@@ -26,14 +26,14 @@ import torch
 from common import RESULTS, alternate, autocast, begin, parser, ratio, save
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from quality import baselines, distances
+from quality import flat, measure
 
 from lightning_freqdiff.caching import CachedScore
 from lightning_freqdiff.checkpoint import MARK, read_checkpoint, weights_hash
 from lightning_freqdiff.cli.presets import read_preset
 from lightning_freqdiff.data import ECG, NASA, NASDAQ, SeriesData, SyntheticECG
-from lightning_freqdiff.evaluation.bench import damage
-from lightning_freqdiff.metrics import SortedReference, sliced_distances
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.metrics import SortedReference, relative_l2, sliced_distances
 from lightning_freqdiff.metrics.sliced_wasserstein import summarize
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
@@ -173,13 +173,13 @@ def draw(args: argparse.Namespace) -> None:
         since = time.perf_counter()
         with autocast(args.device, args.bf16):
             z = sample(score, module.sde, module.score.codec, unit, sampling)
-        parts.append(module.decode(z).cpu())
+        parts.append(module.score.codec.decode(z).cpu())
         spent += time.perf_counter() - since
         np.savez(kept, series=torch.cat(parts).numpy(), seconds=spent)
         print(f"{cache}: {sum(map(len, parts))} of {args.samples} series, {spent:.1f} s", flush=True)
-    series = torch.cat(parts)
+    series, evaluator = torch.cat(parts), Evaluator(data)
     row: dict[str, Any] = {"cache": cache, "samples": len(series), "complete": len(series) >= args.samples}
-    row |= {"seconds": spent, "samples_per_second": len(series) / spent, **distances(series, data.train_series())}
+    row |= {"seconds": spent, "samples_per_second": len(series) / spent, **measure(evaluator, series)}
     if isinstance(score, CachedScore) and len(series) > done:
         row |= score.ledger.totals()
     plain = args.runs / f"{args.data}-uncached-{mark}.npz"
@@ -187,15 +187,15 @@ def draw(args: argparse.Namespace) -> None:
         with np.load(plain) as file:
             reference, base = torch.from_numpy(file["series"]), float(file["seconds"])
         count = min(len(reference), len(series))
-        row |= damage(series[:count], reference[:count])
+        row |= relative_l2(series[:count], reference[:count])
         row["speedup"] = row["samples_per_second"] * base / len(reference)
-        before = distances(reference[:count], data.train_series())
-        after = distances(series[:count], data.train_series())
-        row |= {f"sw_{d}_change": after[d] / before[d] - 1 for d in ("time", "freq")}
+        before, after = (evaluator.distances(x[:count]) for x in (reference, series))
+        changes = evaluator.changes(after, before)
+        row |= {name: value for name, value in changes.items() if "change" in name}
     result = json.loads(output.read_text()) if output.is_file() else {**start, "rows": {}, "data": args.data}
     result["rows"][cache] = result["rows"].get(cache, {}) | row  # a run that finds all done counts nothing
     result["sampling"] = {k: v for k, v in asdict(sampling).items() if k != "solver"}
-    result["baselines"] = baselines(data)
+    result["baselines"] = {kind: flat(found) for kind, found in evaluator.baselines(args.samples).items()}
     result["complete"] = all(r["complete"] for r in result["rows"].values())
     save(output, result)
     print(json.dumps({k: v for k, v in row.items() if isinstance(v, float)}), flush=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from common import SIZES, alternate, autocast, begin, fill_zeros, parser, save, seconds
@@ -20,7 +20,8 @@ from lightning_freqdiff.caching import CachedScore, Wiener
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.networks.transformer import TransformerBackbone
+from lightning_freqdiff.networks.flops import count_flops
+from lightning_freqdiff.networks.transformer import Block, TransformerBackbone
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
@@ -51,17 +52,17 @@ def call(score: Score, batch: int) -> Callable[[], Tensor]:
 
 def flops(score: Score) -> int:
     """Count the FLOPs of one call for one sample: blocks, embedding, head (time is embedded once for a batch)."""
-    network = score.network
+    network, z = score.network, torch.zeros(1, *score.noise_scale.shape, device=score.noise_scale.device)
     assert isinstance(network, TransformerBackbone)
-    tokens, _, width, _ = network.sizes
-    return network.flops(tokens) + 2 * 2 * tokens * score.noise_scale.shape[1] * width
+    return count_flops(lambda: network.head(network.blocks(network.token(z), None)))
 
 
 def traffic(score: Score, batch: int) -> dict[str, float]:
     """Work out the bytes of a call in float32: at the very least, and if every operator reads and writes memory."""
     network = score.network
     assert isinstance(network, TransformerBackbone)
-    tokens, layers, width, hidden = network.sizes
+    block = cast(Block, network.layers[0])
+    tokens, layers, (hidden, width) = network.tokens, len(network.layers), block.expand.weight.shape
     weights = sum(p.numel() for p in network.parameters())
     ends = 2 * tokens * score.noise_scale.shape[1]
     # Numbers read and written a token: norm 2d, QKV d + 3d, attention 3d + d, projection 2d, sum 3d, norm 2d,

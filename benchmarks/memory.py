@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.reporting.hardware import describe_hardware
 
 RESULTS = Path(__file__).parent / "results"
 LENGTH = 187
@@ -165,7 +165,7 @@ def main() -> None:
             runs[count] = json.loads(done.stdout.splitlines()[-1])
         print(count, summarize(runs[count]), flush=True)
     report = {
-        "machine": describe_machine(),
+        "machine": describe_hardware(),
         "settings": {"length": LENGTH, "dtype": "float16", "steps": args.steps, "batch_size": args.batch_size},
         "unit": "MiB",
         "runs": {str(count): summarize(run) for count, run in runs.items()},

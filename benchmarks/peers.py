@@ -5,7 +5,7 @@
 Every contender draws the same number of series with a network of the same size and T steps. They are timed in turn,
 each after a warm-up; what counts is the ratio of medians. Ways that run the whole network at every step (the
 reference design, E²-CRF as published, ours without a cache) may be timed over a few steps and scaled
-(`extrapolated_from_steps`). The uncached samples that distance and SW are measured against are drawn in full, once.
+(`extrapolated_from_steps`). The uncached samples that relative L2 and SW are held against are drawn in full, once.
 Without a checkpoint a small model is trained first.
 """
 
@@ -26,8 +26,11 @@ from reference import ReferenceNetwork, reference_steps, uniform_times
 from torch import nn
 
 from lightning_freqdiff.caching import E2CRF, Wiener
-from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality
+from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.scores import DOMAINS
+from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks.kernels.compiled import FEW
 from lightning_freqdiff.sampling.loop import Sampling
@@ -122,7 +125,7 @@ def entries(module: ScoreModule, network: nn.Module, sampling: Sampling, args: A
 
 
 def measure(
-    module: ScoreModule, network: nn.Module, sampling: Sampling, target: Target | None, args: Any
+    module: ScoreModule, network: nn.Module, sampling: Sampling, evaluator: Evaluator | None, args: Any
 ) -> Iterator[dict[str, Any]]:
     """Yield the table of one batch size after every draw, so that a broken run leaves what it had."""
     found, mixed = entries(module, network, sampling, args), partial(autocast, args.device)
@@ -142,17 +145,17 @@ def measure(
             with mixed(entry.low):
                 entry.seconds.append(sampling.num_steps / entry.steps * seconds(entry.job))
             if not number:
-                rows[entry.name] = describe(entry, sampling, base, target)
+                rows[entry.name] = describe(entry, sampling, base, evaluator)
             row = rows[entry.name]
             row |= timing(entry, found, sampling)
             note = f"{row['ms_per_sample']:10.2f} ms a sample {row['over_reference']['ratio']:8.2f}x"
-            note += f"  distance {row['distance']:.4f}" if "distance" in row else ""
+            note += f"  relative L2 {row['relative_l2']:.4f}" if "relative_l2" in row else ""
             print(f"  round {number + 1} {entry.name:<28}{note}", flush=True)
             yield {"batch": sampling.batch_size, "samples": sampling.num_samples, "rows": list(rows.values())}
 
 
-def describe(entry: Entry, sampling: Sampling, base: Run | None, target: Target | None) -> dict[str, Any]:
-    """Return what does not change from round to round: counts, distance, SW."""
+def describe(entry: Entry, sampling: Sampling, base: Run | None, evaluator: Evaluator | None) -> dict[str, Any]:
+    """Return what does not change from round to round: counts, relative L2, SW."""
     scaled = entry.steps < sampling.num_steps
     row: dict[str, Any] = {"name": entry.name, "kind": entry.kind, "network_calls": float(sampling.num_steps)}
     row["extrapolated_from_steps"] = entry.steps if scaled else None
@@ -163,10 +166,10 @@ def describe(entry: Entry, sampling: Sampling, base: Run | None, target: Target 
     if base is None or base.series is None or series is None:
         return row
     series = series[: len(base.series)]
-    if entry.kind != "solver":  # another path from the same noise: no distance is defined
-        row |= damage(series, base.series)
-    if target is not None:
-        row |= quality(target.distances(series), target.distances(base.series))
+    if entry.kind != "solver":  # another path from the same noise: nothing to compare with
+        row |= relative_l2(series, base.series)
+    if evaluator is not None:
+        row |= evaluator.changes(evaluator.distances(series), evaluator.distances(base.series))
     return row
 
 
@@ -185,7 +188,7 @@ def timing(entry: Entry, found: list[Entry], sampling: Sampling) -> dict[str, An
 
 
 def together(table: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the fastest cache within the bounds (distance 0.03, SW 1 %), or the fastest of all, against (a)."""
+    """Return the fastest cache within the bounds (relative L2 0.03, SW 1 %), or the fastest of all, against (a)."""
     rows = [row for row in table["rows"] if row["kind"] in ("cache", "best") and row["over_uncached"]]
     kept = [row for row in rows if within(row, 0.01, 0.03)]
     if not rows:
@@ -196,10 +199,11 @@ def together(table: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def within(row: dict[str, Any], sw: float, distance: float) -> bool:
-    """Tell whether the damage is within bounds: SW in time and frequency, where it was measured, and the distance."""
-    changes = [row[f"sw_{d}_change"] for d in ("time", "freq") if row.get(f"sw_{d}_change") is not None]
-    return row.get("distance") is not None and row["distance"] < distance and all(abs(c) <= sw for c in changes)
+def within(row: dict[str, Any], sw: float, relative: float) -> bool:
+    """Tell whether the damage is within bounds: SW in time and frequency, where it was measured, and relative L2."""
+    changes = [row[f"sw_{d}_change"] for d in DOMAINS if row.get(f"sw_{d}_change") is not None]
+    known = row.get("relative_l2")
+    return known is not None and known < relative and all(abs(c) <= sw for c in changes)
 
 
 def main() -> None:
@@ -231,7 +235,7 @@ def main() -> None:
     module, sizes, layout = module.to(args.device), sizes_of(module.architecture), module.layout
     network = ReferenceNetwork(layout.length, layout.channels, *sizes.values()).eval().to(args.device)
     network.compile() if args.compile else None
-    target = None if args.data == "none" or not args.quality else Target(open_data(args.data).reference_series())
+    evaluator = None if args.data == "none" or not args.quality else Evaluator(open_data(args.data))
     shape = [layout.length, layout.channels]
     result["trained_here"] = None if args.ckpt_path else args.train_steps
     result |= {"network": sizes, "paper_size": sizes == PAPER, "shape": shape, "batches": {}}
@@ -239,7 +243,7 @@ def main() -> None:
         print(f"batch {batch}", flush=True)
         count = max(batch, args.samples) if batch == max(args.batches) else batch
         sampling = Sampling(num_samples=count, num_steps=args.steps, batch_size=batch)
-        for table in measure(module, network, sampling, target, args):
+        for table in measure(module, network, sampling, evaluator, args):
             result["batches"][batch] = table
             save(args.output, result)
         result["batches"][batch]["everything_together"] = together(result["batches"][batch])

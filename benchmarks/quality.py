@@ -2,9 +2,10 @@
 
     python benchmarks/quality.py --data ecg_mitbih nasa_discharge --output benchmarks/results/quality.json
 
-For each data set (a file of ``FREQDIFF_DATA``, or ``synthetic``) and parametrisation: the training time, the sliced
-Wasserstein distance of 256 samples in time and frequency, and beside it the floor (256 real series that were not
-trained on), half of the training set against the other half, and the mean series as the only sample.
+For each data set (a file of ``FREQDIFF_DATA``, or ``synthetic``) and parametrisation: the training time, the
+distances of 256 samples, and beside them the floor (as many real series that were not trained on, or all where there
+are fewer, and so many of the samples), half of the training set against the other half, and the mean series alone.
+Every figure has its ``count`` with it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
-from lightning_freqdiff.metrics.samples import coordinates
-from lightning_freqdiff.metrics.sliced_wasserstein import sliced_wasserstein
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.scores import Measurement
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.reporting import plots
-from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 
 SAMPLES = 256
@@ -44,30 +45,25 @@ def open_data(name: str) -> SeriesData:
     return ArrayData(str(Path(folder) / f"{name}.npz"))
 
 
-def distances(generated: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
-    """Mean sliced Wasserstein distance over 1,000 directions, on series and on half-spectrum coordinates."""
-    result = {}
-    for domain in ("time", "freq"):
-        value = sliced_wasserstein(coordinates(generated, domain), coordinates(reference, domain))
-        result[domain] = float(value["mean"])
-        result[f"{domain}_two_se"] = float(value["two_se"])
+def flat(measurement: Measurement) -> dict[str, float]:
+    """Lay a measurement out for JSON: how many series, and for every metric its mean and twice its error."""
+    result: dict[str, float] = {"count": measurement.count}
+    for name, values in measurement.values.items():
+        result |= {name: values["mean"], f"{name}_two_se": values["two_se"]}
     return result
 
 
-def baselines(data: SeriesData) -> dict[str, Any]:
-    train, held = data.train_series(), data.val_series()
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    half = len(train) // 2
-    count = min(SAMPLES, len(held))
-    return {
-        "floor": {"rows": count, **distances(held[:count], train)},
-        "self": distances(train[order[:half]], train[order[half:]]),
-        "dummy": distances(train.mean(0, keepdim=True), train),
-    }
+def measure(evaluator: Evaluator, series: torch.Tensor) -> dict[str, Any]:
+    """Measure all samples, and as many as the floor is taken at: only these compare with it."""
+    measured = evaluator.measure(series)
+    assert measured.at_floor_count is not None
+    fewer, floor = flat(measured.at_floor_count), evaluator.baselines(len(series))["floor"]
+    over = fewer["sw_time"] / floor.values["sw_time"]["mean"]
+    return {**flat(measured.samples), "at_floor_count": fewer, "over_floor": over}
 
 
 def train(data: SeriesData, parametrization: str, steps: int, folder: Path, preset: str) -> tuple[ScoreModule, float]:
-    weighting = "unit" if parametrization == "wiener" else "noise"
+    weighting = "unit" if parametrization == "wiener" else "eps"
     seed_everything(0, verbose=False)
     module = ScoreModule(Transformer(preset=preset), parametrization=parametrization, weighting=weighting)  # type: ignore
     checkpoint = ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False)
@@ -95,7 +91,7 @@ def draw(module: ScoreModule, steps: int, seed: int = 0) -> torch.Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--data", nargs="+", default=["synthetic"])
-    parser.add_argument("--parametrizations", nargs="+", default=["wiener", "noise", "clean", "score"])
+    parser.add_argument("--parametrizations", nargs="+", default=["wiener", "eps", "x0", "score"])
     parser.add_argument(
         "--steps", type=int, default=6000, help="training steps of 64 series, rounded to whole epochs"
     )
@@ -110,10 +106,12 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     kept = ("steps", "sampling_steps", "preset", "threads")
     settings = {name: getattr(args, name) for name in kept}
-    result: dict[str, Any] = {"machine": describe_machine(), "settings": settings, "data": {}}
+    result: dict[str, Any] = {"machine": describe_hardware(), "settings": settings, "data": {}}
     for name in args.data:
         data = open_data(name)
-        entry: dict[str, Any] = {"shape": [data.num_train, *data.shape], **baselines(data), "runs": {}}
+        evaluator = Evaluator(data)
+        baselines = {kind: flat(found) for kind, found in evaluator.baselines(SAMPLES).items()}
+        entry: dict[str, Any] = {"shape": [data.num_train, *data.shape], **baselines, "runs": {}}
         result["data"][name] = entry
         for parametrization in args.parametrizations:
             folder = args.checkpoints / f"{name}-{parametrization}-{args.steps}"
@@ -121,10 +119,10 @@ def main() -> None:
             since = time.perf_counter()
             generated = draw(module, args.sampling_steps)
             run = {"training_seconds": seconds, "sampling_seconds": time.perf_counter() - since}
-            run |= distances(generated, data.train_series())
-            run["over_floor"] = run["time"] / entry["floor"]["time"]
+            run |= measure(evaluator, generated)
             entry["runs"][parametrization] = run
-            print(name, parametrization, json.dumps({k: round(v, 4) for k, v in run.items()}), flush=True)
+            shown = {k: round(v, 4) for k, v in run.items() if not isinstance(v, dict)}
+            print(name, parametrization, json.dumps(shown), flush=True)
             figure = plots.sample_gallery(generated[:6].numpy(), data.train_series()[:6].numpy(), data.channels)
             args.output.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(args.output.with_name(f"{args.output.stem}-{name}-{parametrization}.png"), dpi=100)

@@ -96,9 +96,9 @@ def peers_section(results: Results) -> list[str]:
         "over reference",
         "over uncached",
         "calls",
-        "distance",
+        "relative L2",
         "SW time",
-        "SW freq",
+        "SW frequency",
     ]
     for batch, part in content["batches"].items():
         rows = []
@@ -111,9 +111,9 @@ def peers_section(results: Results) -> list[str]:
                 f"{over['ratio']:.2f}× ({over['low']:.2f} to {over['high']:.2f})",
                 f"{plain['ratio']:.2f}×" if plain else "",
                 number(row["network_calls"], ".0f"),
-                number(row.get("distance"), ".4f"),
+                number(row.get("relative_l2"), ".4f"),
             ]
-            rows.append([*cells, *(number(row.get(f"sw_{d}_change"), "+.1%") for d in ("time", "freq"))])
+            rows.append([*cells, *(number(row.get(f"sw_{d}_change"), "+.1%") for d in ("time", "frequency"))])
         lines += ["", f"Batch {batch}, {part['samples']} sample(s):", *table(head, rows)]
         if best := part.get("everything_together"):
             lines.append(
@@ -222,30 +222,20 @@ def samples_section(results: Results) -> list[str]:
     lines = []
     for path in sorted(results.folder.glob("gpu-samples-*.json")):
         content = json.loads(path.read_text())
-        rows = [
-            [
-                name,
-                f"{r['samples']:,}",
-                number(r["samples_per_second"]),
-                f"{r['speedup']:.2f}×" if "speedup" in r else "",
-                number(r.get("distance"), ".4f"),
-                number(r["time"], ".4g"),
-                number(r["freq"], ".4g"),
-            ]
-            for name, r in content["rows"].items()
-        ]
-        floor = content["baselines"]["floor"]
-        rows.append(
-            [
-                f"floor ({floor['rows']} real series)",
-                "",
-                "",
-                "",
-                "",
-                number(floor["time"], ".4g"),
-                number(floor["freq"], ".4g"),
-            ]
-        )
-        lines += ["", f"{content['data']}: {origin(content)}"]
-        lines += table(["", "samples", "samples/s", "speedup", "distance", "SW time", "SW freq"], rows)
+        floor, rows = content["baselines"]["floor"], []
+        for name, r in content["rows"].items():
+            cells = [number(r["samples_per_second"]), f"{r['speedup']:.2f}×" if "speedup" in r else ""]
+            rows.append([name, f"{r['count']:,}", *cells, number(r.get("relative_l2"), ".4f"), *sw(r)])
+            if floor["count"] < r["count"]:
+                rows.append(
+                    [f"{name}, the first", f"{r['at_floor_count']['count']:,}", "", "", "", *sw(r["at_floor_count"])]
+                )
+        rows.append(["floor, real series", f"{floor['count']:,}", "", "", "", *sw(floor)])
+        lines += ["", f"{content['data']}: {origin(content)}", "Distances compare at equal counts of series only."]
+        lines += table(["", "series", "series/s", "speedup", "relative L2", "SW time", "SW frequency"], rows)
     return ["## Ten thousand samples at paper size", *lines] if lines else []
+
+
+def sw(measured: dict[str, Any]) -> list[str]:
+    """Format sliced Wasserstein distances."""
+    return [number(measured[f"sw_{domain}"], ".4g") for domain in ("time", "frequency")]

@@ -22,7 +22,7 @@ from common import SIZES, alternate, autocast, begin, parser, ratio, save, sizes
 from reference import ReferenceNetwork, reference_scale
 from torch import Tensor, nn
 
-from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.data import Batch, SyntheticECG
 from lightning_freqdiff.diffusion.losses import score_matching_loss, stratified_times
 from lightning_freqdiff.diffusion.sde import T_MIN, VP
 from lightning_freqdiff.module import ScoreModule
@@ -32,8 +32,8 @@ from lightning_freqdiff.spectral import to_half_spectrum
 LEARNING_RATE = 1e-3
 VARIANTS = {
     # Name: parametrisation, density of the training times, whether they are stratified.
-    "noise prediction, independent times": ("noise", "uniform", False),
-    "noise prediction, stratified times": ("noise", "uniform", True),
+    "noise prediction, independent times": ("eps", "uniform", False),
+    "noise prediction, stratified times": ("eps", "uniform", True),
     "Wiener form, independent times": ("wiener", "uniform", False),
     "Wiener form, stratified times": ("wiener", "uniform", True),
     "Wiener form, stratified lognormal times (ours)": ("wiener", "lognormal", True),
@@ -91,7 +91,7 @@ def our_step(batches: list[Tensor], module: ScoreModule, bf16: bool, fused: bool
     def step() -> None:
         for x in batches:
             with autocast(device.type, bf16):
-                loss = module.training_step(x, 0)
+                loss = module.training_step(Batch(x), 0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -144,8 +144,8 @@ def curve(variant: tuple[Any, Any, bool], args: Any) -> list[dict[str, float]]:
     data = SyntheticECG(num_series=args.loss_series)
     architecture = Transformer(layers=2, heads=4, width=32, feedforward=64) if args.tiny else Transformer()
     module = Timed(architecture, parametrization=parametrization, times=density, shape=data.shape).to(args.device)
-    module.take_statistics(data.train_batches(4096))
-    score, held = module.score, module.encode(data.val_series()[:512].to(args.device))
+    module.score.codec.fit(data.train_batches(4096))
+    score, held = module.score, module.score.codec.encode(data.val_series()[:512].to(args.device))
     optimizer = torch.optim.AdamW(module.parameters(), 3e-3, betas=(0.9, 0.99), weight_decay=0.01)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.loss_steps)
     generator = torch.Generator().manual_seed(1)
@@ -154,7 +154,7 @@ def curve(variant: tuple[Any, Any, bool], args: Any) -> list[dict[str, float]]:
     table, found, spent, order = data.train_series().to(args.device), [], 0.0, torch.Generator().manual_seed(2)
     for step in range(args.loss_steps):
         since = time.perf_counter()
-        z0 = module.encode(table[torch.randint(len(table), (args.batch,), generator=order).to(args.device)])
+        z0 = score.codec.encode(table[torch.randint(len(table), (args.batch,), generator=order).to(args.device)])
         quantiles = module.training_times
         t = stratified_times(quantiles, len(z0))
         if not stratified:
@@ -168,7 +168,7 @@ def curve(variant: tuple[Any, Any, bool], args: Any) -> list[dict[str, float]]:
         spent += time.perf_counter() - since
         if step % args.loss_every == args.loss_every - 1 or step == args.loss_steps - 1:
             with torch.no_grad():
-                value = float(score_matching_loss(score, held, noise, late, "noise"))
+                value = float(score_matching_loss(score, held, noise, late, "eps"))
             found.append({"step": step + 1, "seconds": spent, "loss": value})
     return found
 

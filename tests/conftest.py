@@ -33,6 +33,11 @@ def real_data(name: str) -> Path:
     return Path(folder) / name
 
 
+def series_of(loader) -> list[torch.Tensor]:
+    """The series of every batch."""
+    return [batch.series for batch in loader]
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     """A small transformer trained for a few seconds on embedded heartbeats, by the trainer itself."""

@@ -21,7 +21,7 @@ from lightning_freqdiff.callbacks.table import convert
 from lightning_freqdiff.data import Sines
 from lightning_freqdiff.data.readers.download import store
 from lightning_freqdiff.evaluation.describe import write
-from lightning_freqdiff.evaluation.evaluator import Evaluation
+from lightning_freqdiff.evaluation.result import Evaluation
 from lightning_freqdiff.files import replace_arrays, replace_csv, replace_json, replace_text, replacing
 from lightning_freqdiff.reporting.page import Page
 

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
-from lightning_freqdiff.evaluation.evaluator import Evaluation
+from lightning_freqdiff.evaluation.result import Evaluation
 from lightning_freqdiff.files import replace_csv, replacing
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from lightning_freqdiff.callbacks.boards import Board, boards
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.evaluation.evaluator import Evaluation, Judge, cache_evaluation
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
@@ -35,6 +36,12 @@ def draw_share(trainer: Trainer, module: ScoreModule, sampling: Sampling) -> tup
     if caches:
         caches[0].collect(trainer)
     return series, [c.report() for c in caches[:1]]
+
+
+def share_numbers(trainer: Trainer, sampling: Sampling) -> Tensor:
+    """Return which of all samples :func:`draw_share` draws on this rank, ``(n,)``."""
+    units = sampling.units()[trainer.global_rank :: trainer.world_size]
+    return torch.tensor([unit.first + i for unit in units for i in range(unit.count)], dtype=torch.long)
 
 
 class SampleMonitor(Callback):
@@ -65,7 +72,7 @@ class SampleMonitor(Callback):
         self.every_n_epochs, self.num_directions = every_n_epochs, num_directions
         self.sampling = Sampling(num_samples, num_steps, DPMSolverPP("sde"), "logsnr", seed)
         self.history: list[Evaluation] = []
-        self._judge: Judge | None = None
+        self._evaluator: Evaluator | None = None
         self._boards: list[Board] = []
 
     def on_validation_batch_end(
@@ -91,20 +98,19 @@ class SampleMonitor(Callback):
             self._evaluate(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _evaluate(self, trainer: Trainer, module: ScoreModule, data: SeriesData) -> None:
-        if self._judge is None:
-            self._judge = Judge(data, self.num_directions)
+        if self._evaluator is None:
+            self._evaluator = Evaluator(data, num_directions=self.num_directions)
             folder = None if trainer.log_dir is None else Path(trainer.log_dir)
             self._boards = boards(trainer, folder) if trainer.is_global_zero else []
         share = min(self.sampling.batch_size, -(-self.sampling.num_samples // trainer.world_size))
         since = time.perf_counter()
-        series, reports = draw_share(trainer, module, replace(self.sampling, batch_size=share))
+        sampling = replace(self.sampling, batch_size=share)
+        series, reports = draw_share(trainer, module, sampling)
         seconds = time.perf_counter() - since
-        train = data.reference_series() if trainer.is_global_zero else None
-        measured = self._judge.measure(series, None if train is None else train.to(series.device))
+        measured = self._evaluator.measure(series, share_numbers(trainer, sampling), sampling.num_samples)
         if not trainer.is_global_zero:
             return
-        drawn = series.cpu().numpy()
-        result = self._judge.judge(measured, drawn, self.sampling.num_samples, module.channels)
+        result = self._evaluator.evaluate(measured, series.cpu().numpy(), module.channels)
         cache = cache_evaluation(reports)
         result.scalars |= cache.scalars | {"samples_per_second": self.sampling.num_samples / seconds}
         result.figures |= cache.figures

@@ -14,10 +14,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_freqdiff.callbacks.boards import boards
-from lightning_freqdiff.callbacks.monitor import draw_share
+from lightning_freqdiff.callbacks.monitor import draw_share, share_numbers
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.evaluation.evaluator import DRAWN, Evaluation, Judge, cache_evaluation
+from lightning_freqdiff.evaluation.evaluator import DRAWN, Evaluator
+from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.page import Page
@@ -50,9 +51,9 @@ class RunReport(Callback):
     ) -> None:
         data = getattr(trainer, "reference_data", None)
         if isinstance(data, SeriesData):
-            judge = Judge(data, self.num_directions, alone=True)
-            measured = judge.measure(torch.from_numpy(np.array(samples)), data.reference_series())
-            result = judge.judge(measured, samples, len(samples), module.channels)
+            evaluator = Evaluator(data, num_directions=self.num_directions, alone=True)
+            measured = evaluator.measure(torch.from_numpy(np.array(samples)))
+            result = evaluator.evaluate(measured, samples, module.channels)
         else:
             result = Evaluation(figures=_figures_alone(module, samples))
         self._leave(trainer, module, result, folder, facts, count=len(samples))
@@ -65,14 +66,15 @@ class RunReport(Callback):
             return
         sampling = pl_module.sampling
         share = min(sampling.batch_size, -(-sampling.num_samples // trainer.world_size))
-        series, reports = draw_share(trainer, pl_module, replace(sampling, batch_size=share))
-        judge = Judge(data, self.num_directions)
-        train = data.reference_series().to(series.device) if trainer.is_global_zero else None
-        measured = judge.measure(series, train)
-        for name, values in measured.items():
+        sampling = replace(sampling, batch_size=share)
+        series, reports = draw_share(trainer, pl_module, sampling)
+        evaluator = Evaluator(data, num_directions=self.num_directions)
+        measured = evaluator.measure(series, share_numbers(trainer, sampling), sampling.num_samples)
+        pl_module.log("test_count", float(measured.samples.count), rank_zero_only=True)
+        for name, values in measured.samples.values.items():
             pl_module.log(f"test_{name}", values["mean"], rank_zero_only=True)
         if trainer.is_global_zero:
-            result = judge.judge(measured, series.cpu().numpy(), sampling.num_samples, pl_module.channels)
+            result = evaluator.evaluate(measured, series.cpu().numpy(), pl_module.channels)
             facts = {"reports": reports, "checkpoint": pl_module.checkpoint_hash}
             self._leave(trainer, pl_module, result, self.folder, facts, sampling.num_samples)
 
@@ -118,10 +120,11 @@ def _page(module: ScoreModule, result: Evaluation, facts: dict[str, Any], count:
     if result.rows:
         page.heading("Distance to the training set")
         page.text(
-            "Lower is closer. The floor is what as many real series, not trained on, score; a distance below it "
-            "means nothing. Figures of different sample counts do not compare."
+            "Lower is closer. In brackets: the number of series a figure was taken at; figures of different numbers "
+            "do not compare. The floor is what real series, not trained on, score, as many as there are samples. "
+            "Where there are fewer, hold it against the column of as many samples. A distance below it means nothing."
         )
-        page.table(Evaluation.COLUMNS, result.rows)
+        page.table(result.columns, result.rows)
     page.heading("Samples")
     page.figure(result.figures["samples"], "Generated series, and training series below them where they are known")
     page.heading("Spectra")

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from lightning_freqdiff.callbacks.boards import Board
-from lightning_freqdiff.evaluation.evaluator import Evaluation
+from lightning_freqdiff.evaluation.result import Evaluation
 
 
 def has_key() -> bool:
@@ -106,7 +106,7 @@ class WandbBoard(Board):
         for name, figure in result.figures.items():
             content[f"{prefix}{name}"] = wandb.Image(_pixels(figure))
         if result.rows:
-            content[f"{prefix}distances"] = wandb.Table(list(Evaluation.COLUMNS), [list(r) for r in result.rows])
+            content[f"{prefix}distances"] = wandb.Table(list(result.columns), [list(r) for r in result.rows])
         # `trainer/global_step` is the axis that Lightning's logger defines for all metrics.
         self.logger.experiment.log({**content, "trainer/global_step": step})
 

@@ -16,10 +16,11 @@ from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.presets import read_presets
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.evaluation.bench import Bench, Target
+from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.evaluation.compare import Comparison
 from lightning_freqdiff.evaluation.describe import describe, show, write
+from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.tune import Metric, Tuner, as_yaml, families
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
@@ -81,8 +82,9 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
         parser.add_argument(
             "--metric",
             type=Metric,
-            default="distance",
-            help="What the tolerance is about: distance to the uncached samples, or change of sliced Wasserstein.",
+            default="relative_l2",
+            help="What the tolerance is about: relative L2 distance to the uncached samples, or change of sliced "
+            "Wasserstein.",
         )
         parser.add_argument("--families", type=str, nargs="+", default=[], help="Caches to search; all if not given.")
         parser.add_argument(
@@ -168,8 +170,8 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
     path = Path(config.output) / f"{config.name}.yaml"
     if path.exists():
         raise ValueError(f"expected a new preset, but {path} is there already: set --name or --output")
-    target = Target(data.reference_series()) if data is not None else None
-    tuner = Tuner(Bench(module, config.sampling), config.tolerance, config.metric, target, config.confirm, console)
+    evaluator = Evaluator(data) if data is not None else None
+    tuner = Tuner(Bench(module, config.sampling), config.tolerance, config.metric, evaluator, config.confirm, console)
     best, confirmed = tuner.run([known[name] for name in config.families or known])
     for trial in best if config.keep_all else ():
         text = as_yaml(trial.family.make(trial.knob), [f"Best of its kind at {config.metric} {config.tolerance:g}."])

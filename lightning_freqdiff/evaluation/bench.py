@@ -1,8 +1,7 @@
-"""One checkpoint, one noise: draw samples in several ways, timed, and hold them against the uncached ones."""
+"""One checkpoint, one noise: draw samples in several ways, timed."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,33 +13,8 @@ from torch import Tensor
 
 from lightning_freqdiff.caching import CachedScore
 from lightning_freqdiff.evaluation.contenders import Contender
-from lightning_freqdiff.metrics.samples import coordinates
-from lightning_freqdiff.metrics.sliced_wasserstein import SortedReference, sliced_distances, summarize
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling
-
-DIRECTIONS = 1000
-RESAMPLES = 1000
-
-
-class Target:
-    """A training set to measure samples against, its projections sorted once.
-
-    Args:
-        series: Training series, ``(m, N, M)``.
-    """
-
-    def __init__(self, series: Tensor) -> None:
-        self.references = {
-            domain: SortedReference.build(coordinates(series, domain), DIRECTIONS) for domain in ("time", "freq")
-        }
-
-    def distances(self, series: Tensor) -> dict[str, Tensor]:
-        """Return the distance along each direction, in ``time`` and ``freq``, each ``(DIRECTIONS,)``."""
-        return {
-            domain: sliced_distances(coordinates(series, domain), reference, range(DIRECTIONS))  # type: ignore[arg-type]
-            for domain, reference in self.references.items()
-        }
 
 
 @dataclass
@@ -123,36 +97,6 @@ class Bench:
     def single(self, contender: Contender) -> Contender:
         """Return the same contender for one sample, the first."""
         return replace(contender, sampling=replace(contender.sampling, num_samples=1, batch_size=1))
-
-
-def damage(series: Tensor, reference: Tensor) -> dict[str, float]:
-    """Return the distance to the uncached samples: over all, with a bootstrap error, and per sample."""
-    wrong, size = ((x.double().flatten(1).square().sum(1)) for x in (series - reference, reference))
-    each = (wrong / size.clamp(min=1e-300)).sqrt()
-    draws = torch.randint(len(each), (RESAMPLES, len(each)), generator=torch.Generator().manual_seed(0))
-    again = (wrong.cpu()[draws].sum(1) / size.cpu()[draws].sum(1).clamp(min=1e-300)).sqrt()
-    return {
-        "distance": float((wrong.sum() / size.sum().clamp(min=1e-300)).sqrt()),
-        "distance_two_se": 2 * float(again.std()) if len(each) > 1 else math.nan,
-        "distance_upper": float(again.quantile(0.95)),
-        "distance_median": float(each.median()),
-        "distance_p99": float(each.quantile(0.99)),
-    }
-
-
-def quality(ours: dict[str, Tensor], uncached: dict[str, Tensor]) -> dict[str, float]:
-    """Return sliced Wasserstein distances, and their relative change with its error, direction by direction."""
-    result = {}
-    for domain, distances in ours.items():
-        summary, base = summarize(distances), float(uncached[domain].mean())
-        change = summarize((distances - uncached[domain]) / max(base, 1e-300))
-        result |= {
-            f"sw_{domain}": float(summary["mean"]),
-            f"sw_{domain}_two_se": float(summary["two_se"]),
-            f"sw_{domain}_change": float(change["mean"]),
-            f"sw_{domain}_change_two_se": float(change["two_se"]),
-        }
-    return result
 
 
 def speedup(seconds: list[float], base: list[float]) -> dict[str, float]:

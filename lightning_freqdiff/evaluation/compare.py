@@ -11,17 +11,21 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from lightning_freqdiff.checkpoint import as_settings
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality, speedup
+from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
+from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.files import replace_csv, replace_json, replacing
+from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.reporting import plots
-from lightning_freqdiff.reporting.hardware import describe_machine
+from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.reporting.page import Page
 from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.spectral import Domain
 
 MATCHED = 3
 """Numbers of network calls at which the solvers are run, at most: from few to many, as the caches made them."""
@@ -32,10 +36,10 @@ COLUMNS = {
     "network_calls": "calls",
     "speedup": "speedup",
     "speedup_single": "batch 1",
-    "distance": "distance",
-    "distance_median": "median",
+    "relative_l2": "relative L2",
+    "relative_l2_median": "median",
     "sw_time_change": "SW time",
-    "sw_freq_change": "SW freq",
+    "sw_frequency_change": "SW frequency",
     "hit_rate": "hits",
     "flops_fraction": "FLOPs",
     "seconds": "seconds",
@@ -72,12 +76,12 @@ class Comparison:
         make_empty(output)
         self.module, self.sampling, self.output, self.rounds = module, sampling, output, rounds
         self.with_solvers, self.console = solvers, console or Console()
-        self.target = Target(data.reference_series()) if data is not None else None
+        self.evaluator = Evaluator(data) if data is not None else None
         uncached = Contender("uncached", "uncached", sampling)
         self.runs = [Run(contender) for contender in (uncached, *caches)]
         self.singles: dict[str, Run] = {}
         self.rows: dict[str, dict[str, Any]] = {}
-        self.directions: dict[str, Any] = {}
+        self.directions: dict[Domain, Tensor] = {}
         self.complete = False
         self._since, self._shown = time.perf_counter(), 0.0
         self.bench = Bench(module, sampling, self._tell)
@@ -127,11 +131,11 @@ class Comparison:
             assert run.series is not None
             assert base.series is not None
             same_noise = run.contender.kind != "solver"
-            row |= damage(run.series, base.series) if same_noise else {"distance": math.nan}
-            if self.target is not None:
-                distances = self.target.distances(run.series)
+            row |= relative_l2(run.series, base.series) if same_noise else {"relative_l2": math.nan}
+            if self.evaluator is not None:
+                distances = self.evaluator.distances(run.series)
                 self.directions = self.directions or distances
-                row |= quality(distances, self.directions)
+                row |= self.evaluator.changes(distances, self.directions)
             if run is not base:
                 run.series = None  # the uncached samples alone are needed again
         row |= {"seconds": sorted(run.seconds)[len(run.seconds) // 2], "seconds_all": list(run.seconds)}
@@ -177,8 +181,8 @@ class Comparison:
             f"{row['speedup']:6.2f}x",
             f"{row['network_calls']:7.1f} calls",
         ]
-        if row["distance"] == row["distance"]:
-            parts.append(f"distance {row['distance']:.4f}")
+        if row["relative_l2"] == row["relative_l2"]:
+            parts.append(f"relative L2 {row['relative_l2']:.4f}")
         if "sw_time_change" in row:
             parts.append(f"SW {row['sw_time_change']:+.1%}")
         return "  ".join([*parts, self._left()])
@@ -202,7 +206,7 @@ class Comparison:
         facts = {
             "complete": self.complete,
             "checkpoint": self.module.checkpoint_hash,
-            "machine": describe_machine(self.module.score.noise_scale.device),
+            "machine": describe_hardware(self.module.score.noise_scale.device),
             "sampling": {**asdict(self.sampling), "solver": as_settings(self.sampling.solver)},
             "precision": "bf16-mixed" if torch.is_autocast_enabled(self.module.device.type) else "32-true",
             "compile": self.module.score.network.compiled,
@@ -231,14 +235,15 @@ class Comparison:
         )
         page.table(list(COLUMNS.values()), [[cell(row, key) for key in COLUMNS] for row in rows])
         page.text(
-            "Speedup: wall clock of the uncached run over that of the row. Distance: relative L2 distance to the "
-            "uncached samples, over all and in the median series. SW: change of the sliced Wasserstein distance to "
-            "the training set. Solvers with fewer steps follow another path, so that no distance is given."
+            "Speedup: wall clock of the uncached run over that of the row. Relative L2: distance to the uncached "
+            "samples, over all and in the median series. SW: change of the sliced Wasserstein distance to the "
+            f"training set, always with {self.sampling.num_samples:,} samples. Solvers with fewer steps follow "
+            "another path, so that no relative L2 is given."
         )
         page.figure(figure, "Speedup against damage, for every cache and solver")
         page.heading("Settings")
         page.settings({row["name"]: row["settings"] for row in rows})
-        page.settings(describe_machine(self.module.score.noise_scale.device))
+        page.settings(describe_hardware(self.module.score.noise_scale.device))
         page.write(self.output / "report.html")
 
 
@@ -250,7 +255,7 @@ def cell(row: dict[str, Any], key: str) -> str:
     match key:
         case "speedup" | "speedup_single":
             return f"{value:.2f}x"
-        case "sw_time_change" | "sw_freq_change":
+        case "sw_time_change" | "sw_frequency_change":
             return f"{value:+.1%}"
         case "hit_rate" | "flops_fraction":
             return f"{value:.1%}"

@@ -1,145 +1,178 @@
-"""What is measured and drawn of a set of samples, wherever it is shown afterwards."""
+"""One way to measure a set of samples, whoever asks: callbacks, `compare`, `tune` and the benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
+import torch.distributed as dist
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.metrics import MarginalWasserstein, SlicedWasserstein, SpectralDensityDistance
-from lightning_freqdiff.metrics.baselines import dummy_baseline, floor, self_baseline
+from lightning_freqdiff.evaluation.result import Evaluation, Measured
+from lightning_freqdiff.evaluation.scores import DOMAINS, Measurement, make_metrics, score
+from lightning_freqdiff.metrics import SortedReference
+from lightning_freqdiff.metrics.baselines import bootstrap_floor, dummy_baseline, floor, self_baseline
+from lightning_freqdiff.metrics.samples import coordinates
+from lightning_freqdiff.metrics.sliced_wasserstein import sliced_distances, summarize
 from lightning_freqdiff.reporting import plots
-from lightning_freqdiff.spectral import spectral_density
+from lightning_freqdiff.spectral import Domain, spectral_density
 
+DIRECTIONS = 1000
 DRAWN = 2048
 """Series that spectra are drawn from, at most."""
 
 
-@dataclass
-class Evaluation:
-    """Distances to the training set, beside what real series score, and figures.
+class Evaluator:
+    """Measures samples against a training set.
 
     Args:
-        scalars: Names and values, ready for a logger.
-        rows: The same as a table: metric, samples, floor, self, dummy.
-        figures: Names and figures.
-    """
-
-    scalars: dict[str, float] = field(default_factory=dict)
-    rows: list[tuple[str, float, float, float, float]] = field(default_factory=list)
-    figures: dict[str, Figure] = field(default_factory=dict)
-
-    COLUMNS = ("metric", "samples", "floor (real)", "half against half", "mean series")
-
-
-class Judge:
-    """Measures samples against a training set; the baselines are worked out once.
-
-    Args:
-        data: The data set. Samples are compared with its training part; the floor is taken from the part that
-            was not trained on.
+        reference: Training series, ``(m, N, M)`` in data units, or a data set: then its training part, and its test
+            part for the floor.
+        real: Series that were not trained on, ``(r, N, M)``, for the floor. Without them there is none, and a
+            bootstrap of the training set is shown in its place, by that name.
         num_directions: Directions of the sliced Wasserstein distance.
         seed: Which directions, and which rows in the baselines.
         alone: Whether one rank measures by itself, having all samples; the others must not be waited for then.
+
+    Examples:
+        >>> train, real, samples = (torch.randn(n, 16, 1) for n in (500, 100, 200))
+        >>> evaluator = Evaluator(train, real)
+        >>> measured, floor = evaluator.measure(samples), evaluator.baselines(len(samples))["floor"]
+        >>> measured.samples.count, measured.at_floor_count.count, floor.count
+        (200, 100, 100)
     """
 
-    def __init__(self, data: SeriesData, num_directions: int = 1000, seed: int = 0, alone: bool = False) -> None:
-        self.data, self.seed = data, seed
-        self.metrics = {
-            "sw_time": SlicedWasserstein(num_directions, seed=seed, domain="time"),
-            "sw_freq": SlicedWasserstein(num_directions, seed=seed, domain="freq"),
-            "marginal": MarginalWasserstein(),
-            "spectral": SpectralDensityDistance(),
-        }
-        if alone:
-            for metric in self.metrics.values():
-                _measure_alone(metric)
-        self._baselines: dict[tuple[str, int], tuple[float, float, float]] = {}
+    def __init__(
+        self,
+        reference: Tensor | SeriesData,
+        real: Tensor | None = None,
+        num_directions: int = DIRECTIONS,
+        seed: int = 0,
+        alone: bool = False,
+    ) -> None:
+        self._reference, self._real = reference, real
+        self.num_directions, self.seed, self.alone = num_directions, seed, alone
+        self._metrics = make_metrics(num_directions, seed, alone)
+        self._baselines: dict[int, dict[str, Measurement]] = {}
 
-    def measure(self, generated: Tensor, reference: Tensor | None) -> dict[str, dict[str, float]]:
-        """Run every metric. Under DDP each rank brings its share, and the reference comes from one rank only.
+    @property
+    def reference(self) -> Tensor:
+        """Training series, ``(m, N, M)``; a data set is asked each time, so that a large one is not held."""
+        known = self._reference
+        return known.reference_series() if isinstance(known, SeriesData) else known
+
+    @property
+    def real(self) -> Tensor | None:
+        """Held-out series, ``(r, N, M)``, if any."""
+        known, data = self._real, self._reference
+        if known is None and isinstance(data, SeriesData):
+            known = data.reference_series(part="test")
+        return known if known is not None and len(known) else None
+
+    @cached_property
+    def held_out(self) -> int:
+        """Number of held-out series."""
+        return 0 if (real := self.real) is None else len(real)
+
+    @cached_property
+    def _sorted(self) -> dict[Domain, SortedReference]:
+        train = self.reference
+        return {
+            domain: SortedReference.build(coordinates(train, domain), self.num_directions, self.seed)
+            for domain in DOMAINS
+        }
+
+    def distances(self, series: Tensor) -> dict[Domain, Tensor]:
+        """Return the distance along each direction, in ``time`` and ``frequency``, each ``(num_directions,)``.
+
+        For many sets against one reference, whose projections are sorted once.
+        """
+        directions = range(self.num_directions)
+        return {
+            domain: sliced_distances(coordinates(series, domain), reference, directions, seed=self.seed)
+            for domain, reference in self._sorted.items()
+        }
+
+    @staticmethod
+    def changes(ours: dict[Domain, Tensor], uncached: dict[Domain, Tensor]) -> dict[str, float]:
+        """Return sliced Wasserstein distances, and their relative change with its error, direction by direction.
+
+        Both come from :meth:`distances`; the same noise and the same directions make the change far more certain
+        than either distance.
+        """
+        result = {}
+        for domain, distances in ours.items():
+            summary, base = summarize(distances), float(uncached[domain].mean())
+            change = summarize((distances - uncached[domain]) / max(base, 1e-300))
+            result |= {
+                f"sw_{domain}": float(summary["mean"]),
+                f"sw_{domain}_two_se": float(summary["two_se"]),
+                f"sw_{domain}_change": float(change["mean"]),
+                f"sw_{domain}_change_two_se": float(change["two_se"]),
+            }
+        return result
+
+    def measure(self, generated: Tensor, numbers: Tensor | None = None, total: int | None = None) -> Measured:
+        """Run every metric on all samples, and on as many as there are held-out series where those are fewer.
+
+        Under DDP each rank brings its share, and rank zero the training series.
 
         Args:
             generated: Samples of this rank, ``(n, N, M)``.
-            reference: Training series, or ``None`` on all ranks but one.
+            numbers: Which of all samples these are, ``(n,)``, so that the same ones are the first on any number of
+                ranks; in order from 0 if not given.
+            total: Number of samples over all ranks; ``n`` if not given.
         """
-        results = {}
-        for name, metric in self.metrics.items():
-            metric.reset()
-            metric.to(generated.device)
-            metric.update(generated if len(generated) else None, reference)
-            results[name] = {key: float(value) for key, value in metric.compute().items()}
-        return results
+        total = len(generated) if total is None else total
+        numbers = torch.arange(len(generated)) if numbers is None else numbers
+        samples, count = self._score(generated, total), min(total, self.held_out)
+        if count in (0, total):
+            return Measured(samples, samples if count else None)
+        return Measured(samples, self._score(generated[(numbers < count).to(generated.device)], count))
 
-    def baselines(self, name: str, count: int) -> tuple[float, float, float]:
-        """Return floor, half against half, and mean series for one metric and a number of samples."""
-        if (name, count) not in self._baselines:
-            kind = self.metrics[name]
+    def _score(self, generated: Tensor, count: int) -> Measurement:
+        first = self.alone or not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+        return score(self._metrics, generated, self.reference if first else None, count)
 
-            def distance(a: Tensor, b: Tensor) -> float:
-                metric = kind.clone()
-                _measure_alone(metric)
-                metric.reset()
-                metric.update(a, b)
-                return float(metric.compute()["mean"])
+    def baselines(self, count: int) -> dict[str, Measurement]:
+        """Return what gives the distances of ``count`` samples their meaning; worked out once, on one rank.
 
-            train = self.data.reference_series()
-            self._baselines[name, count] = (
-                floor(train, count, distance, real=self.data.reference_series(part="test"), seed=self.seed),
-                self_baseline(train, distance, seed=self.seed),
-                dummy_baseline(train, distance),
-            )
-        return self._baselines[name, count]
+        Returns:
+            ``floor`` (held-out series, as many as there are samples or else all) or ``bootstrap`` where there are
+            none, ``self`` (half against half) and ``dummy`` (the mean series), each with its own count.
+        """
+        if count not in self._baselines:
+            metrics = make_metrics(self.num_directions, self.seed, alone=True)
+            train, real, found = self.reference, self.real, {}
 
-    def judge(
-        self, measured: dict[str, dict[str, float]], generated: np.ndarray, count: int, channels: Sequence[str]
-    ) -> Evaluation:
-        """Put figures and baselines beside what was measured. Called on one rank.
+            def distance(generated: Tensor, reference: Tensor) -> Measurement:
+                return score(metrics, generated, reference, len(generated))
+
+            if real is None:
+                found["bootstrap"] = bootstrap_floor(train, count, distance, self.seed)
+            else:
+                found["floor"], _ = floor(train, real, count, distance, self.seed)
+            found["self"] = self_baseline(train, distance, self.seed)
+            found["dummy"] = dummy_baseline(train, distance)
+            self._baselines[count] = found
+        return self._baselines[count]
+
+    def evaluate(self, measured: Measured, generated: np.ndarray, channels: Sequence[str]) -> Evaluation:
+        """Put baselines and figures beside what was measured. Called on one rank.
 
         Args:
             measured: Result of :meth:`measure`.
             generated: Some of the samples, ``(n, N, M)``, for the figures.
-            count: Number of samples measured.
             channels: Names of the channels.
         """
-        result = Evaluation()
-        for name, values in measured.items():
-            low, half, mean = self.baselines(name, count)
-            result.rows.append((name, values["mean"], low, half, mean))
-            result.scalars |= {f"{name}/{key}": value for key, value in values.items()}
-            result.scalars |= {f"{name}/floor": low, f"{name}/self": half, f"{name}/dummy": mean}
-        train = self.data.reference_series()
+        result = Evaluation.of(measured, self.baselines(measured.samples.count))
+        train = self.reference.cpu()
         result.figures["samples"] = plots.sample_gallery(generated[:6], train[:6].numpy(), channels)
         densities = [
             spectral_density(torch.as_tensor(np.array(x[:DRAWN]))).numpy() for x in (generated, train.numpy())
         ]
         result.figures["spectra"] = plots.spectra_with_bands(densities[0], densities[1], channels)
         return result
-
-
-def _measure_alone(metric: Metric) -> None:
-    """Keep a metric from waiting for other ranks."""
-    metric.sync_on_compute = False
-    metric.distributed_available_fn = _no_ranks
-
-
-def _no_ranks() -> bool:
-    return False
-
-
-def cache_evaluation(reports: Sequence[dict[str, Any]]) -> Evaluation:
-    """Return totals and curves of the caches that took part in a sampling."""
-    result = Evaluation()
-    for report in reports:
-        if report.get("curves"):
-            totals = {k: v for k, v in report.items() if isinstance(v, (int, float))}
-            result.scalars |= {f"cache/{name}": float(value) for name, value in totals.items()}
-            result.figures["cache"] = plots.cache_curves(report["curves"])
-    return result

@@ -20,11 +20,14 @@ from lightning_freqdiff.caching import (
     TeaCache,
     Wiener,
 )
-from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage, quality
+from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.scores import DOMAINS
+from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.sampling.loop import Sampling
 
-Metric = Literal["distance", "sw"]
+Metric = Literal["relative_l2", "sw"]
 SEARCHES = 6
 """Settings tried for each family, by bisection of the knob's logarithm."""
 TIGHTER = 0.8
@@ -88,9 +91,9 @@ class Tuner:
     Args:
         bench: Draws samples; its sampling is that of the search.
         tolerance: Damage that is acceptable.
-        metric: ``distance`` to the uncached samples, or relative change of ``sw``, in time or frequency,
-            whichever is larger.
-        target: The training set; needed for ``sw``.
+        metric: ``relative_l2`` distance to the uncached samples, or relative change of ``sw``, in time or
+            frequency, whichever is larger.
+        evaluator: Measures against the training set; needed for ``sw``.
         confirm: Samples of fresh noise that a winner has to prove itself on.
         console: Where to report.
     """
@@ -99,16 +102,16 @@ class Tuner:
         self,
         bench: Bench,
         tolerance: float,
-        metric: Metric = "distance",
-        target: Target | None = None,
+        metric: Metric = "relative_l2",
+        evaluator: Evaluator | None = None,
         confirm: int = 64,
         console: Console | None = None,
     ) -> None:
         if not tolerance > 0:
             raise ValueError(f"expected a tolerance above 0, got {tolerance}: set `tolerance`")
-        if metric == "sw" and target is None:
+        if metric == "sw" and evaluator is None:
             raise ValueError("expected a data set to measure the sliced Wasserstein distance to: set `data`")
-        self.bench, self.tolerance, self.metric, self.target = bench, tolerance, metric, target
+        self.bench, self.tolerance, self.metric, self.evaluator = bench, tolerance, metric, evaluator
         self.fresh = replace(bench.sampling, seed=bench.sampling.seed + 1, num_samples=confirm)
         self.console = console or Console()
         self.references: dict[int, tuple[Run, Any]] = {}
@@ -157,14 +160,14 @@ class Tuner:
         self.bench.draw(run)
         assert run.series is not None
         assert reference.series is not None
-        if self.metric == "distance":
-            found = damage(run.series, reference.series)
-            value, upper = found["distance"], found["distance_upper"]
+        if self.metric == "relative_l2":
+            found = relative_l2(run.series, reference.series)
+            value, upper = found["relative_l2"], found["relative_l2_upper"]
         else:
-            assert self.target is not None
-            changed = quality(self.target.distances(run.series), distances)
-            value = max(abs(changed[f"sw_{d}_change"]) for d in ("time", "freq"))
-            upper = max(abs(changed[f"sw_{d}_change"]) + changed[f"sw_{d}_change_two_se"] for d in ("time", "freq"))
+            assert self.evaluator is not None
+            changed = self.evaluator.changes(self.evaluator.distances(run.series), distances)
+            value = max(abs(changed[f"sw_{d}_change"]) for d in DOMAINS)
+            upper = max(abs(changed[f"sw_{d}_change"]) + changed[f"sw_{d}_change_two_se"] for d in DOMAINS)
         return Trial(family, knob, run.seconds[0], run.totals["network_calls"], value, upper)
 
     def _reference(self, sampling: Sampling) -> tuple[Run, Any]:
@@ -173,7 +176,7 @@ class Tuner:
             run = Run(Contender("uncached", "uncached", sampling))
             self.bench.draw(run)
             assert run.series is not None
-            distances = self.target.distances(run.series) if self.target is not None else None
+            distances = self.evaluator.distances(run.series) if self.evaluator is not None else None
             self.references[sampling.seed] = (run, distances)
         return self.references[sampling.seed]
 

@@ -1,6 +1,6 @@
 """How close generated series are to real ones: torchmetrics classes over pure functions."""
 
-from lightning_freqdiff.metrics.baselines import dummy_baseline, floor, self_baseline
+from lightning_freqdiff.metrics.baselines import bootstrap_floor, dummy_baseline, floor, self_baseline
 from lightning_freqdiff.metrics.context_fid import (
     ContextFID,
     context_fid,
@@ -14,6 +14,7 @@ from lightning_freqdiff.metrics.marginal import MarginalWasserstein, marginal_wa
 from lightning_freqdiff.metrics.post_hoc import PostHoc
 from lightning_freqdiff.metrics.predictive import PredictiveScore, predictive_score
 from lightning_freqdiff.metrics.projections import SortedReference, random_directions
+from lightning_freqdiff.metrics.relative_l2 import relative_l2
 from lightning_freqdiff.metrics.sliced_wasserstein import (
     SlicedWasserstein,
     sliced_distances,
@@ -37,6 +38,7 @@ __all__ = [
     "SlicedWasserstein",
     "SortedReference",
     "SpectralDensityDistance",
+    "bootstrap_floor",
     "context_fid",
     "correlational_score",
     "discriminative_score",
@@ -47,6 +49,7 @@ __all__ = [
     "marginal_wasserstein",
     "predictive_score",
     "random_directions",
+    "relative_l2",
     "self_baseline",
     "sliced_distances",
     "sliced_wasserstein",

@@ -40,33 +40,56 @@ def self_baseline(train: Tensor, distance: Distance[Value], seed: int = 0) -> Va
     return distance(train[order[:half]], train[order[half:]])
 
 
-def floor(train: Tensor, count: int, distance: Distance[Value], real: Tensor | None = None, seed: int = 0) -> Value:
+def floor(train: Tensor, real: Tensor, count: int, distance: Distance[Value], seed: int = 0) -> tuple[Value, int]:
     """Compare as many real rows as there are generated samples with the training set.
 
-    No generator can be expected to do better with as few samples, so this stands beside every figure.
-    Without ``real``, rows are drawn from the training set with replacement: independent samples of the very
-    distribution compared with. (Drawn without, a growing share of them would match exactly.)
+    No generator can be expected to do better with as few samples, so this stands beside every figure. Rows are drawn
+    without replacement: a row that came twice would tell nothing new, and the value would stop falling with the
+    count. Where there are fewer rows than samples, all of them are taken; the figure to hold against the floor is
+    then that of as many samples, not of all.
+
+    Args:
+        train: Training series, ``(m, N, M)``, or vectors, ``(m, D)``.
+        real: Held-out rows of the same shape, ``(r, N, M)`` or ``(r, D)``.
+        count: Number of generated samples.
+        distance: Function of ``(generated, reference)``.
+        seed: Which rows.
+
+    Returns:
+        The value, and the number of rows it was taken at, ``min(count, r)``.
+
+    Examples:
+        >>> floor(torch.randn(10, 4, 1), torch.randn(5, 4, 1), 25, lambda a, b: (len(a), len(b)))
+        ((5, 10), 5)
+    """
+    check_count(count, "count")
+    check_samples(train, "train", ndim=(2, 3))
+    check_samples(real, "real", ndim=(train.ndim,))
+    rows = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:count]
+    return distance(real[rows.to(real.device)], train), len(rows)
+
+
+def bootstrap_floor(train: Tensor, count: int, distance: Distance[Value], seed: int = 0) -> Value:
+    """Compare a bootstrap of the training set, rows drawn with replacement, with the training set itself.
+
+    For want of held-out rows, and no :func:`floor`: such rows are samples of the training set, not of what it was
+    drawn from, so the value lacks the training set's own error. For Gaussian series it was 0.34 to 0.78 of what
+    fresh rows score.
 
     Args:
         train: Training series, ``(m, N, M)``, or vectors, ``(m, D)``.
         count: Number of generated samples.
         distance: Function of ``(generated, reference)``.
-        real: Held-out rows to draw from instead, without replacement while there are enough of them.
         seed: Which rows.
 
     Examples:
-        >>> floor(torch.randn(10, 4, 1), 25, lambda a, b: (len(a), len(b)))
+        >>> bootstrap_floor(torch.randn(10, 4, 1), 25, lambda a, b: (len(a), len(b)))
         (25, 10)
     """
     check_count(count, "count")
     check_samples(train, "train", ndim=(2, 3))
-    source = train if real is None else check_samples(real, "real", ndim=(train.ndim,))
-    generator = torch.Generator().manual_seed(seed)
-    if real is not None and count <= len(source):
-        rows = torch.randperm(len(source), generator=generator)[:count]
-    else:
-        rows = torch.randint(len(source), (count,), generator=generator)
-    return distance(source[rows.to(source.device)], train)
+    rows = torch.randint(len(train), (count,), generator=torch.Generator().manual_seed(seed))
+    return distance(train[rows.to(train.device)], train)
 
 
 def dummy_baseline(train: Tensor, distance: Distance[Value]) -> Value:

@@ -7,9 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from lightning_freqdiff.metrics.base import TwoSampleMetric
-from lightning_freqdiff.metrics.samples import MetricDomain, check_domain, check_pair, coordinates
+from lightning_freqdiff.metrics.samples import check_domain, check_pair, coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import summarize
 from lightning_freqdiff.metrics.wasserstein import check_order, wasserstein_1d
+from lightning_freqdiff.spectral import Domain
 
 
 def marginal_wasserstein(generated: Tensor, reference: Tensor, p: float = 2) -> dict[str, Tensor]:
@@ -43,7 +44,7 @@ class MarginalWasserstein(TwoSampleMetric):
 
     Args:
         p: Order of the distance, at least 1.
-        domain: ``time``, or ``freq`` for real and imaginary parts of the half-spectrum.
+        domain: ``time``, or ``frequency`` for real and imaginary parts of the half-spectrum.
         kwargs: Options of ``torchmetrics.Metric``.
 
     Examples:
@@ -56,12 +57,12 @@ class MarginalWasserstein(TwoSampleMetric):
 
     higher_is_better = False
 
-    def __init__(self, p: float = 2, domain: MetricDomain = "time", **kwargs: Any) -> None:
+    def __init__(self, p: float = 2, domain: Domain = "time", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_order(p)
         check_domain(domain)
         self.p = p
-        self.domain: MetricDomain = domain
+        self.domain: Domain = domain
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``mean``, ``two_se`` and ``max`` over the coordinates."""

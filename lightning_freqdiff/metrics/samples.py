@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.spectral import Representation, to_half_spectrum
-
-MetricDomain = Literal["time", "freq"]
+from lightning_freqdiff.spectral import Domain, Representation, to_half_spectrum
 
 
 def check_samples(x: Tensor, name: str, ndim: tuple[int, ...] = (3,)) -> Tensor:
@@ -51,22 +49,22 @@ def check_count(value: int, name: str, least: int = 1) -> None:
         raise ValueError(f"expected an integer of at least {least}, got {value!r}: set `{name}`")
 
 
-def coordinates(x: Tensor, domain: MetricDomain) -> Tensor:
+def coordinates(x: Tensor, domain: Domain) -> Tensor:
     """Lay series out as vectors, in time or on the half-spectrum.
 
-    ``time`` flattens; ``freq`` takes real and imaginary parts of the unitary half-spectrum and drops those
+    ``time`` flattens; ``frequency`` takes real and imaginary parts of the unitary half-spectrum and drops those
     that are identically zero (the imaginary parts at DC and, for even ``N``, at Nyquist), so both have the
     same dimension ``N * M``.
 
     Args:
         x: Series, ``(n, N, M)``.
-        domain: ``time`` or ``freq``.
+        domain: ``time`` or ``frequency``.
 
     Returns:
         Vectors ``(n, N * M)``.
 
     Examples:
-        >>> coordinates(torch.ones(1, 4, 1), "freq").tolist()
+        >>> coordinates(torch.ones(1, 4, 1), "frequency").tolist()
         [[2.0, 0.0, 0.0, 0.0]]
     """
     check_domain(domain)
@@ -78,9 +76,9 @@ def coordinates(x: Tensor, domain: MetricDomain) -> Tensor:
 
 
 def check_domain(domain: str) -> None:
-    """Raise a ``ValueError`` unless the domain is ``time`` or ``freq``."""
-    if domain not in get_args(MetricDomain):
-        raise ValueError(f"expected 'time' or 'freq', got {domain!r}: set `domain`")
+    """Raise a ``ValueError`` unless the domain is ``time`` or ``frequency``."""
+    if domain not in get_args(Domain):
+        raise ValueError(f"expected 'time' or 'frequency', got {domain!r}: set `domain`")
 
 
 def widen(x: Tensor) -> Tensor:

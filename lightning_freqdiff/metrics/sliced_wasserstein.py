@@ -12,7 +12,6 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.projections import Projections, SortedReference, exact_matmul, random_directions
 from lightning_freqdiff.metrics.samples import (
-    MetricDomain,
     check_count,
     check_domain,
     check_pair,
@@ -27,6 +26,7 @@ from lightning_freqdiff.metrics.wasserstein import (
     values_at_once,
     wasserstein_1d,
 )
+from lightning_freqdiff.spectral import Domain
 
 __all__ = [
     "SlicedWasserstein",
@@ -140,7 +140,7 @@ class SlicedWasserstein(TwoSampleMetric):
         num_directions: Number of random directions.
         p: Order of the distance, at least 1.
         seed: Which directions.
-        domain: ``time``, or ``freq`` for real and imaginary parts of the half-spectrum.
+        domain: ``time``, or ``frequency`` for real and imaginary parts of the half-spectrum.
         chunk: Directions at a time, which bounds the memory; by default as many as keep the device busy.
         kwargs: Options of ``torchmetrics.Metric``.
 
@@ -159,7 +159,7 @@ class SlicedWasserstein(TwoSampleMetric):
         num_directions: int = 1000,
         p: float = 2,
         seed: int = 0,
-        domain: MetricDomain = "time",
+        domain: Domain = "time",
         chunk: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -171,7 +171,7 @@ class SlicedWasserstein(TwoSampleMetric):
         if chunk is not None:
             check_count(chunk, "chunk")
         self.num_directions, self.p, self.seed = num_directions, p, seed
-        self.domain: MetricDomain = domain
+        self.domain: Domain = domain
         self.chunk = chunk
 
     def compute(self) -> dict[str, Tensor]:

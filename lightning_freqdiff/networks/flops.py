@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -20,7 +21,8 @@ def count_flops(run: Callable[..., Any], *inputs: Any) -> int:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of processors that are not here
-        # oneDNN's recurrent layers are a single operation, which the counter does not know.
-        with FlopCounterMode(display=False) as counter, torch.backends.mkldnn.flags(enabled=False):
+        # The counter knows neither oneDNN's recurrent layers, which are one operation, nor fused attention on a CPU.
+        plain = torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH)
+        with FlopCounterMode(display=False) as counter, plain[0], plain[1]:
             run(*inputs)
     return counter.get_total_flops()

@@ -19,7 +19,7 @@ def processor() -> str:
     return platform.processor()
 
 
-def describe_machine(device: torch.device | str | None = None) -> dict[str, Any]:
+def describe_hardware(device: torch.device | str | None = None) -> dict[str, Any]:
     """Return processor, cores, threads, device and library versions.
 
     Args:

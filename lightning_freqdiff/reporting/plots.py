@@ -175,15 +175,15 @@ def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         rows: Dictionaries with ``name``, ``kind`` (``cache`` or ``solver``; others are left out), ``speedup``,
-            ``distance`` and, where it was measured, ``sw_time_change``.
+            ``relative_l2`` and, where it was measured, ``sw_time_change``.
 
     Returns:
-        A figure: distance, and change of the sliced Wasserstein distance, against speedup.
+        A figure: relative L2 distance, and change of the sliced Wasserstein distance, against speedup.
     """
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     shown = [row for row in rows if row["kind"] in MARKERS]
-    for axis, key, scale in ((left, "distance", 1), (right, "sw_time_change", 100)):
+    for axis, key, scale in ((left, "relative_l2", 1), (right, "sw_time_change", 100)):
         for i, row in enumerate(shown):
             value = row.get(key)
             if value is None or value != value:
@@ -197,7 +197,7 @@ def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}×")
         axis.xaxis.set_minor_formatter(NullFormatter())
-    if any((row.get("distance") or 0) > 0 for row in shown):
+    if any((row.get("relative_l2") or 0) > 0 for row in shown):
         left.set_yscale("log")
         left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         left.yaxis.set_major_formatter("{x:g}")
@@ -205,6 +205,6 @@ def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
     right.axhline(0, color=TRAINING, lw=0.6)
     right.set_yscale("symlog", linthresh=5)
     right.yaxis.set_major_formatter("{x:.2g}")
-    _style(left, "speedup over uncached", "distance to the uncached samples")
+    _style(left, "speedup over uncached", "relative L2 to the uncached samples")
     _style(right, "speedup over uncached", "change of SW to the training set, %")
     return figure

@@ -60,13 +60,15 @@ def test_an_exception_in_mid_run_leaves_the_network_as_it_was(model):
         if step == 7:
             raise RuntimeError("in mid-run")
 
-    model.step_listeners.append(explode)
+    cache = E2CRFCache()
+    cache.on_sampling_step = explode
     with pytest.raises(RuntimeError, match="in mid-run"):
-        predict(model, E2CRFCache())
+        predict(model, cache)
+    assert cache.score_function() is None
     assert model.score_function is model.score
-    with pytest.raises(RuntimeError, match="in mid-run"), E2CRFCache().around(model):
-        model.predict_step(WorkUnit(0, 0, 2), 0)
-    assert model.score_function is model.score
+    with pytest.raises(RuntimeError, match="in mid-run"), cache.around(model.score, model.sampling) as score:
+        model.draw(WorkUnit(0, 0, 2), model.sampling, score, explode)
+    assert cache.score_function() is None
 
 
 def test_two_calls_per_step(model):

@@ -43,13 +43,16 @@ def read(path):
 
 
 def test_samples_are_measured_every_so_many_epochs_and_at_the_last(tmp_path):
-    watch = monitor()
+    watch = monitor(num_samples=12)
     fit(tmp_path, watch)
     rows = read(tmp_path / "evaluation.csv")
     assert [int(row["step"]) for row in rows] == [2, 3]  # one step an epoch; after the second epoch, and the last
-    for name in ("sw_time", "sw_freq", "marginal", "spectral"):
+    for name in ("sw_time", "sw_frequency", "marginal", "spectral"):
         assert float(rows[0][f"{name}/mean"]) > 0
         assert 0 < float(rows[0][f"{name}/floor"]) < float(rows[0][f"{name}/dummy"])
+    counts = {name: float(rows[0][f"count/{name}"]) for name in ("samples", "floor", "self", "dummy")}
+    assert counts == {"samples": 12, "floor": 10, "self": 43, "dummy": 1}  # of 96 series, 10 are held out
+    assert float(rows[0]["sw_time/mean_at_floor_count"]) != float(rows[0]["sw_time/mean"])
     assert {"samples.png", "spectra.png"} <= {p.name for p in tmp_path.iterdir()}
     logged = [row for row in read(tmp_path / "metrics.csv") if row["samples/sw_time/mean"]]
     assert [float(r["samples/sw_time/mean"]) for r in logged] == [float(r["sw_time/mean"]) for r in rows]

@@ -100,7 +100,6 @@ def test_a_run_killed_after_its_last_unit_is_finished(model, tmp_path):
     predict(model, RunReport(), SampleWriter(str(tmp_path / "run")))
     assert json.loads(manifest.read_text())["status"] == "complete"
     assert (tmp_path / "run" / "report.html").exists()
-    assert model.work is None
 
 
 def test_samples_that_are_not_finite_are_refused(model, tmp_path):

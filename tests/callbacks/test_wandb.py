@@ -60,8 +60,15 @@ def test_fit_logs_one_offline_run_that_holds_everything(project, processes):
         assert row["samples/samples"]["_type"] == "image-file"
         assert row["samples/spectra"]["_type"] == "image-file"
         table = json.loads((path.parent / "files" / row["samples/distances"]["path"]).read_text())
-        assert table["columns"][0] == "metric"
-        assert [line[0] for line in table["data"]] == ["sw_time", "sw_freq", "marginal", "spectral"]
+        assert table["columns"] == [
+            "metric",
+            "samples (12)",
+            "samples (10)",
+            "floor, real series (10)",
+            "half against half (43)",
+            "mean series (1)",
+        ]
+        assert [line[0] for line in table["data"]] == ["sw_time", "sw_frequency", "marginal", "spectral"]
         assert (path.parent / "files" / row["samples/samples"]["path"]).stat().st_size > 1000
     losses = [row["trainer/global_step"] for row in run["history"] if "val_loss" in row]
     assert [row["trainer/global_step"] for row in sampled] == [step + 1 for step in losses]
@@ -95,6 +102,7 @@ def test_predict_logs_the_cache(project, checkpoint):
     page = (project / "samples" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "<script" not in page
+    assert "<th>samples (4)</th><th>floor, real series (4)</th>" in page
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -135,7 +143,7 @@ def test_sweeps_run_as_the_agent_runs_them(project, checkpoint, path):
 
 def test_test_on_two_processes_gives_the_values_of_one(project, checkpoint):
     args = ["test", f"--ckpt_path={checkpoint}", "--data=SyntheticECG", "--data.length=64", "--data.num_series=128"]
-    args += ["--sampling.num_samples=10", "--sampling.num_steps=10"]
+    args += ["--sampling.num_samples=20", "--sampling.num_steps=10"]
     shell(command(*args, "--sampling.output=one"), project)
     two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
     shell(command(*args, "--sampling.output=two", *two), project)

@@ -351,7 +351,7 @@ def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path):
     )
     saved = json.loads((tmp_path / "out/compare.json").read_text())
     assert {"uncached", "wiener", "teacache"} <= {run["name"] for run in saved["runs"]}
-    assert all(run["sw_freq"] > 0 for run in saved["runs"])
+    assert all(run["sw_frequency"] > 0 for run in saved["runs"])
     assert "teacache" in said
     said = shell("tune", *few, "--tolerance=0.9", "--families", "fixed", "--confirm=4", "--name=mine", cwd=tmp_path)
     assert (tmp_path / "callbacks/mine.yaml").exists()

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from conftest import series_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
@@ -105,7 +106,7 @@ def test_parts_are_float32_copies() -> None:
 @given(n=sizes, batch_size=st.integers(1, 50))
 def test_an_epoch_sees_each_series_at_most_once_in_equal_batches(n: int, batch_size: int) -> None:
     data = Given(numbered(n), batch_size=batch_size)
-    batches = list(data.train_dataloader())
+    batches = series_of(data.train_dataloader())
     assert batches
     assert len(batches) == len(data.train_dataloader())
     assert all(isinstance(b, torch.Tensor) and b.dtype == torch.float32 for b in batches)
@@ -120,15 +121,15 @@ def test_an_epoch_sees_each_series_at_most_once_in_equal_batches(n: int, batch_s
 def test_validation_and_test_lose_nothing(n: int, batch_size: int) -> None:
     assume(n > 4)
     data = Given(numbered(n), batch_size=batch_size, val_fraction=0.3, test_fraction=0.3)
-    torch.testing.assert_close(torch.cat(list(data.val_dataloader())), data.val_series(), rtol=0, atol=0)
-    torch.testing.assert_close(torch.cat(list(data.test_dataloader())), data.test_series(), rtol=0, atol=0)
+    torch.testing.assert_close(torch.cat(series_of(data.val_dataloader())), data.val_series(), rtol=0, atol=0)
+    torch.testing.assert_close(torch.cat(series_of(data.test_dataloader())), data.test_series(), rtol=0, atol=0)
 
 
 def test_training_batches_are_shuffled_anew_by_the_torch_seed() -> None:
     data = Given(numbered(100), batch_size=9)
 
     def epoch() -> list[int]:
-        return [i for b in data.train_dataloader() for i in ids(b)]
+        return [i for b in series_of(data.train_dataloader()) for i in ids(b)]
 
     torch.manual_seed(0)
     first, second = epoch(), epoch()
@@ -145,15 +146,15 @@ def test_a_batch_is_one_gather(monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = type(loader.dataset).__getitems__  # type: ignore[attr-defined]
     monkeypatch.setattr(type(loader.dataset), "__getitem__", None)
     monkeypatch.setattr(type(loader.dataset), "__getitems__", lambda s, i: calls.append(len(i)) or fetch(s, i))
-    assert len(list(loader)) == 9
+    assert len(series_of(loader)) == 9
     assert calls == [10] * 9
 
 
 def test_single_items_and_pickling_work() -> None:
     dataset = Given(numbered(10)).val_dataloader().dataset
     copy = pickle.loads(pickle.dumps(dataset))
-    assert copy[0].shape == (3, 2)
-    torch.testing.assert_close(copy[0], dataset[0])
+    assert copy[0].series.shape == (3, 2)
+    assert copy[0].series.equal(dataset[0].series)
 
 
 @given(n=sizes, batch_size=st.integers(1, 50), replicas=st.integers(1, 4))
@@ -181,7 +182,7 @@ def test_two_processes_share_the_series() -> None:
         loader = data.val_dataloader()
         dataset = data.train_dataloader().dataset
         sampler = DistributedSampler(dataset, num_replicas=2, rank=rank, shuffle=True)  # type: ignore[arg-type]
-        batches = list(DataLoader(dataset, batch_size=8, sampler=sampler, collate_fn=loader.collate_fn))
+        batches = series_of(DataLoader(dataset, batch_size=8, sampler=sampler, collate_fn=loader.collate_fn))
         assert all(isinstance(b, torch.Tensor) and b.shape[1:] == (3, 2) for b in batches)
         shares.append(ids(torch.cat(batches)))
         train |= set(ids(data.train_series()))
@@ -193,8 +194,8 @@ def test_two_processes_share_the_series() -> None:
 
 def test_worker_processes() -> None:
     data = Given(numbered(40), batch_size=6, num_workers=1)
-    assert sorted(ids(torch.cat(list(data.val_dataloader())))) == sorted(ids(data.val_series()))
-    assert len(list(data.train_dataloader())) == 6
+    assert sorted(ids(torch.cat(series_of(data.val_dataloader())))) == sorted(ids(data.val_series()))
+    assert len(series_of(data.train_dataloader())) == 6
 
 
 class _Mean(pl.LightningModule):
@@ -204,11 +205,11 @@ class _Mean(pl.LightningModule):
         self.seen: list[torch.Size] = []
 
     def training_step(self, batch: torch.Tensor) -> torch.Tensor:
-        self.seen.append(batch.shape)
+        self.seen.append(batch.series.shape)
         return (batch - self.mean).square().mean()
 
     def validation_step(self, batch: torch.Tensor) -> None:
-        self.seen.append(batch.shape)
+        self.seen.append(batch.series.shape)
 
     test_step = validation_step
 

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from lightning_freqdiff.calibration import calibration_path, read_calibration, write_calibration
 
-from lightning_freqdiff.caching.e2crf.tokens import layers_of
 from lightning_freqdiff.caching.local_error import relative_damage
-from lightning_freqdiff.checkpoint import weights_hash
+from lightning_freqdiff.checkpoint import calibration_path, read_calibration, weights_hash, write_calibration
 from lightning_freqdiff.evaluation.calibrate import Watcher, calibrate
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling.loop import Sampling
@@ -20,9 +18,9 @@ def test_what_is_fitted_fits(model):
     assert fitted["wiener.rate"].min() >= 0
     # A block's linear map comes closer to the block than leaving it out.
     network = model.score.network
-    h = network.embed(torch.randn(4, *model.score.noise_scale.shape), torch.tensor(0.5))
+    h = network.embed(torch.randn(4, *model.score.noise_scale.shape), torch.tensor(0.5)).features
     with torch.no_grad():
-        for i, block in enumerate(layers_of(network)):
+        for i, block in enumerate(network.layers):
             out = block(h)
             mapped = torch.nn.functional.linear(h, fitted[f"fastcache.weight.{i}"], fitted[f"fastcache.bias.{i}"])
             assert (out - mapped).square().mean() < (out - h).square().mean()
@@ -67,7 +65,7 @@ def test_a_disk_that_cannot_be_written_leaves_nothing(tmp_path):
 def test_relative_damage_is_that_of_the_series(model):
     """Parseval: the norm of a change of tokens is that of the change of the series."""
     z = torch.randn(3, *model.score.noise_scale.shape) * (model.score.noise_scale > 0)
-    change = model.decode(z) - model.decode(torch.zeros_like(z))
+    change = model.score.codec.decode(z) - model.score.codec.decode(torch.zeros_like(z))
     measured = relative_damage(model.score, z)
     ratio = measured / change.double().flatten(1).norm(dim=1)
     torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-4, atol=0)
@@ -77,9 +75,11 @@ def test_relative_damage_is_that_of_the_series(model):
     assert float(ratio[0] * typical) == pytest.approx(1.0, rel=0.02)
 
 
-def test_calibrating_a_network_without_blocks_to_map():
+def test_any_network_can_be_calibrated():
     from lightning_freqdiff.networks import MLP
 
-    module = ScoreModule(MLP(), shape=(16, 1))
+    module = ScoreModule(MLP(layers=3, width=8), shape=(16, 1))
     fitted, _ = calibrate(module.eval(), SAMPLING)
-    assert not any(name.startswith("fastcache") for name in fitted)
+    assert [name for name in fitted if name.startswith("fastcache.weight")] == [
+        f"fastcache.weight.{i}" for i in range(3)
+    ]

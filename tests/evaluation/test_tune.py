@@ -5,9 +5,11 @@ from rich.console import Console
 from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
 from lightning_freqdiff.cli.presets import read_preset
 from lightning_freqdiff.data import SyntheticECG
-from lightning_freqdiff.evaluation.bench import Bench, Run, Target, damage
+from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml, families
+from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.sampling.loop import Sampling
 
 SAMPLING = Sampling(num_samples=4, num_steps=40, batch_size=4)
@@ -54,7 +56,7 @@ def test_what_is_promised_holds_on_noise_that_was_not_seen(model, monkeypatch):
     ]
     for run in runs:
         Bench(model, sampling).draw(run)
-    assert damage(runs[1].series, runs[0].series)["distance"] < 0.15
+    assert relative_l2(runs[1].series, runs[0].series)["relative_l2"] < 0.15
 
 
 def test_a_winner_that_fresh_noise_does_not_confirm_is_dropped(model, monkeypatch):
@@ -73,9 +75,9 @@ def test_a_winner_that_fresh_noise_does_not_confirm_is_dropped(model, monkeypatc
 
 
 def test_sliced_wasserstein_as_the_measure(model):
-    target = Target(SyntheticECG(num_series=256, length=64).train_series())
+    evaluator = Evaluator(SyntheticECG(num_series=256, length=64))
     (family,) = (f for f in families() if f.name == "wiener-clock")
-    trial = tuner(model, 0.5, metric="sw", target=target).measure(family, 0.01, SAMPLING)
+    trial = tuner(model, 0.5, metric="sw", evaluator=evaluator).measure(family, 0.01, SAMPLING)
     assert 0 <= trial.value <= trial.upper
     with pytest.raises(ValueError, match="`data`"):
         tuner(model, 0.5, metric="sw")

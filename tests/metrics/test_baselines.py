@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_freqdiff.metrics import dummy_baseline, floor, self_baseline, sliced_wasserstein
+from lightning_freqdiff.metrics import bootstrap_floor, dummy_baseline, floor, self_baseline, sliced_wasserstein
 
 distance = partial(sliced_wasserstein, num_directions=50)
 
@@ -33,26 +33,45 @@ def test_self_baseline_parts_the_training_set(train: Tensor) -> None:
     assert rows(self_baseline(train, both, seed=1)[0]) != rows(first)
 
 
-def test_floor_draws_as_many_rows_as_there_are_samples(train: Tensor) -> None:
+def test_floor_draws_held_out_rows_once_each(train: Tensor) -> None:
+    real = train + 100
+    (drawn, reference), count = floor(train, real, 60, both)
+    assert count == len(drawn) == len(set(rows(drawn))) == 60
+    assert set(rows(drawn)) <= set(rows(real))
+    assert torch.equal(reference, train)
+    (drawn, _), count = floor(train, real, 150, both)
+    assert count == 101  # no row comes twice
+    assert sorted(rows(drawn)) == sorted(rows(real))
+
+
+def test_perfect_samples_are_at_the_floor_whatever_their_number() -> None:
+    """Samples of the very distribution, held against what 410 held-out rows score: 4,000 of them as well as 410."""
+    generator = torch.Generator().manual_seed(0)
+    train, real, fresh = (torch.randn(n, 24, 1, generator=generator) for n in (4096, 410, 4000))
+    for count in (410, 4000):
+        value, taken = floor(train, real, count, distance)
+        ours = distance(fresh[:count][:taken], train)
+        assert float(value["mean"]) == pytest.approx(float(ours["mean"]), rel=0.1)
+    assert taken == 410
+    # What more samples score is no match for it, and a bootstrap of the training set is no floor.
+    many = float(distance(fresh, train)["mean"])
+    assert many < 0.5 * float(value["mean"])
+    assert float(bootstrap_floor(train, 4000, distance)["mean"]) < 0.85 * many
+
+
+def test_a_bootstrap_draws_from_the_training_set(train: Tensor) -> None:
     for count in (10, 101, 500):
-        drawn, reference = floor(train, count, both)
+        drawn, reference = bootstrap_floor(train, count, both)
         assert len(drawn) == count
         assert set(rows(drawn)) <= set(rows(train))
         assert torch.equal(reference, train)
     # With replacement: the training set itself would be at distance 0, which no sampler can reach.
-    assert floor(train, 101, distance)["mean"] > 0.05
-
-
-def test_floor_draws_held_out_rows_once_each(train: Tensor) -> None:
-    real = train + 100
-    drawn, reference = floor(train, 101, both, real=real)
-    assert sorted(rows(drawn)) == sorted(rows(real))
-    assert torch.equal(reference, train)
-    assert len(floor(train, 150, both, real=real)[0]) == 150
+    assert bootstrap_floor(train, 101, distance)["mean"] > 0.05
 
 
 def test_floor_falls_with_the_count_as_the_bias_does(train: Tensor) -> None:
-    few, many = (float(floor(train, count, distance)["mean"]) for count in (10, 1000))
+    real = torch.randn(1000, 6, 2, generator=torch.Generator().manual_seed(1)) + 3
+    few, many = (float(floor(train, real, count, distance)[0]["mean"]) for count in (10, 1000))
     assert few > 2 * many
 
 
@@ -64,10 +83,11 @@ def test_dummy_baseline_is_the_spread_about_the_mean(train: Tensor) -> None:
 
 
 def test_baselines_are_in_order(train: Tensor) -> None:
+    real = torch.randn(101, 6, 2, generator=torch.Generator().manual_seed(1)) + 3
     floored, halves, dummy = (
         float(value["mean"])
         for value in (
-            floor(train, 101, distance),
+            floor(train, real, 101, distance)[0],
             self_baseline(train, distance),
             dummy_baseline(train, distance),
         )
@@ -77,10 +97,10 @@ def test_baselines_are_in_order(train: Tensor) -> None:
 
 def test_refuses_bad_input(train: Tensor) -> None:
     with pytest.raises(ValueError, match="set `count`"):
-        floor(train, 0, both)
+        floor(train, train, 0, both)
     with pytest.raises(ValueError, match="fill `train`"):
         dummy_baseline(train[:0], both)
     with pytest.raises(ValueError, match="add rows to `train`"):
         self_baseline(train[:1], both)
     with pytest.raises(ValueError, match="reshape `real`"):
-        floor(train, 5, both, real=train[0])
+        floor(train, train[0], 5, both)

@@ -31,7 +31,7 @@ def samples() -> tuple[Tensor, Tensor]:
 def metrics() -> dict[str, Metric]:
     return {
         "time": SlicedWasserstein(101, seed=2),
-        "freq": SlicedWasserstein(101, domain="freq"),
+        "frequency": SlicedWasserstein(101, domain="frequency"),
         "one direction": SlicedWasserstein(1),  # fewer than ranks
         "marginal": MarginalWasserstein(),
         "spectral": SpectralDensityDistance(p=1),

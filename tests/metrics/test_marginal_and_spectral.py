@@ -63,10 +63,10 @@ def test_spectral_distance_sees_no_phase() -> None:
 
 def test_classes_accumulate() -> None:
     a, b = series(30), series(20, seed=1)
-    metrics = [MarginalWasserstein(), MarginalWasserstein(p=1, domain="freq"), SpectralDensityDistance(p=1)]
+    metrics = [MarginalWasserstein(), MarginalWasserstein(p=1, domain="frequency"), SpectralDensityDistance(p=1)]
     expected = [
         marginal_wasserstein(a, b),
-        marginal_wasserstein(coordinates(a, "freq"), coordinates(b, "freq"), 1),
+        marginal_wasserstein(coordinates(a, "frequency"), coordinates(b, "frequency"), 1),
         spectral_density_distance(a, b, 1),
     ]
     for metric, value in zip(metrics, expected, strict=True):
@@ -112,7 +112,7 @@ def test_refuses_bad_input() -> None:
     with pytest.raises(ValueError, match="set `p`"):
         SpectralDensityDistance(p=0.5)
     with pytest.raises(ValueError, match="set `domain`"):
-        MarginalWasserstein(domain="frequency")  # type: ignore[arg-type]
+        MarginalWasserstein(domain="freq")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="set `fraction`"):
         spectral_localisation(a, fraction=0)
     with pytest.raises(ValueError, match="reshape `x`"):

@@ -28,39 +28,41 @@ def test_half_spectrum_coordinates_keep_lengths_by_parseval(length: int) -> None
     a, b = series(30, length=length), series(20, seed=1, length=length)
     noise = Representation("frequency", length, 2).noise_scale().flatten()
     weight = noise[noise > 0] ** -2  # 1 where a frequency is its own mirror image, else 2
-    fa, fb = coordinates(a, "freq"), coordinates(b, "freq")
+    fa, fb = coordinates(a, "frequency"), coordinates(b, "frequency")
     assert fa.shape == (30, length * 2)
     assert_close((weight * fa.square()).sum(1), a.square().sum((1, 2)))
     # So each distance along a direction in time is one in frequency, along the direction's weighted image.
     u = random_directions(8, length * 2)
-    image = coordinates(u.reshape(8, length, 2), "freq") * weight
+    image = coordinates(u.reshape(8, length, 2), "frequency") * weight
     for i in range(8):
         in_time = [x.flatten(1) @ u[i] for x in (a, b)]
-        in_freq = [x @ image[i] for x in (fa, fb)]
-        for time, freq in zip(in_time, in_freq, strict=True):
-            assert_close(time, freq, rtol=1e-4, atol=1e-4)
+        in_frequency = [x @ image[i] for x in (fa, fb)]
+        for time, frequency in zip(in_time, in_frequency, strict=True):
+            assert_close(time, frequency, rtol=1e-4, atol=1e-4)
 
 
 def test_a_wave_is_shorter_on_the_half_spectrum() -> None:
     # All but the mean is there once instead of twice, so lengths shrink by the root of 2.
     a, wave = series(30), torch.sin(torch.arange(12) * 2 * torch.pi / 6)[:, None]
     values = {}
-    for domain in ("time", "freq"):
+    for domain in ("time", "frequency"):
         metric = SlicedWasserstein(4000, domain=domain)
         metric.update(a, a + wave)
         values[domain] = metric.compute()["mean"]
-    assert_close(values["time"] / values["freq"], torch.tensor(2.0).sqrt(), rtol=0.05, atol=0)
+    assert_close(values["time"] / values["frequency"], torch.tensor(2.0).sqrt(), rtol=0.05, atol=0)
 
 
 def test_the_domain_is_that_of_the_coordinates() -> None:
     a, b = series(30), series(30, seed=1)
     values = {}
-    for domain in ("time", "freq"):
+    for domain in ("time", "frequency"):
         metric = SlicedWasserstein(64, domain=domain)
         metric.update(a, b)
         values[domain] = metric.compute()["mean"]
     assert_close(values["time"], sliced_wasserstein(a, b, 64)["mean"])
-    assert_close(values["freq"], sliced_wasserstein(coordinates(a, "freq"), coordinates(b, "freq"), 64)["mean"])
+    assert_close(
+        values["frequency"], sliced_wasserstein(coordinates(a, "frequency"), coordinates(b, "frequency"), 64)["mean"]
+    )
 
 
 # The metric class
@@ -115,7 +117,7 @@ def test_refuses_bad_arguments() -> None:
         (lambda: sliced_wasserstein(a[0, 0], a), r"\(n, D\) or \(n, N, M\), got \(2,\)"),
         (lambda: sliced_wasserstein(a[:0], a), "at least one sample"),
         (lambda: sliced_wasserstein(a / 0, a), "NaN or infinite of 96: clean `generated`"),
-        (lambda: SlicedWasserstein(domain="space"), "expected 'time' or 'freq', got 'space': set `domain`"),  # type: ignore[arg-type]
+        (lambda: SlicedWasserstein(domain="space"), "expected 'time' or 'frequency', got 'space': set `domain`"),  # type: ignore[arg-type]
         (lambda: SlicedWasserstein(num_directions=0), "set `num_directions`"),
         (lambda: SlicedWasserstein(chunk=0), "set `chunk`"),
         (lambda: SlicedWasserstein(p=0), "set `p`"),

@@ -31,9 +31,9 @@ def test_half_precision_is_that_of_the_samples_only(dtype: torch.dtype) -> None:
     a, b = series(60).to(dtype), series(60, seed=1).to(dtype)
     expected = sliced_wasserstein(a.double(), b.double(), 50)
     assert_close(sliced_wasserstein(a, b, 50), expected, rtol=1e-5, atol=0)
-    metric = SlicedWasserstein(50, domain="freq")
+    metric = SlicedWasserstein(50, domain="frequency")
     metric.update(a, b)
-    x, y = (coordinates(series.double(), "freq") for series in (a, b))
+    x, y = (coordinates(series.double(), "frequency") for series in (a, b))
     assert_close(metric.compute(), sliced_wasserstein(x, y, 50), rtol=1e-5, atol=0)
 
 

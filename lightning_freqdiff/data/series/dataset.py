@@ -105,6 +105,11 @@ class Told(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, index: int) -> Batch:
+        """Return a single series ``(N, M)``, and a condition of one row."""
+        series, known = self.__getitems__([index])
+        return Batch(series[0], known)
+
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         known = self.condition.take(torch.as_tensor(indices)) if self.condition else NOTHING
         return Batch(self.rows.__getitems__(indices), known)

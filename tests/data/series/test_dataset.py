@@ -10,11 +10,12 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from conftest import series_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DistributedSampler, RandomSampler
 
-from lightning_freqdiff.data import ArrayData
+from lightning_freqdiff.data import ArrayData, Batch
 from lightning_freqdiff.data.series.dataset import Rows, Shuffled
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
@@ -43,10 +44,10 @@ def test_on_disk_and_in_memory_are_the_same(tmp_path: Path, dtype: str, order: A
     for part in PARTS:
         torch.testing.assert_close(here._series(part), there._series(part), rtol=0, atol=0)
     torch.manual_seed(0)
-    first = list(here.train_dataloader())
+    first = series_of(here.train_dataloader())
     torch.manual_seed(0)
-    torch.testing.assert_close(first, list(there.train_dataloader()), rtol=0, atol=0)
-    torch.testing.assert_close(list(here.val_dataloader()), list(there.val_dataloader()), rtol=0, atol=0)
+    torch.testing.assert_close(first, series_of(there.train_dataloader()), rtol=0, atol=0)
+    torch.testing.assert_close(series_of(here.val_dataloader()), series_of(there.val_dataloader()), rtol=0, atol=0)
 
 
 def test_nothing_is_copied(path: str) -> None:
@@ -174,8 +175,8 @@ class Seen(ScoreModule):
     def on_train_epoch_start(self) -> None:
         self.rows = []
 
-    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        self.rows += batch[:, 0, 0].tolist()
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        self.rows += batch.series[:, 0, 0].tolist()
         return super().training_step(batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:
@@ -223,7 +224,7 @@ def test_the_share_of_a_rank_is_read_from_the_trainer(path: str) -> None:
     for rank in range(3):
         data = ArrayData(path, batch_size=1)
         data.trainer = SimpleNamespace(world_size=3, global_rank=rank)  # type: ignore[assignment]
-        shares += torch.cat(list(data.train_dataloader()))[:, 0, 0].tolist()
+        shares += torch.cat(series_of(data.train_dataloader()))[:, 0, 0].tolist()
     assert sorted(shares) == sorted(ArrayData(path).train_series()[:, 0, 0].tolist())
 
 
