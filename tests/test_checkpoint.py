@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from lightning_freqdiff.checkpoint import as_settings, file_hash, read_checkpoint
+from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.sampling import Sampling
 
 
 def test_reads_its_own(checkpoint):
@@ -68,3 +73,69 @@ def test_components_are_written_as_plain_settings():
     assert as_settings(Mine())["init_args"] == {"a": 1}
     with pytest.raises(ValueError, match="dataclass"):
         as_settings(object())
+
+
+OLD_CLASSES = {
+    "lightning_freqdiff.networks.Transformer": "lightning_freqdiff.networks.transformer.Transformer",
+    "lightning_freqdiff.diffusion.VP": "lightning_freqdiff.sde.VP",
+}
+OLD_WEIGHTS = {
+    "score.codec.mean": "score.standardizer.mean",
+    "score.codec.scale": "score.standardizer.scale",
+    "score.codec.active": "score.standardizer.variance",
+}
+
+
+def as_version_0_1(checkpoint: Path, target: Path) -> Path:
+    """Write a checkpoint down in the names that version 0.1 used."""
+    content = torch.load(checkpoint, weights_only=True)
+    settings = content["hyper_parameters"]
+    del settings["conditions"]
+    for component in (settings["network"], settings["sde"]):
+        component["class_path"] = OLD_CLASSES[component["class_path"]]
+    content["state_dict"] = {OLD_WEIGHTS.get(name, name): value for name, value in content["state_dict"].items()}
+    content[MARK]["version"] = "0.1.0"
+    torch.save(content, target)
+    return target
+
+
+def test_a_checkpoint_of_version_0_1_gives_the_same_samples(checkpoint, tmp_path):
+    old = ScoreModule.load_from_checkpoint(as_version_0_1(checkpoint, tmp_path / "old.ckpt"))
+    new = ScoreModule.load_from_checkpoint(checkpoint)
+    few = Sampling(num_samples=2, num_steps=5)
+    assert torch.equal(*(model.draw(few.units()[0], few) for model in (old, new)))
+    assert old.channels == new.channels
+
+
+@pytest.mark.parametrize(("old", "new"), [("noise", "eps"), ("clean", "x0"), ("score", "score")])
+def test_settings_of_version_0_1_are_translated(checkpoint, tmp_path, old, new):
+    path = as_version_0_1(checkpoint, tmp_path / "old.ckpt")
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["parametrization"] = old
+    content["hyper_parameters"]["weighting"] = "noise"
+    torch.save(content, path)
+    model = ScoreModule.load_from_checkpoint(path)
+    assert (model.parametrization, model.weighting) == (new, "eps")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_goes_on_from_a_checkpoint_of_version_0_1(checkpoint, tmp_path):
+    """As the command line does it: the module's settings are read first, the trainer restores the rest."""
+    path = as_version_0_1(checkpoint, tmp_path / "old.ckpt")
+    module = ScoreModule.load_from_checkpoint(path)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_epochs=5, accelerator="cpu", callbacks=[EMAWeightAveraging(decay=0.95)], **quiet)
+    trainer.fit(module, datamodule=SyntheticECG(num_series=1024, length=64), ckpt_path=path, weights_only=True)
+    assert trainer.current_epoch == 5
+
+
+def test_weights_that_do_not_fit_say_which_version_wrote_them(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"].pop("score.network.out.bias")
+    content[MARK]["version"] = "0.0.7"
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(
+        ValueError, match=r"written by version 0\.0\.7 and does not fit .*out\.bias.*`ckpt_path`"
+    ) as error:
+        ScoreModule.load_from_checkpoint(tmp_path / "other.ckpt")
+    assert "\n" not in str(error.value)

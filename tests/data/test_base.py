@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lightning_freqdiff.data import Series, SeriesData
+from lightning_freqdiff.data import Batch, Series, SeriesData
 from lightning_freqdiff.data.series.series import validate
 
 
@@ -204,11 +204,11 @@ class _Mean(pl.LightningModule):
         self.mean = torch.nn.Parameter(torch.zeros(3, 2))
         self.seen: list[torch.Size] = []
 
-    def training_step(self, batch: torch.Tensor) -> torch.Tensor:
+    def training_step(self, batch: Batch) -> torch.Tensor:
         self.seen.append(batch.series.shape)
-        return (batch - self.mean).square().mean()
+        return (batch.series - self.mean).square().mean()
 
-    def validation_step(self, batch: torch.Tensor) -> None:
+    def validation_step(self, batch: Batch) -> None:
         self.seen.append(batch.series.shape)
 
     test_step = validation_step

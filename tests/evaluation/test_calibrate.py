@@ -70,7 +70,7 @@ def test_relative_damage_is_that_of_the_series(model):
     ratio = measured / change.double().flatten(1).norm(dim=1)
     torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-4, atol=0)
     s = model.score.codec
-    size = (s.mean.square() + (s.scale * s.variance).square()).sqrt()
+    size = (s.mean.square() + (s.scale * s.active).square()).sqrt()
     typical = model.layout.decode(size.unsqueeze(0)).norm()
     assert float(ratio[0] * typical) == pytest.approx(1.0, rel=0.02)
 
@@ -80,6 +80,5 @@ def test_any_network_can_be_calibrated():
 
     module = ScoreModule(MLP(layers=3, width=8), shape=(16, 1))
     fitted, _ = calibrate(module.eval(), SAMPLING)
-    assert [name for name in fitted if name.startswith("fastcache.weight")] == [
-        f"fastcache.weight.{i}" for i in range(3)
-    ]
+    maps = [name for name in fitted if name.startswith("fastcache.weight")]
+    assert maps == [f"fastcache.weight.{i}" for i in range(3)]
