@@ -5,6 +5,7 @@ from lightning_freqdiff.networks.kernels import Compiled
 from lightning_freqdiff.networks.lstm import LSTM
 from lightning_freqdiff.networks.mlp import MLP
 from lightning_freqdiff.networks.transformer import Transformer
+from lightning_freqdiff.networks.unet import UNet
 
 __all__ = [
     "LSTM",
@@ -16,4 +17,5 @@ __all__ = [
     "FourierTime",
     "TokenBlock",
     "Transformer",
+    "UNet",
 ]

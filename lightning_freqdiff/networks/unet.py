@@ -1,0 +1,271 @@
+"""A network that sees time: a one-dimensional U-Net inside the frequency diffusion.
+
+A spike or an edge is one place in time and a phase relation over all frequencies. So tokens go back to the time axis,
+where convolutions see them, and the result returns to standardised token coordinates: what is diffused, its noise and
+its Wiener filter stay those of the frequency domain. Ronneberger et al., arXiv 1505.04597; the residual blocks are
+those of Ho et al., arXiv 2006.11239, with scale and shift by time as by Dhariwal and Nichol, arXiv 2105.05233.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, FourierTime, check_positive
+from lightning_freqdiff.spectral import Codec
+
+PRESETS: dict[str, dict[str, int]] = {
+    "small": {"width": 32, "levels": 3, "depth": 1},
+    "base": {"width": 64, "levels": 3, "depth": 2},
+    "large": {"width": 128, "levels": 4, "depth": 2},
+}
+GROUP = 8
+"""Channels that are normalised together."""
+
+
+@dataclass(frozen=True)
+class UNet(Architecture):
+    """One-dimensional U-Net over time. A setting that is not given comes from the preset.
+
+    Args:
+        preset: ``small`` (32 channels wide, three levels: a laptop core), ``base`` (64 wide, two blocks a level) or
+            ``large`` (128 wide, four levels: a GPU).
+        width: Channels of the first level, a multiple of 8; each further level has twice as many.
+        levels: Times that the length is halved; fewer for short series.
+        depth: Residual blocks at each level, down and up.
+        kernel: Steps that a convolution sees, odd.
+        heads: Heads of the attention at the coarsest level.
+        time_scale: Scale of the Fourier features of time, in cycles per unit of t.
+        dropout: Share of features dropped in training.
+    """
+
+    preset: Literal["small", "base", "large"] = "small"
+    width: int | None = None
+    levels: int | None = None
+    depth: int | None = None
+    kernel: int = 5
+    heads: int = 4
+    time_scale: float = 4.0
+    dropout: float = 0.0
+
+    def setting(self, name: str) -> int:
+        """Return a setting by name, from the preset where it was not given."""
+        value = getattr(self, name)
+        return PRESETS[self.preset][name] if value is None else value
+
+    def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> UNetBackbone:
+        """Make a U-Net for series of the codec's length and channels."""
+        width, levels, depth = (self.setting(name) for name in ("width", "levels", "depth"))
+        check_positive(width=width, depth=depth, kernel=self.kernel, heads=self.heads)
+        if levels < 0 or not self.kernel % 2 or width % GROUP or width % self.heads:
+            raise ValueError(
+                f"expected levels >= 0, an odd kernel and a width that {GROUP} and the heads divide, got levels "
+                f"{levels}, kernel {self.kernel}, width {width} and heads {self.heads}: set `model.network`"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"expected dropout in [0, 1), got {self.dropout}: set `model.network.dropout`")
+        # Four steps are left at the coarsest level, where there are as many.
+        levels = min(levels, max(0, int(math.log2(codec.layout.length)) - 2))
+        return UNetBackbone(codec, sizes, self, width, levels, depth)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity, ``(B, C, L)`` to ``(B, D, L)``, scaled and shifted by the context.
+
+    Args:
+        channels: Channels in, ``C``.
+        width: Channels out, ``D``.
+        context: Width of the context.
+        kernel: Steps that a convolution sees.
+        dropout: Share of features dropped in training.
+    """
+
+    def __init__(self, channels: int, width: int, context: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_in, self.norm_out = nn.GroupNorm(channels // GROUP, channels), nn.GroupNorm(width // GROUP, width)
+        self.first = nn.Conv1d(channels, width, kernel, padding=kernel // 2)
+        self.second = nn.Conv1d(width, width, kernel, padding=kernel // 2)
+        self.modulate, self.dropout = nn.Linear(context, 2 * width), nn.Dropout(dropout)
+        self.skip = nn.Identity() if channels == width else nn.Conv1d(channels, width, 1)
+
+    def forward(self, h: Tensor, context: Tensor) -> Tensor:
+        """Add what the convolutions see."""
+        scale, shift = self.modulate(context).unsqueeze(-1).chunk(2, dim=1)
+        seen = self.norm_out(self.first(F.silu(self.norm_in(h))))
+        seen = F.silu(torch.addcmul(shift, seen, 1 + scale))
+        return self.skip(h) + self.second(self.dropout(seen))
+
+
+class Attention(nn.Module):
+    """Self-attention over the steps of the coarsest level, beside the identity.
+
+    Args:
+        channels: Channels, ``C``.
+        length: Steps, ``L``.
+        heads: Heads.
+    """
+
+    def __init__(self, channels: int, length: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.norm = heads, nn.GroupNorm(channels // GROUP, channels)
+        self.position = nn.Parameter(0.02 * torch.randn(channels, length))
+        self.query_key_value, self.project = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Mix the steps of ``h``, ``(B, C, L)``."""
+        tokens = (self.norm(h) + self.position).transpose(1, 2)
+        q, k, v = (
+            a.unflatten(-1, (self.heads, -1)).transpose(1, 2) for a in self.query_key_value(tokens).chunk(3, -1)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return h + self.project(mixed).transpose(1, 2)
+
+
+class Body(nn.Module):
+    """All that is between the first and the last convolution, ``(B, L, C)`` to the same.
+
+    Args:
+        widths: Channels of every level, the finest first; the coarsest has the attention.
+        length: Steps at the finest level, which the levels divide.
+        context: Width of the context.
+        depth: Residual blocks at each level, down and up.
+        kernel: Steps that a convolution sees.
+        heads: Heads of the attention.
+        dropout: Share of features dropped in training.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        length: int,
+        context: int,
+        depth: int,
+        kernel: int,
+        heads: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        levels = len(widths) - 1
+
+        def column(channels: int, width: int) -> nn.ModuleList:
+            inputs = [channels] + [width] * (depth - 1)
+            return nn.ModuleList(Residual(c, width, context, kernel, dropout) for c in inputs)
+
+        self.down = nn.ModuleList(column(widths[max(0, i - 1)], widths[i]) for i in range(levels))
+        self.enter = Residual(widths[max(0, levels - 1)], widths[-1], context, kernel, dropout)
+        self.attention = Attention(widths[-1], length >> levels, heads)
+        self.leave = Residual(widths[-1], widths[-1], context, kernel, dropout)
+        self.up = nn.ModuleList(column(widths[i] + widths[i + 1], widths[i]) for i in reversed(range(levels)))
+
+    def forward(self, h: Tensor, context: Tensor) -> Tensor:
+        """Go down to the coarsest level and up again, each level seeing what it was on the way down."""
+        h, kept = h.transpose(1, 2), []
+        for blocks in self.down:
+            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+                h = block(h, context)
+            kept.append(h)
+            h = F.avg_pool1d(h, 2)
+        h = self.leave(self.attention(self.enter(h, context)), context)
+        for blocks in self.up:
+            h = torch.cat([h.repeat_interleave(2, dim=-1), kept.pop()], dim=1)
+            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+                h = block(h, context)
+        return h.transpose(1, 2)
+
+
+class UNetBackbone(Backbone):
+    """From tokens to the time axis, through the U-Net, and back; the last convolution starts at zero.
+
+    Tokens are seen twice in time, as they are and in the data's colour (times the training deviations), beside a ramp
+    of positions, and beside covariates and observed values where the model has them.
+
+    Args:
+        codec: Layout and units of the tokens.
+        sizes: Which conditions it will be given.
+        settings: All other settings.
+        width: Channels of the first level.
+        levels: Times that the length is halved.
+        depth: Residual blocks at each level, down and up.
+    """
+
+    def __init__(
+        self, codec: Codec, sizes: ConditionSizes, settings: UNet, width: int, levels: int, depth: int
+    ) -> None:
+        super().__init__()
+        length, channels = codec.layout.length, codec.layout.channels
+        self._codec = [codec]  # in a list, so as not to be a part of the network
+        self.padding, context = -length % 2**levels, 4 * width
+        self.time, kernel = FourierTime(context, settings.time_scale), settings.kernel
+        self.label = nn.Embedding(sizes.classes + 1, context) if sizes.classes else None  # the last: not known
+        self.static = nn.Linear(sizes.static, context) if sizes.static else None
+        self.covariates, self.observes = sizes.covariates, sizes.observed
+        inputs = 2 * channels + 1 + sizes.covariates + 2 * channels * sizes.observed
+        self.enter = nn.Conv1d(inputs, width, kernel, padding=kernel // 2)
+        widths = [width * 2**i for i in range(levels)] + [width * 2 ** max(0, levels - 1)]
+        body = Body(widths, length + self.padding, context, depth, kernel, settings.heads, settings.dropout)
+        self.layers = nn.ModuleList([body])
+        self.norm, self.out = (
+            nn.GroupNorm(width // GROUP, width),
+            nn.Conv1d(width, channels, kernel, padding=kernel // 2),
+        )
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def codec(self) -> Codec:
+        """Layout and units of the tokens."""
+        return self._codec[0]
+
+    def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
+        """Embed tokens ``(B, K, F)`` as features over time ``(B, L, C)``, time and condition as ``(B, c)``."""
+        context = F.silu(self._context(len(z), t, condition))
+        inputs = torch.cat(self._inputs(z, condition), dim=-1).transpose(1, 2)
+        return Embedding(self.enter(F.pad(inputs, (0, self.padding))).transpose(1, 2), context)
+
+    def _context(self, count: int, t: Tensor, condition: Condition) -> Tensor:
+        context = self.time(t).flatten(1).expand(count, -1)
+        if self.label is not None:
+            unknown = torch.full((count,), -1, device=context.device)
+            label = unknown if condition.label is None else condition.label
+            context = context + self.label(label % self.label.num_embeddings)
+        if self.static is not None and condition.static is not None:
+            context = context + self.static(condition.static)
+        return context
+
+    def _inputs(self, z: Tensor, condition: Condition) -> list[Tensor]:
+        codec, layout = self.codec, self.codec.layout
+        spread = codec.scale * codec.active
+        live = codec.noise_scale > 0
+        # Parseval: the deviation of a series over time, channel by channel.
+        power = torch.where(live, spread / torch.where(live, codec.noise_scale, 1.0), 0.0).square().sum(0)
+        deviation = (power.unflatten(0, (-1, layout.channels)).sum(0) / layout.length).sqrt().clamp(min=1e-12)
+        ramp = torch.linspace(-1, 1, layout.length, device=z.device).view(1, -1, 1).expand(len(z), -1, -1)
+        found = [layout.decode(z), layout.decode(z * spread) / deviation, ramp]
+        if self.covariates:
+            none = z.new_zeros(len(z), layout.length, self.covariates)
+            found.append(none if condition.covariates is None else condition.covariates)
+        if self.observes:
+            none = z.new_zeros(len(z), layout.length, layout.channels)
+            mask = none if condition.mask is None else condition.mask
+            typical = layout.decode(codec.mean.unsqueeze(0))
+            values = none if condition.observed is None else (condition.observed - typical) / deviation
+            found += [torch.where(mask > 0, values, 0.0), mask]
+        return [part.to(z.dtype) for part in found]
+
+    def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
+        """Run the whole U-Net, which is one block, on features ``(B, L, C)``."""
+        return self.layers[number](h, context)
+
+    def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Turn features ``(B, L, C)`` into raw output ``(B, K, F)`` of standardised token coordinates."""
+        codec, layout = self.codec, self.codec.layout
+        x = self.out(F.silu(self.norm(h.transpose(1, 2)))).transpose(1, 2)[:, : layout.length]
+        live = codec.noise_scale > 0
+        return torch.where(live, layout.encode(x.float()) / torch.where(live, codec.noise_scale, 1.0), 0.0)
