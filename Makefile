@@ -13,11 +13,12 @@ demo: .venv  ## train on embedded heartbeats, sample with and without a cache, s
 	$(BIN)/python -m lightning_freqdiff fit
 	$(BIN)/python benchmarks/demo.py
 
-# Test processes, one for each core unless told; each of them computes on one thread.
+# Test processes, one for each core unless told; each of them computes on one thread. A module's tests stay together
+# while all are busy, since they share fixtures.
 WORKERS ?= auto
 
 test: .venv  ## the default suite; SLOW=1 adds the long tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(SLOW),,-m "not slow")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(SLOW),,-m "not slow")
 
 lint: .venv
 	$(BIN)/ruff check .
