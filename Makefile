@@ -13,22 +13,27 @@ demo: .venv  ## train on embedded heartbeats, sample with and without a cache, s
 	$(BIN)/python -m lightning_freqdiff fit
 	$(BIN)/python benchmarks/demo.py
 
+# Test processes, one for each core unless told; each of them computes on one thread. A module's tests stay together
+# while all are busy, since they share fixtures.
+WORKERS ?= auto
+
 test: .venv  ## the default suite; SLOW=1 adds the long tests
-	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(SLOW),,-m "not slow")
 
 lint: .venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/codespell
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/lint-imports
 
 wheel: .venv  ## build the wheel through the sdist, install it in an empty folder and import it
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --quiet
-	$(BIN)/python -m venv --system-site-packages build/wheel
-	build/wheel/bin/pip install --quiet --no-deps --ignore-installed dist/*.whl
-	cd build/wheel && PYTHONPATH=$(CURDIR)/$(BIN)/../lib/python3.11/site-packages bin/python -P -c \
-		"import lightning_freqdiff, pathlib; from lightning_freqdiff.cli import CLI; print(lightning_freqdiff.__file__)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
+	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -P -c "import lightning_freqdiff as package; \
+		from lightning_freqdiff.cli.parser import CLI; print(package.__file__); assert '/build/wheel/' in package.__file__"
 
 # Two cores, a quarter of an hour, nothing but embedded data; CKPT=... and DATA=... (a file of FREQDIFF_DATA) for a model
 # of your own, which takes a little longer at the papers' size.

@@ -210,7 +210,8 @@ def main() -> None:
     result["profile"] = {}
     unit = WorkUnit(0, 0, 1)
     few = Sampling(num_steps=20 if args.tiny else 200)
-    jobs = {f"network call, batch {batch}": (call(score, batch), max(1, 64 // batch)) for batch in args.batches[:2]}
+    most = 4 if args.tiny else 64
+    jobs = {f"network call, batch {b}": (call(score, b), max(1, most // b)) for b in args.batches[:2]}
     jobs["uncached step, batch 1"] = (lambda: sample(score, VP(), score.codec, unit, Sampling(num_steps=8)), 1)
     cached = CachedScore(score, Wiener(), few.num_steps)
     jobs["Wiener cache, batch 1"] = (lambda: sample(cached, VP(), score.codec, unit, few), 1)

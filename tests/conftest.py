@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from random_networks import random_score
 
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
 
@@ -68,6 +70,25 @@ def score(request) -> Score:
     if request.param == "trained":
         return request.getfixturevalue("model").score
     return random_score(*{"even": (16, 1), "odd": (17, 1), "channels": (13, 3)}[request.param])
+
+
+@pytest.fixture
+def calls_for_seconds(monkeypatch) -> None:
+    """Let a draw take a second for each network call, so that a busy machine does not choose the winner."""
+    draw = Bench._draw
+
+    def counted(bench: Bench, run: Run) -> None:
+        draw(bench, run)
+        run.seconds[-1] = run.totals["network_calls"]
+
+    monkeypatch.setattr(Bench, "_draw", counted)
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch) -> None:
+    """Save an empty picture in place of each: drawing is most of a small command, and has tests of its own."""
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda _, *args, **settings: save(Figure((1, 1)), *args, **settings))
 
 
 @pytest.fixture

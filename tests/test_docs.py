@@ -41,7 +41,7 @@ def published(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, checkpoint, published):
+def project(tmp_path, monkeypatch, checkpoint, published, blank_pictures):
     """A folder with what the README's commands name: the presets, a checkpoint, series of one's own."""
     monkeypatch.chdir(tmp_path)
     for name in ("configs", "callbacks"):
@@ -76,7 +76,7 @@ def test_the_readme_has_commands():
 @pytest.mark.filterwarnings("ignore:.*every token was recomputed.*", "ignore:.*nothing was recomputed.*")
 @pytest.mark.filterwarnings("ignore:.*a part of the data set is used.*", "ignore:Skipping batch size scaler.*")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_readmes_commands_run(project, monkeypatch, capfd, command):
+def test_the_readmes_commands_run(project, monkeypatch, capfd, calls_for_seconds, command):
     """Each command to its end, but with the work cut down: one batch, few steps, one process."""
     # The files are there, the network is not.
     args = shlex.split(command.replace("--data.download true", "--data.path data"))[3:]

@@ -4,9 +4,11 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from torch.nn.utils import parameters_to_vector
 
 from lightning_freqdiff.callbacks import E2CRFCache, WienerCache
 from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.diffusion.losses import score_matching_loss
 from lightning_freqdiff.diffusion.sde import VE, SubVP
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
@@ -79,6 +81,29 @@ def test_validation_noise_is_fixed():
     trainer = fit(module, data)
     values = [trainer.validate(module, datamodule=data, verbose=False)[0]["val_loss"] for _ in range(2)]
     assert values[0] == values[1]
+
+
+def test_ranks_start_alike_and_draw_times_and_noise_of_their_own(monkeypatch):
+    """All ranks are seeded alike, so that their weights agree; their batches must not meet the same noise."""
+    seen = []
+
+    def spy(score, z0, xi, t, weighting):
+        seen[-1].append((parameters_to_vector(score.parameters()).detach().clone(), t, xi))
+        return score_matching_loss(score, z0, xi, t, weighting)
+
+    monkeypatch.setattr("lightning_freqdiff.module.score_matching_loss", spy)
+    for rank in (0, 1, 0):
+        seen.append([])
+        seed_everything(5, verbose=False)
+        monkeypatch.setattr(ScoreModule, "global_rank", rank)  # the data stay those of one process
+        fit(ScoreModule(TINY), num_sanity_val_steps=0, limit_val_batches=0)
+    first, second, again = (
+        [torch.cat([p.flatten() for p in parts]) for parts in zip(*run, strict=True)] for run in seen
+    )
+    weights = [run[0][0] for run in seen]
+    assert torch.equal(weights[0], weights[1])
+    for other, same in ((second, False), (again, True)):
+        assert [torch.equal(a, b) for a, b in zip(first[1:], other[1:], strict=True)] == [same, same]
 
 
 def test_checkpoint_holds_the_averaged_weights(tmp_path):

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from wandb_file import read_run
 
+from lightning_freqdiff.__main__ import main
+
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "--model.network.layers=1",
@@ -45,7 +47,7 @@ def runs(folder: Path) -> list[Path]:
     return sorted(folder.glob("runs/wandb/offline-run-*/*.wandb"))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_fit_logs_one_offline_run_that_holds_everything(project, processes):
     many = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"] if processes == 2 else []
     args = ["--config=callbacks/wandb.yaml", "--data.num_series=96", "--data.length=16", "--trainer.max_epochs=2"]
@@ -141,10 +143,12 @@ def test_sweeps_run_as_the_agent_runs_them(project, checkpoint, path):
         assert (project / "runs" / "sweep" / "abc12345" / "samples.npy").exists()
 
 
-def test_test_on_two_processes_gives_the_values_of_one(project, checkpoint):
+def test_test_on_two_processes_gives_the_values_of_one(project, checkpoint, monkeypatch):
     args = ["test", f"--ckpt_path={checkpoint}", "--data=SyntheticECG", "--data.length=64", "--data.num_series=128"]
     args += ["--sampling.num_samples=20", "--sampling.num_steps=10"]
-    shell(command(*args, "--sampling.output=one"), project)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["lightning_freqdiff", *args, "--sampling.output=one"])
+    main()
     two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
     shell(command(*args, "--sampling.output=two", *two), project)
     one, both = (

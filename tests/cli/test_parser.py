@@ -1,5 +1,7 @@
-"""The command line as a user meets it: real processes, real files, bad input."""
+"""The command line as a user meets it: real files, bad input, and real processes where they are what is tested."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -37,8 +39,8 @@ def shell(*args, cwd, expect=0) -> str:
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path, capfd):
-    """Run the command line in this process: for the many cases that end early."""
+def call(monkeypatch, tmp_path, capfd, blank_pictures):
+    """Run the command line in this process, in a folder of its own: its code, and what it wrote."""
     monkeypatch.chdir(tmp_path)
 
     def run(*args):
@@ -54,14 +56,29 @@ def call(monkeypatch, tmp_path, capfd):
     return run
 
 
+@pytest.fixture
+def well(call):
+    """Run the command line in this process and to a good end: what it wrote."""
+
+    def run(*args) -> str:
+        code, out, err = call(*args)
+        assert not code, out + err
+        return out + err
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A folder in which `fit` was run, as a user would."""
-    folder = tmp_path_factory.mktemp("project")
-    said = shell("fit", *SMALL, *DATA, "--trainer.max_epochs=2", cwd=folder)
-    path = re.search(r"best checkpoint: (\S+)", said)
-    assert path, said
-    assert f"predict --ckpt_path {path[1]}" in said
+    folder, said = tmp_path_factory.mktemp("project"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lightning_freqdiff", "fit", *SMALL, *DATA, "--trainer.max_epochs=2"])
+        main()
+    path = re.search(r"best checkpoint: (\S+)", said.getvalue())
+    assert path, said.getvalue()
+    assert f"predict --ckpt_path {path[1]}" in said.getvalue()
     return folder / path[1]
 
 
@@ -79,50 +96,49 @@ def test_fit_leaves_what_is_needed_and_nothing_else(trained):
     assert "val_loss" in (run / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_batch_size_does_not_change_the_samples(trained, tmp_path, call, batch_size):
-    for name, size in (("reference", 16), ("other", batch_size)):
-        code, _, err = call(*predict_args(trained, tmp_path / name, batch_size=size))
-        assert code == 0, err
-    a, b = (np.load(tmp_path / name / "samples.npy") for name in ("reference", "other"))
-    assert a.shape == (40, 16, 1)
-    np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
-    assert not np.allclose(a[0], a[1])
+def test_batch_size_does_not_change_the_samples(trained, tmp_path, well):
+    drawn = []
+    for size in (16, 1, 7, 64):
+        well(*predict_args(trained, tmp_path / str(size), batch_size=size))
+        drawn.append(np.load(tmp_path / str(size) / "samples.npy"))
+    reference, *others = drawn
+    assert reference.shape == (40, 16, 1)
+    assert not np.allclose(reference[0], reference[1])
+    for other in others:
+        np.testing.assert_allclose(reference, other, atol=1e-4, rtol=1e-4)
 
 
-def test_two_processes_give_the_samples_of_one(trained, tmp_path):
-    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
-    shell(*predict_args(trained, "one"), cwd=tmp_path)
-    shell(*predict_args(trained, "two", batch_size=7), *two, cwd=tmp_path)
-    one, both = (np.load(tmp_path / name / "samples.npy") for name in ("one", "two"))
-    np.testing.assert_allclose(one, both, atol=1e-4, rtol=1e-4)
-    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
-    assert manifest["devices"] == 2
-    assert sum(u["count"] for u in manifest["units"]) == 40
+TWO = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
 
 
-def test_more_processes_than_units_and_a_cache_over_both(trained, tmp_path):
-    """One unit left for two processes; and a cache reports what both of them saw."""
-    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained, tmp_path, well):
     cache = [
         "--trainer.callbacks+=E2CRFCache",
         "--trainer.callbacks.preset=fixed_schedule",
         "--trainer.callbacks.R=3",
     ]
+    well(*predict_args(trained, "one"), *cache)
+    shell(*predict_args(trained, "two", batch_size=7), *cache, *TWO, cwd=tmp_path)
+    samples = [np.load(tmp_path / name / "samples.npy") for name in ("one", "two")]
+    np.testing.assert_allclose(*samples, atol=1e-4, rtol=1e-4)
+    one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
+    assert two["devices"] == 2
+    assert sum(u["count"] for u in two["units"]) == 40
+    for key, tolerance in (("hit_rate", 1e-6), ("probe_error", 1e-3)):
+        assert two["reports"][0][key] == pytest.approx(one["reports"][0][key], rel=tolerance)
+
+
+def test_more_processes_than_units(trained, tmp_path):
+    """One unit left for two processes."""
     data = ["--data=SyntheticECG", "--data.length=16", "--data.num_series=64"]
-    shell(*predict_args(trained, "few", num_samples=3), *data, *two, cwd=tmp_path)
+    shell(*predict_args(trained, "few", num_samples=3), *data, *TWO, cwd=tmp_path)
     assert "sw_time/mean" in (tmp_path / "few" / "evaluation.csv").read_text()
     assert np.load(tmp_path / "few" / "samples.npy").any(axis=(1, 2)).all()
-    shell(*predict_args(trained, "one"), *cache, cwd=tmp_path)
-    shell(*predict_args(trained, "both"), *cache, *two, cwd=tmp_path)
-    one, both = (json.loads((tmp_path / n / "manifest.json").read_text())["reports"][0] for n in ("one", "both"))
-    assert both["hit_rate"] == pytest.approx(one["hit_rate"])
-    assert both["probe_error"] == pytest.approx(one["probe_error"], rel=1e-3)
 
 
-def test_killed_and_resumed_gives_the_same_file(trained, tmp_path):
+def test_killed_and_resumed_gives_the_same_file(trained, tmp_path, well, caplog):
     args = {"num_steps": 300, "batch_size": 4}
-    shell(*predict_args(trained, "whole", **args), cwd=tmp_path)
+    well(*predict_args(trained, "whole", **args))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command(*predict_args(trained, "cut", **args)),
@@ -138,15 +154,14 @@ def test_killed_and_resumed_gives_the_same_file(trained, tmp_path):
         victim.send_signal(signal.SIGKILL)
     done = len(journal.read_text().splitlines())
     assert 1 <= done < 10, "the run should have been killed in the middle"
-    said = shell(*predict_args(trained, "cut", **args), cwd=tmp_path)
-    assert f"{4 * done} of 40 samples are there" in said
+    well(*predict_args(trained, "cut", **args))
+    assert f"{4 * done} of 40 samples are there" in caplog.text
     whole, cut = ((tmp_path / name / "samples.npy").read_bytes() for name in ("whole", "cut"))
     assert whole == cut
 
 
 def test_fit_on_two_processes_goes_on_from_its_checkpoint(trained, tmp_path):
-    two = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
-    shell("fit", *DATA, "--trainer.max_epochs=3", f"--ckpt_path={trained.with_name('last.ckpt')}", *two, cwd=tmp_path)
+    shell("fit", *DATA, "--trainer.max_epochs=3", f"--ckpt_path={trained.with_name('last.ckpt')}", *TWO, cwd=tmp_path)
     assert list(tmp_path.glob("runs/fit/version_*/checkpoints/best.ckpt"))
 
 
@@ -171,12 +186,12 @@ def test_config_files_interpolate_and_print(tmp_path, call):
     assert "class_path: lightning_freqdiff.networks.Transformer" in out
 
 
-def test_help_reads_well_and_starts_fast(tmp_path):
+def test_help_reads_well_and_starts_fast(tmp_path, well):
     since = time.monotonic()
     said = shell("--help", cwd=tmp_path)
     assert time.monotonic() - since < 30  # a guard against a forgotten heavy import, not a measurement
     assert "Sample series from a checkpoint" in said
-    said = shell("predict", "--help", cwd=tmp_path)
+    said = well("predict", "--help")
     for setting in ("num_samples", "num_steps", "solver", "grid", "seed", "batch_size", "output", "format"):
         assert f"--sampling.{setting}" in said
 
@@ -301,11 +316,11 @@ def test_a_comparison_in_bfloat16_says_so(checkpoint, tmp_path, call, float32):
     assert json.loads((tmp_path / "comparison/compare.json").read_text())["precision"] == "bf16-mixed"
 
 
-def test_lightnings_tuner_finds_the_batch_size(tmp_path):
+def test_lightnings_tuner_finds_the_batch_size(well, caplog):
     finder = ["--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.max_trials=2"]
     data = ["--data.num_series=512", "--data.length=16"]
-    said = shell("fit", *SMALL, *data, *finder, "--trainer.max_epochs=1", cwd=tmp_path)
-    assert "will continue with full run using batch size 4" in said
+    said = well("fit", *SMALL, *data, *finder, "--trainer.max_epochs=1")
+    assert "will continue with full run using batch size 4" in caplog.text
     assert "best checkpoint" in said
 
 
@@ -330,32 +345,24 @@ def test_unknown_names_list_the_known_ones(call, args, says):
 CACHES = Path(__file__).parents[2] / "callbacks"
 
 
-def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*nothing was recomputed.*")
+def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path, well, calls_for_seconds):
     checkpoint = tmp_path / "best.ckpt"
     checkpoint.write_bytes(trained.read_bytes())
     few = ["--ckpt_path", checkpoint, "--sampling.num_samples=4", "--sampling.num_steps=30"]
-    said = shell("calibrate", *few, cwd=tmp_path)
+    said = well("calibrate", *few)
     assert (tmp_path / "best.calibration.npz").exists()
     assert "best.calibration.npz" in said
     presets = [CACHES / "wiener.yaml", CACHES / "teacache.yaml"]
-    said = shell(
-        "compare",
-        *few,
-        "--callbacks",
-        *presets,
-        "--data=SyntheticECG",
-        *DATA,
-        "--rounds=1",
-        "--output=out",
-        cwd=tmp_path,
-    )
+    data = ["--data=SyntheticECG", *DATA, "--rounds=1", "--output=out"]
+    said = well("compare", *few, "--callbacks", *presets, *data)
     saved = json.loads((tmp_path / "out/compare.json").read_text())
     assert {"uncached", "wiener", "teacache"} <= {run["name"] for run in saved["runs"]}
     assert all(run["sw_frequency"] > 0 for run in saved["runs"])
     assert "teacache" in said
-    said = shell("tune", *few, "--tolerance=0.9", "--families", "fixed", "--confirm=4", "--name=mine", cwd=tmp_path)
+    well("tune", *few, "--tolerance=0.9", "--families", "fixed", "--confirm=4", "--name=mine")
     assert (tmp_path / "callbacks/mine.yaml").exists()
-    shell("predict", *few, "--config", "callbacks/mine.yaml", "--sampling.output=samples", cwd=tmp_path)
+    well("predict", *few, "--config", "callbacks/mine.yaml", "--sampling.output=samples")
     manifest = json.loads((tmp_path / "samples/manifest.json").read_text())
     assert manifest["reports"][0]["hit_rate"] > 0
 
@@ -364,7 +371,13 @@ def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tm
     args = ["--ckpt_path", trained, "--sampling.num_steps=2000"]
     args += ["--sampling.num_samples=64", "--callbacks", CACHES / "fixed.yaml", "--output=out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command("compare", *args), cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command("compare", *args),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "out/compare.json").exists():
         assert time.monotonic() < deadline
@@ -412,18 +425,18 @@ def test_tune_says_so_when_nothing_meets_the_tolerance(call, trained, tmp_path):
     assert not (tmp_path / "callbacks").exists()
 
 
-def test_what_was_trained_on_a_table_comes_back_as_a_table(tmp_path):
+def test_what_was_trained_on_a_table_comes_back_as_a_table(tmp_path, well):
     rng = np.random.default_rng(0)
     rows = [f"{i // 9},{i % 9},{a:.3f},{b:.3f}" for i, (a, b) in enumerate(rng.random((40 * 9, 2)))]
     (tmp_path / "beats.csv").write_text("\n".join(["id,time,lead,pulse", *rows]) + "\n")
     data = ["--data=ArrayData", "--data.path=beats.csv"]
-    shell("fit", *SMALL, *data, "--trainer.max_epochs=1", "--data.batch_size=8", cwd=tmp_path)
+    well("fit", *SMALL, *data, "--trainer.max_epochs=1", "--data.batch_size=8")
     checkpoint = "runs/fit/version_0/checkpoints/best.ckpt"
     few = ["--sampling.num_samples=2", "--sampling.num_steps=3"]
-    shell("predict", "--ckpt_path", checkpoint, *few, cwd=tmp_path)
+    well("predict", "--ckpt_path", checkpoint, *few)
     lines = (tmp_path / "samples/samples.csv").read_text().splitlines()
     assert lines[0] == "sample,step,lead,pulse"
     assert len(lines) == 1 + 2 * 9
     more = ["--sampling.output=array", "--sampling.format=npy"]
-    shell("predict", "--ckpt_path", checkpoint, *few, *more, cwd=tmp_path)
+    well("predict", "--ckpt_path", checkpoint, *few, *more)
     assert np.load(tmp_path / "array/samples.npy").shape == (2, 9, 2)

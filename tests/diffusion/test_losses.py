@@ -90,11 +90,47 @@ def test_frequency_loss_equals_the_time_loss_of_the_induced_score():
 def test_times_are_stratified(count, sde):
     for density in ("uniform", "lognormal"):
         quantiles = time_quantiles(sde, density)
-        t = stratified_times(quantiles, count)
+        t = stratified_times(quantiles, count).sort().values
         edges = quantiles[torch.linspace(0, len(quantiles) - 1, count + 1).round().long()]
         assert ((t >= edges[:-1] - 1e-3) & (t <= edges[1:] + 1e-3)).all()
         assert t.min() >= T_MIN
         assert t.max() <= 1
+
+
+def parts_and_offsets(count: int, draws: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the part of each drawn time and where in it the time lies, in [0, 1], both ``(draws, count)``."""
+    quantiles = time_quantiles(VP(), "uniform")
+    generator = torch.Generator().manual_seed(0)
+    t = torch.stack([stratified_times(quantiles, count, generator) for _ in range(draws)]).double()
+    place = (t - T_MIN) / (1 - T_MIN) * count  # these quantiles are linear
+    part = place.long().clamp(max=count - 1)
+    return part, place - part
+
+
+def test_a_time_is_uniform_within_its_part_and_knows_nothing_of_the_others():
+    part, offset = parts_and_offsets(4, 5000)
+    offset = torch.empty_like(offset).scatter_(1, part, offset)  # by part
+    deciles = torch.stack([column.histc(10, 0, 1) for column in offset.T]) / len(offset)
+    assert (deciles - 0.1).abs().max() < 4.5 * (0.1 * 0.9 / len(offset)) ** 0.5
+    assert (offset.T.corrcoef() - torch.eye(4)).abs().max() < 4.5 / len(offset) ** 0.5
+
+
+def test_a_place_in_the_batch_meets_every_part_equally_often():
+    part, _ = parts_and_offsets(4, 5000)
+    assert torch.equal(part.sort(1).values, torch.arange(4).expand(len(part), 4))
+    share = torch.stack([column.bincount(minlength=4) for column in part.T]) / len(part)
+    assert (share - 0.25).abs().max() < 4.5 * (0.25 * 0.75 / len(part)) ** 0.5
+
+
+def test_times_come_from_the_generator_alone():
+    quantiles = time_quantiles(VP(), "uniform")
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = stratified_times(quantiles, 8, torch.Generator().manual_seed(1))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert torch.equal(stratified_times(quantiles, 8, torch.Generator().manual_seed(1)), first)
+    assert not torch.equal(stratified_times(quantiles, 8, torch.Generator().manual_seed(3)), first)
 
 
 def test_lognormal_times_are_lognormal():

@@ -201,6 +201,7 @@ def fit(path: str, folder: Path, **kwargs: Any) -> None:
     trainer.fit(module, datamodule=data)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*configure_model.*", "ignore:.*deterministic validation.*", "ignore:.*barrier.*")
 def test_two_processes_see_each_row_once_an_epoch(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")

@@ -1,6 +1,7 @@
 """Solvers against Gaussian data, where the exact answer is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -139,6 +140,24 @@ def test_no_noise_on_the_last_step(solver):
     quiet, _ = solver.step(oracle(VP()), z, last, SCALE.float(), [torch.zeros_like(z)], None)
     loud, _ = solver.step(oracle(VP()), z, last, SCALE.float(), [torch.ones_like(z)], None)
     assert torch.equal(quiet, loud)
+
+
+@pytest.mark.parametrize(
+    ("solver", "first_order"), [(DPMSolverPP(), DDIM()), (DPMSolverPP("sde"), DDIM(1.0))], ids=lambda v: str(v)
+)
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
+def test_dpm_solver_ends_with_a_step_of_first_order(solver, first_order, sde):
+    """Of first order it is DDIM (Lu et al., arXiv 2211.01095, section 4), with eta = 1 for the SDE;
+    extrapolated from the step before it is not, which shows at every step but the first and the last."""
+    score, state = oracle(sde), None
+    z = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64)
+    alike = []
+    for step in double_plan(sde, 5, "uniform"):
+        noise = torch.full_like(z, 0 if step.last else 1)
+        expected, _ = first_order.step(score, z, replace(step, last=False), SCALE, [noise], None)
+        z, state = solver.step(score, z, step, SCALE, [noise], state)
+        alike.append(torch.allclose(z, expected, rtol=1e-9, atol=0))
+    assert alike == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize("solver", ALL, ids=str)
