@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.caching import CachePolicy, Outcome
 from lightning_freqdiff.caching.step_cache import run_network
-from lightning_freqdiff.condition import NOTHING, Condition
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Architecture, Backbone, Embedding, FourierTime
@@ -33,7 +33,7 @@ class Adaptive(Architecture):
 
     width: int = 16
 
-    def build(self, codec, sizes):
+    def build(self, codec, sizes=UNCONDITIONAL):
         return AdaptiveBackbone(codec.layout.tokens, codec.layout.features, self.width, sizes.classes)
 
 
@@ -150,6 +150,8 @@ class KeepObserved(Constraint):
     def apply(self, z, level, condition, codec, noise):
         sigma = 0.0 if self.exact and level.t < 1e-4 else level.sigma
         known = level.alpha * codec.encode(condition.observed) + sigma * codec.noise_scale * noise
+        assert condition.observed is not None
+        assert condition.mask is not None
         # In data units, where the mask is one number for each value; tokens are scaled frequency by frequency.
         return codec.encode(torch.where(condition.mask > 0, codec.decode(known), codec.decode(z)))
 
@@ -293,11 +295,16 @@ def test_a_condition_that_does_not_fit_together(parts, message):
 
 def test_parts_of_a_condition():
     known = Condition(label=torch.arange(3), static=torch.arange(6.0).view(3, 2))
-    assert known.take(slice(1, 3)).label.tolist() == [1, 2]
-    assert known.repeat(2).static.shape == (6, 2)
-    assert known.without("label").label.tolist() == [-1, -1, -1]
+    for changed, label in [
+        (known.take(slice(1, 3)), [1, 2]),
+        (known.repeat(2), [0, 1, 2, 0, 1, 2]),
+        (known.without("label"), [-1, -1, -1]),
+        (known.followed_by(known.without("label")), [0, 1, 2, -1, -1, -1]),
+    ]:
+        parts = dict(changed.parts())
+        assert parts["label"].tolist() == label
+        assert parts["static"].shape == (len(label), 2)
     assert known.without("static").static is None
-    assert known.followed_by(known.without("label")).label.tolist() == [0, 1, 2, -1, -1, -1]
     with pytest.raises(ValueError, match="the same parts"):
         known.followed_by(known.without("static"))
     assert known.sizes.classes == 3

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_freqdiff.calibration import write_calibration
 from matplotlib.figure import Figure
 
 from lightning_freqdiff.callbacks.boards import FolderBoard
 from lightning_freqdiff.callbacks.run_folder import RunFolder
 from lightning_freqdiff.callbacks.table import convert
+from lightning_freqdiff.checkpoint import write_calibration
 from lightning_freqdiff.data import Sines
 from lightning_freqdiff.data.readers.download import store
 from lightning_freqdiff.evaluation.describe import write
