@@ -2,13 +2,18 @@ import pytest
 import torch
 from random_networks import random_score
 
-from lightning_freqdiff.networks import LSTM, MLP, Transformer
+from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
 from lightning_freqdiff.networks.kernels import cpu
 from lightning_freqdiff.networks.kernels.chunks import chunked
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Codec, Representation
 
-ARCHITECTURES = [Transformer(layers=2, heads=2, width=16, feedforward=24), LSTM(layers=2, width=16), MLP(width=32)]
+ARCHITECTURES = [
+    Transformer(layers=2, heads=2, width=16, feedforward=24),
+    LSTM(layers=2, width=16),
+    MLP(width=32),
+    UNet(width=16, heads=2),
+]
 
 
 def codec(tokens=7, features=4) -> Codec:
