@@ -454,6 +454,7 @@ def test_4_an_exception_in_mid_run_leaves_the_network_as_it_was(name, monkeypatc
     monkeypatch.setattr(CacheCallback, "on_sampling_step", lambda self, step: explode(step))
     with pytest.raises(RuntimeError, match="in mid-run"):
         predict(make(name), built, num_samples=2)
+    monkeypatch.undo()
     assert built.score_function is built.score
     assert torch.equal(built.predict_step(WorkUnit(0, 0, 2), 0), exact)
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from lightning_freqdiff.caching import CachedScore, Wiener
 from lightning_freqdiff.caching.integrating_factor import Frame
 from lightning_freqdiff.caching.local_error import expected_rate, relative_damage
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction
+from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
 from lightning_freqdiff.networks import MLP, Transformer
-from lightning_freqdiff.networks.base import Backbone
+from lightning_freqdiff.networks.base import Backbone, Embedding
+from lightning_freqdiff.sampling import time_grid
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.noise import normal_stream
 from lightning_freqdiff.sampling.solvers import (
@@ -24,7 +25,6 @@ from lightning_freqdiff.sampling.solvers import (
     Heun,
     PredictorCorrector,
     plan,
-    time_grid,
 )
 from lightning_freqdiff.spectral import Representation
 
@@ -41,7 +41,7 @@ class Given:
     def __init__(self, backbone):
         self.backbone = backbone
 
-    def build(self, tokens, features):
+    def build(self, codec, sizes=None):
         return self.backbone
 
 
@@ -52,13 +52,13 @@ class Line(Backbone):
         super().__init__()
         self.level, self.slope, self.layers = level, slope, nn.ModuleList()
 
-    def embed(self, z: Tensor, t: Tensor) -> Tensor:
-        return t.reshape(-1, 1, 1).expand(*z.shape)
+    def embed(self, z: Tensor, t: Tensor, condition=None) -> Embedding:
+        return Embedding(t.reshape(-1, 1, 1).expand(*z.shape))
 
-    def blocks(self, h: Tensor) -> Tensor:
+    def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
         return h
 
-    def head(self, h: Tensor) -> Tensor:
+    def head(self, h: Tensor, context: Tensor | None) -> Tensor:
         return self.level + self.slope * h
 
 
@@ -100,7 +100,7 @@ class DoubleScore(ScoreFunction):
         self.score, self.times, self.held, self.rise, self.ends = score, times, held, rise, (start, stop)
         self.now = start
 
-    def __call__(self, z, t):
+    def __call__(self, z, t, condition=None):
         start, stop = self.ends
         t, scale, v = self.times[self.now], self.score.noise_scale.double(), self.score.codec.active.double()
         share = (self.times[start] - t) / (self.times[start] - self.times[stop])
@@ -178,7 +178,7 @@ class LinearScore(ScoreFunction):
     def noise(self, z):
         return (z.flatten(1) @ self.weight).reshape(z.shape)
 
-    def __call__(self, z, t):
+    def __call__(self, z, t, condition=None):
         return -torch.where(
             self.scale > 0, self.noise(z) / (self.sigma * self.scale.where(self.scale > 0, torch.ones(()))), 0.0
         )
@@ -241,7 +241,7 @@ def test_a_remainder_on_a_straight_line_needs_calls_at_the_ends_of_stretches(sol
     assert float((held - exact).norm() / exact.norm()) > 1e-3, "there was nothing to correct"
 
 
-@pytest.mark.parametrize("parametrization", ["wiener", "noise", "score"])
+@pytest.mark.parametrize("parametrization", ["wiener", "eps", "score"])
 @pytest.mark.parametrize("solver", AFFINE, ids=str)
 def test_called_at_every_step_the_integrated_samples_are_the_uncached_ones(solver, parametrization):
     score = random_score(13, 2)
@@ -262,7 +262,7 @@ def test_relative_damage_is_a_norm_in_data_units(length, domain):
     data = 0.02 + torch.randn(500, length, 2).cumsum(1) * torch.tensor([0.01, 0.03])
     data[:, :, 1] -= data[:, :, 1].double().mean(1, keepdim=True).float()  # no variance at DC
     data[:, 0, 0] = 0.05  # in time another
-    score.codec.fit([layout.encode(data).double()], 2)
+    score.codec.fit([data])
     constant = (score.codec.active == 0) & (score.noise_scale > 0)
     assert int(constant.sum()) == 1
     moved = torch.randn(6, layout.tokens, layout.features)
@@ -353,10 +353,11 @@ def test_of_samples_of_different_damage_the_worse_one_is_called_more_often():
     """A network whose output wiggles in time for some inputs only."""
 
     class Wiggle(Line):
-        def embed(self, z, t):
-            return self.slope * torch.tanh(z[:, :1, :1].abs() * 9) * torch.sin(80 * t) * torch.ones_like(z)
+        def embed(self, z, t, condition=None):
+            size = torch.tanh(z[:, :1, :1].abs() * 9) * torch.sin(80 * t)
+            return Embedding(self.slope * size * torch.ones_like(z))
 
-        def head(self, h):
+        def head(self, h, context):
             return h
 
     layout = Representation("frequency", 9, 1)
@@ -412,7 +413,8 @@ def test_as_many_numbers_are_drawn_as_by_the_steps(solver):
     before = z.clone()
     integrate = wrapped.policy.integrator(score, times[:-1], frame_steps)
     assert integrate is not None
-    integrate(z, counted(), wrapped.ledger, None)
+    trajectory = Trajectory(times[:-1], 1, tuple(z.shape), 0, 0)
+    integrate(trajectory, wrapped.ledger, z, counted(), None)
     assert len(drawn) == STEPS * solver.noises_per_step
     assert torch.equal(z, before), "what the caller gave was changed"
 
@@ -468,7 +470,7 @@ def test_a_ratio_follows_what_was_measured_as_fast_as_its_memory_lets_it():
     score, times = random_score(9, 1), time_grid(VP(), STEPS)[:-1]
     for memory in (0.0, 0.5, 1.0):
         chosen = Wiener(memory=memory)
-        state = chosen._state(score, times, 3, 1.5)
+        state = chosen._state(score, times, 3, noisy=True)
         moved = torch.randn(2, *score.noise_scale.shape)
         h = float(times[3] - times[8])
         expected = float(state.damage.rate[5]) * h**1.5

@@ -55,12 +55,12 @@ def test_two_caches_are_refused_and_leave_nothing(model):
     assert model.score_function is model.score
 
 
-def test_an_exception_in_mid_run_leaves_the_network_as_it_was(model):
-    def explode(step):
+def test_an_exception_in_mid_run_leaves_the_network_as_it_was(model, monkeypatch):
+    def explode(self, step):
         if step == 7:
             raise RuntimeError("in mid-run")
 
-    model.step_listeners.append(explode)
+    monkeypatch.setattr(E2CRFCache, "on_sampling_step", explode)
     with pytest.raises(RuntimeError, match="in mid-run"):
         predict(model, E2CRFCache())
     assert model.score_function is model.score
