@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
-from lightning_freqdiff.caching.presets import Presets
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.caching.step_cache import run_network
 from lightning_freqdiff.diffusion.score import Score, Trajectory
@@ -42,7 +41,7 @@ class ForecastState:
     window: float = 1.0
 
 
-class Forecaster(Presets, CachePolicy):
+class Forecaster(CachePolicy):
     """Compute by a clock that all samples share, and forecast between. The last step is always computed."""
 
     def begin(self, score: Score, trajectory: Trajectory) -> ForecastState:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
-from lightning_freqdiff.caching.presets import Presets
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.score import Coefficients, Score, Trajectory
@@ -54,7 +53,7 @@ class WholeState:
     memory: dict[str, Tensor] = field(default_factory=dict)
 
 
-class WholeCallPolicy(Presets, CachePolicy):
+class WholeCallPolicy(CachePolicy):
     """A cache that looks at the embedded input of a call, and then runs the whole network or none of it.
 
     The first and the last step are always computed. Everything is decided per sample; the samples that are due are

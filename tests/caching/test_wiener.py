@@ -1,4 +1,4 @@
-"""The Wiener cache: its integrals against steps, its measure of damage against series, and where it places calls."""
+"""The Wiener cache: its integrals against steps, its local error against series, and where it places calls."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.caching import CachedScore, Wiener
 from lightning_freqdiff.caching.integrating_factor import Frame
-from lightning_freqdiff.caching.local_error import expected_rate, relative_damage
+from lightning_freqdiff.caching.local_error import expected_rate, local_error
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
 from lightning_freqdiff.networks import MLP, Transformer
@@ -32,7 +32,7 @@ STEPS = 25
 AFFINE = [EulerMaruyama(), DDIM(0.0), DDIM(0.6), DDIM(1.0)]
 PROCESSES = [VP(), SubVP(), VE(sigma_max=5.0)]
 ONE_CALL = {"tolerance": math.inf, "longest": 1.0, "final": 1.0}
-"""With no call placed by time or by damage, the first call is the only one."""
+"""With no call placed by time or by error, the first call is the only one."""
 
 
 class Given:
@@ -254,7 +254,7 @@ def test_called_at_every_step_the_integrated_samples_are_the_uncached_ones(solve
 
 @pytest.mark.parametrize("domain", ["frequency", "time"])
 @pytest.mark.parametrize("length", [12, 13])
-def test_relative_damage_is_a_norm_in_data_units(length, domain):
+def test_the_local_error_is_a_norm_in_data_units(length, domain):
     """By decoding: of the change, and of a series with the data's mean and variance."""
     layout = Representation(domain, length, 2)
     score = Score(MLP(layers=1, width=4), VP(), "wiener", layout)
@@ -267,10 +267,10 @@ def test_relative_damage_is_a_norm_in_data_units(length, domain):
     assert int(constant.sum()) == 1
     moved = torch.randn(6, layout.tokens, layout.features)
     z = torch.randn_like(moved)
-    x, y = (layout.decode(score.codec.inverse(tokens)) for tokens in (z, z + moved))
+    x, y = (score.codec.decode(tokens) for tokens in (z, z + moved))
     typical = data.double().square().sum((1, 2)).mean().sqrt()
     expected = (y - x).double().flatten(1).norm(dim=1) / typical
-    torch.testing.assert_close(relative_damage(score, moved), expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(local_error(score, moved), expected, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("sde", PROCESSES, ids=lambda s: type(s).__name__)
@@ -299,7 +299,7 @@ def test_a_measured_profile_takes_the_place_of_the_expected_rate():
     del score.calibration["wiener.rate"]
 
 
-def test_a_measured_profile_moves_the_calls_to_where_damage_is_done():
+def test_a_measured_profile_moves_the_calls_to_where_the_error_is_made():
     score = random_score(13, 1)
     early = {}
     for name, profile in {"late": [4.0, 0.01], "early": [0.01, 4.0]}.items():
@@ -307,6 +307,33 @@ def test_a_measured_profile_moves_the_calls_to_where_damage_is_done():
         curve = run(score, Wiener(tolerance=0.05, caution=0.0, memory=1.0))[2].curves()["called"]
         early[name] = sum(curve[: STEPS // 2]) / sum(curve)
     assert early["early"] > early["late"] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("solver", "noisy"),
+    [
+        (Heun(), False),
+        (DPMSolverPP(), False),
+        (DPMSolverPP("sde"), True),
+        (PredictorCorrector(), True),
+        (DDIM(0.0), False),
+    ],
+    ids=str,
+)
+def test_the_solver_decides_which_law_the_local_error_follows(solver, noisy):
+    """Along an ODE it grows as ``h²``, and what was calibrated along an SDE says nothing."""
+    score, begun = random_score(9, 1), []
+    score.calibration["wiener.rate"] = torch.tensor([9.0, 9.0])
+
+    class Noted(Wiener):
+        def begin(self, score, trajectory):
+            begun.append(super().begin(score, trajectory))
+            return begun[-1]
+
+    run(score, Noted(), solver)
+    error = begun[0].local_error
+    assert error.power == (1.5 if noisy else 2.0)
+    assert bool((error.rate == 9).all()) == noisy
 
 
 def test_a_tolerance_of_zero_calls_at_every_step_whatever_was_measured():
@@ -349,7 +376,7 @@ def test_every_sample_has_its_own_calls_unless_they_share_a_clock():
     assert all(share in (0, 1) for share in together)
 
 
-def test_of_samples_of_different_damage_the_worse_one_is_called_more_often():
+def test_of_samples_of_different_error_the_worse_one_is_called_more_often():
     """A network whose output wiggles in time for some inputs only."""
 
     class Wiggle(Line):
@@ -436,7 +463,7 @@ def test_the_error_that_is_reported_is_that_of_the_forecast():
 
 @dataclass(frozen=True)
 class Spy(Wiener):
-    """Notes the damage that is measured."""
+    """Notes the local error that is measured."""
 
     def _measure(self, score, state, moved, start, now, rows):
         NOTED.append((moved, start, now))
@@ -447,7 +474,7 @@ NOTED: list = []
 
 
 @pytest.mark.parametrize("correct", [True, False])
-def test_damage_is_measured_alike_step_by_step_and_at_once(correct):
+def test_the_local_error_is_measured_alike_step_by_step_and_at_once(correct):
     """For short stretches: ``G e`` from the tables, or from the present rates, against the line's known error."""
     score, steps = line_score(VP()), 400
     NOTED.clear()
@@ -473,8 +500,8 @@ def test_a_ratio_follows_what_was_measured_as_fast_as_its_memory_lets_it():
         state = chosen._state(score, times, 3, noisy=True)
         moved = torch.randn(2, *score.noise_scale.shape)
         h = float(times[3] - times[8])
-        expected = float(state.damage.rate[5]) * h**1.5
-        sizes = relative_damage(score, moved)
+        expected = float(state.local_error.rate[5]) * h**1.5
+        sizes = local_error(score, moved)
         scales = torch.tensor([2 * expected, 99 * expected]) / sizes  # the second is beyond belief
         chosen._measure(score, state, moved * scales.reshape(-1, 1, 1).float(), [3, 3], 8, torch.tensor([0, 2]))
         powers = 1 - memory
