@@ -37,23 +37,29 @@ class Call:
 
 
 class Outcome(NamedTuple):
-    """What a policy answers, and what it cost. Tensors without a value for a sample hold NaN there.
+    """What a policy answers, and what it cost. Tensors without a value for a sample hold NaN there, or are ``None``.
 
     Args:
         eps: Noise prediction, ``(B, K, F)``.
         tokens: Tokens that were recomputed, ``(B,)``.
         work: Share of a full network call's FLOPs, ``(B,)``.
-        intensity: Event intensity, where the network was called, ``(B,)``.
         error: Estimate of the mean squared error in the ``eps`` of the tokens that were reused, ``(B,)``.
+        intensity: Event intensity, where the network was called, ``(B,)``.
         called: Whether the network ran, ``(B,)``; if not given, where tokens were recomputed.
     """
 
     eps: Tensor
     tokens: Tensor
     work: Tensor
-    intensity: Tensor
-    error: Tensor
+    error: Tensor | None = None
+    intensity: Tensor | None = None
     called: Tensor | None = None
+
+    @classmethod
+    def whole(cls, eps: Tensor, called: Tensor | float, error: Tensor | None = None, looked: float = 0.0) -> Outcome:
+        """Make that of samples for which the whole network was called, or none of it, after a look at some."""
+        called = eps.new_zeros(len(eps)) + called
+        return cls(eps, called * eps.shape[1], called + looked, error)
 
 
 Integrate = Callable[[Trajectory, "Ledger", Tensor, Iterator[Tensor], "Callable[[int], None] | None"], Tensor]
@@ -120,14 +126,16 @@ class Ledger:
 
     def add(self, index: int, outcome: Outcome) -> None:
         """Add what happened in call number ``index``."""
-        measured, estimated = ~outcome.intensity.isnan(), ~outcome.error.isnan()
-        error = outcome.error.nan_to_num()
+        unknown = torch.full_like(outcome.work, torch.nan)
+        intensity, error = (unknown if x is None else x for x in (outcome.intensity, outcome.error))
+        measured, estimated = ~intensity.isnan(), ~error.isnan()
+        intensity, error = intensity.nan_to_num(), error.nan_to_num()
         columns = (
             torch.ones_like(outcome.tokens),
             outcome.tokens > 0 if outcome.called is None else outcome.called,
             outcome.tokens,
             outcome.work,
-            outcome.intensity.nan_to_num(),
+            intensity,
             measured,
             error,
             error.square(),

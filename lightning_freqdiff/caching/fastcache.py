@@ -100,9 +100,8 @@ class FastCache(CachePolicy):
             outputs.append(h)
         state.inputs, state.outputs = inputs, outputs
         share = ran / blocks
-        unknown = torch.full_like(share, math.nan)
         eps = score.eps(network.head(h, context), z, c)
-        return Outcome(eps, share * z.shape[1], share + work, unknown, unknown), state
+        return Outcome(eps, share * z.shape[1], share + work), state
 
 
 def _shares_of_maps(score: Score, embedding: Embedding) -> list[float]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
@@ -64,8 +62,7 @@ class Forecaster(CachePolicy):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: ForecastState) -> tuple[Outcome, ForecastState]:
         """Compute or forecast."""
         c, s = score.coefficients(call.t), state.settings
-        unknown = torch.full((len(z),), math.nan, device=z.device)
-        error = unknown
+        error = None
         due = not state.times or call.last or self.is_due(state)
         if state.times:
             weights = self.weights(state, call.time)
@@ -75,8 +72,7 @@ class Forecaster(CachePolicy):
             past = restore(s.stale, score, kept, z, call.t, c, call.condition)
         if not due:
             state.skipped += 1
-            zero = torch.zeros_like(unknown)
-            return Outcome(past, zero, zero, unknown, unknown), state  # pyright: ignore[reportPossiblyUnboundVariable]
+            return Outcome.whole(past, 0.0), state  # pyright: ignore[reportPossiblyUnboundVariable]
         fresh = run_network(score, z, call.t, c, call.condition)
         if state.times:
             error = (fresh.eps - past).square().mean((1, 2))  # pyright: ignore[reportPossiblyUnboundVariable]
@@ -85,5 +81,4 @@ class Forecaster(CachePolicy):
             self.learn(state, kept, call.time)
             state.times.append(call.time)
         state.skipped = 0
-        one = torch.ones_like(unknown)
-        return Outcome(fresh.eps, one * z.shape[1], one, unknown, error), state
+        return Outcome.whole(fresh.eps, 1.0, error), state

@@ -38,13 +38,13 @@ class Presets:
     def __post_init__(self) -> None:
         """Refuse settings out of their limits, and warn of those that were given and change nothing."""
         preset = getattr(self, "preset", "")
-        if self.PRESETS and preset != "auto" and preset not in self.PRESETS:
-            raise ValueError(f"expected a preset of {', '.join(self.PRESETS)}, got {preset!r}: set `policy.preset`")
+        known = [*self.PRESETS, *(["auto"] if "long" in self.PRESETS else [])]
+        if known and preset not in known:
+            raise ValueError(f"expected a preset of {', '.join(known)}, got {preset!r}: set `policy.preset`")
         for name, (least, most) in self.LIMITS.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                upper = f" and <= {most:g}" if most < math.inf else ""
-                raise ValueError(f"expected {name} >= {least:g}{upper}, got {value}: set `policy.{name}`")
+                raise ValueError(f"expected {name} from {least:g} to {most:g}, got {value}: set `policy.{name}`")
         possible = [self.settings_for(steps) for steps in (1, LONG)]
         for field in fields(self):  # pyright: ignore[reportArgumentType]
             when, acts = self.ACTS.get(field.name, ("", lambda _: True))

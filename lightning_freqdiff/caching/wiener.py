@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Integrate, Ledger, Outcome, bytes_of
-from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
+from lightning_freqdiff.caching.gather import known_at, rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.integrating_factor import Frame
 from lightning_freqdiff.caching.local_error import LocalError, expected_rate, local_error
 from lightning_freqdiff.caching.presets import Acts
@@ -156,21 +156,19 @@ class Wiener(CachePolicy):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: WienerState) -> tuple[Outcome, WienerState]:
         """Step by step, under any solver: call the network for the samples that are due, hold the rest."""
         c = score.coefficients(call.t)
-        unknown = torch.full((len(z),), math.nan, device=z.device)
         due = [step <= call.step or call.last for step in state.due]
         past = restore("wiener", score, state.kept, z, call.t, c) if state.kept.numel() else None
         if past is not None and not any(due):
-            zero = torch.zeros_like(unknown)
-            return Outcome(past, zero, zero, unknown, unknown), state
+            return Outcome.whole(past, 0.0), state
         rows = rows_of(due, z.device)
         zs = take_rows(z, rows)
         condition = call.condition if rows is None else call.condition.take(rows)
         fresh = run_network(score, zs, call.t, c, condition)
         kept = store("wiener", score, fresh.eps, zs, c, fresh.h0, fresh.features)
-        eps, error = fresh.eps, unknown
+        eps, error = fresh.eps, None
         if past is not None:
             squared = (fresh.eps - take_rows(past, rows)).square().mean((1, 2))
-            eps, error = set_rows(past, rows, fresh.eps), set_rows(unknown, rows, squared)
+            eps, error = set_rows(past, rows, fresh.eps), known_at(rows, squared, len(z))
             start = [state.at[b] for b, yes in enumerate(due) if yes]
             times = state.local_error.times
             q = (times[torch.tensor(start)] - times[call.step]).to(z).reshape(-1, 1, 1)
@@ -184,8 +182,7 @@ class Wiener(CachePolicy):
             self._measure(score, state, 0.5 * q * rate * (kept - take_rows(state.kept, rows)), start, call.step, rows)
         state.kept = set_rows(state.kept, rows, kept) if state.kept.numel() else kept
         self._schedule(state, due, call.step, rows)
-        called = torch.tensor(due, dtype=z.dtype, device=z.device)
-        return Outcome(eps, called * z.shape[1], called, unknown, error), state
+        return Outcome.whole(eps, torch.tensor(due, dtype=z.dtype, device=z.device), error), state
 
     def _schedule(self, state: WienerState, due: list[bool], now: int, rows: Tensor | None) -> None:
         stops = iter(self._next(state, now, take_rows(state.ratio, rows)))
@@ -250,16 +247,14 @@ class Wiener(CachePolicy):
         zs = product * ys
         fresh = run_network(score, zs, t, c, condition if rows is None else condition.take(rows))
         kept = store("wiener", score, fresh.eps, zs, c, fresh.h0, fresh.features)
-        unknown = torch.full((len(y),), math.nan, device=y.device)
-        error = unknown
+        error = None
         if not first:
             wrong = kept - held  # pyright: ignore[reportPossiblyUnboundVariable]
             moved = frame.risen(since, now).to(y) * wrong  # pyright: ignore[reportPossiblyUnboundVariable]
             ys = ys + moved
             self._measure(score, state, product * moved, start, now, rows)
-            error = set_rows(unknown, rows, (c.spread / c.total * wrong).square().mean((1, 2)))
+            error = known_at(rows, (c.spread / c.total * wrong).square().mean((1, 2)), len(y))
         state.kept = kept if first else set_rows(state.kept, rows, kept)
         self._schedule(state, due, now, rows)
-        called = torch.tensor(due, dtype=y.dtype, device=y.device)
-        ledger.add(now, Outcome(y, called * y.shape[1], called, unknown, error))
+        ledger.add(now, Outcome.whole(y, torch.tensor(due, dtype=y.dtype, device=y.device), error))
         return set_rows(y, rows, ys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -22,7 +21,7 @@ from lightning_freqdiff.caching.e2crf.tokens import (
     share_of_pairs,
     take,
 )
-from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
+from lightning_freqdiff.caching.gather import known_at, rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.diffusion.score import Coefficients, Score
 from lightning_freqdiff.networks import Backbone, Embedding
@@ -102,8 +101,7 @@ def fill(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenState
     state.idle, state.age = torch.zeros_like(state.idle), torch.zeros_like(state.age)
     if s.reuse == "kv":
         state.pairs_share = share_of_pairs(score.network, embedding)
-    one, unknown = torch.ones_like(state.idle), torch.full_like(state.idle, math.nan)
-    return Outcome(eps, one * z.shape[1], one, unknown, unknown)
+    return Outcome.whole(eps, 1.0)
 
 
 def refresh(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenState, plan: Plan) -> Outcome:
@@ -111,10 +109,9 @@ def refresh(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenSt
     s, network, tokens = state.settings, score.network, z.shape[1]
     counts = plan.mask.sum(1).tolist()  # the one host read of a call
     past = restore(s.stale, score, state.kept, z, call.t, c, call.condition)
-    unknown = torch.full((len(z),), math.nan, device=z.device)
-    done, most = torch.tensor(counts, dtype=unknown.dtype, device=z.device), max(counts)
+    done, most = torch.tensor(counts, dtype=z.dtype, device=z.device), max(counts)
     if not most:
-        return Outcome(past, done, done, unknown, unknown)
+        return Outcome.whole(past, 0.0)
     rows = rows_of([count > 0 for count in counts], z.device)
     zs, mask, kept, features, probes, share = (
         take_rows(x, rows) for x in (z, plan.mask, state.kept, state.features, plan.probes, plan.share())
@@ -167,9 +164,9 @@ def refresh(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenSt
     }.items():
         setattr(state, name, set_rows(getattr(state, name), rows, value))
     state.pairs = [set_rows(old, rows, new) for old, new in zip(state.pairs, pairs, strict=True)]
-    intensity, error = set_rows(unknown, rows, intensity), set_rows(unknown, rows, error)
+    intensity, error = known_at(rows, intensity, len(z)), known_at(rows, error, len(z))
     # All samples that ran were padded to the largest set among them.
-    return Outcome(set_rows(past, rows, answer), done, (done > 0) * (most / tokens), intensity, error)
+    return Outcome(set_rows(past, rows, answer), done, (done > 0) * (most / tokens), error, intensity)
 
 
 def refresh_pairs(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenState, plan: Plan) -> Outcome:
@@ -190,7 +187,7 @@ def refresh_pairs(score: Score, z: Tensor, call: Call, c: Coefficients, state: T
     state.age = state.age.masked_fill(mask, 0)
     eps, one = score.eps(network.head(features, context), z, c), torch.ones_like(intensity)
     work = one - (1 - max(counts) / tokens) * state.pairs_share
-    return Outcome(eps, done.float(), work, intensity, one * math.nan, called=one)
+    return Outcome(eps, done.float(), work, intensity=intensity, called=one)
 
 
 def _intensity(new: Tensor, old: Tensor, valid: Tensor, eta: float) -> Tensor:

@@ -259,6 +259,7 @@ def test_a_trained_network_keeps_its_samples(model):
         {"probes": -1},
         {"tau0": -1.0},
         {"preset": "magic"},
+        {"preset": "auto"},
         {"K_low": -2},
     ],
     ids=str,
