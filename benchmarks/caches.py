@@ -37,29 +37,19 @@ def grid(name: str) -> dict[str, E2CRF]:
         return {preset: E2CRF(preset=preset) for preset in presets} | {"kv": E2CRF(preset="paper", reuse="kv")}  # type: ignore
     if name == "paper_grid":
         pairs = [(1, 100), (1, 150), (1, 200), (1, 500), (1, 1000), (3, 100), (3, 150), (5, 100), (5, 150)]
-        return {
-            f"{kind} K={k} R={r}": E2CRF(
-                preset="paper", K_low=k, R=r, **({} if kind == "text" else {"trigger": "scaled", "tau0": 0.5})
-            )
-            for kind in ("text", "scaled")
-            for k, r in pairs
-        }
+        return {f"K={k} R={r}": E2CRF(preset="paper", K_low=k, R=r) for k, r in pairs}
     if name == "choices":
         variants = {
             "stale output": {"stale": "output"},
             "stale residual": {"stale": "residual"},
             "stale wiener": {"stale": "wiener"},
             "since previous": {"since": "previous"},
-            "signal age": {"signal": "age"},
             "signal error": {"signal": "error"},
-            "feedback propagate": {"feedback": "propagate"},
         }
         return {f"budget 0.35, {k}": E2CRF(**{**BUDGET, **v}) for k, v in variants.items()}  # type: ignore
     if name == "trade_off":
         table = {f"tau_safe={x}": E2CRF(tau_safe=x) for x in (0.001, 0.003, 0.01, 0.03, 0.1)}
         table |= {f"fixed R={r}": E2CRF(preset="fixed_schedule", R=r) for r in (3, 5, 10, 20, 50)}
-        for b in (0.1, 0.2, 0.35, 0.5):
-            table[f"age budget={b}"] = E2CRF(**{**BUDGET, "signal": "age", "K_low": 0, "budget": b})  # type: ignore
         return table
     raise SystemExit(f"unknown table {name!r}")
 
@@ -133,12 +123,11 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
 def draw_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for kind in ("tau_safe", "fixed", "age"):
+    for kind in ("tau_safe", "fixed"):
         chosen = sorted((r for r in rows if r["name"].startswith(kind)), key=lambda r: r["speedup"])
         label = {
             "tau_safe": "balanced, over τ_safe",
             "fixed": "fixed schedule, over R",
-            "age": "token budget, by age",
         }[kind]
         left.plot([r["speedup"] for r in chosen], [r["relative_l2"] for r in chosen], "o-", label=label)
         right.plot([r["speedup"] for r in chosen], [100 * r["sw_time_change"] for r in chosen], "o-", label=label)

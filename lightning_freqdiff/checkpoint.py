@@ -6,7 +6,7 @@ What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the has
 |---|---|---|
 | ``teacache.polynomial`` | TeaCache | coefficients, highest power first, ``(5,)`` |
 | ``fastcache.weight.i``, ``fastcache.bias.i`` | FastCache | linear map of block ``i``, ``(d, d)`` and ``(d,)`` |
-| ``wiener.rate`` | Wiener | damage of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
+| ``wiener.rate`` | Wiener | local error of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
 """
 
 from __future__ import annotations

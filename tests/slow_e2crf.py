@@ -1,6 +1,7 @@
 """E2-CRF once more, slowly: one sample, one token, one head at a time, straight from the equations."""
 
 import math
+from fractions import Fraction
 
 import torch
 
@@ -18,9 +19,8 @@ class SlowE2CRF:
         self.step, self.kept = 0, None
         self.r = self.rate = math.inf
         self.idle = 0
-        self.budget = settings.budget
 
-    def __call__(self, z, t, gap):
+    def __call__(self, z, t):
         """Answer for tokens ``z``, ``(K, F)``."""
         s, every = self.s, range(self.tokens)
         c = self.score.coefficients(t)
@@ -39,32 +39,21 @@ class SlowE2CRF:
             return torch.stack([noise[k] for k in every])
         self.idle += 1
         self.age = [a + 1 for a in self.age]
-        chosen, probes, alpha = self.choose(z, t, gap)
+        chosen, probes, alpha = self.choose(z)
         past = {k: self.recall(self.kept[k], z, k, h0[k]) for k in every}
         answer = dict(past)
+        if s.reuse == "kv":
+            return self.answer_with_reused_pairs(z, h0, chosen, dict.fromkeys(probes, alpha))
         if chosen:
             fresh = self.blocks({k: h0[k] for k in chosen})
-            everything = len(chosen) == self.tokens
-            errors, changes = [], {}
+            changes = {}
             for k in chosen:
                 noise = self.noise(fresh[k], z, k)
                 error = float((noise - past[k]).square().mean())
-                errors += [error] if k in probes or everything else []
                 self.error_rate[k] = 0.5 * self.error_rate[k] + 0.5 * math.sqrt(error) / max(1, self.age[k])
                 changes[k] = self.keep(noise, z, k, h0[k], fresh[k]) - self.kept[k]
             up = sum(float((fresh[k] - self.features[k]).square().sum()) for k in chosen)
             down = sum(float(self.features[k].square().sum()) for k in chosen)
-            if s.feedback == "propagate":
-                heard = [k for k in chosen if k in probes or everything]
-                for k in every:
-                    if k not in chosen:
-                        weights = [math.exp(-abs(k - p) / s.reach) for p in heard]
-                        moved = sum((w * changes[p] for w, p in zip(weights, heard, strict=True)), torch.zeros(1))
-                        self.kept[k] = self.kept[k] + moved / (1 + sum(weights))
-                        answer[k] = self.recall(self.kept[k], z, k, h0[k])
-                if errors:
-                    size = sum(errors) / len(errors)
-                    self.budget = min(1.0, max(1 / self.tokens, self.budget * (size / s.tolerance**2) ** 0.25))
             for k in chosen:
                 share = alpha if k in probes else 1.0
                 self.kept[k] = self.kept[k] + share * changes[k]
@@ -77,7 +66,22 @@ class SlowE2CRF:
         self.step += 1
         return torch.stack([answer[k] for k in every])
 
-    def choose(self, z, t, gap):
+    def answer_with_reused_pairs(self, z, h0, chosen, alpha):
+        """Algorithm 1: all tokens run, and only the keys and values of some are fresh."""
+        every = range(self.tokens)
+        fresh = self.blocks(dict(enumerate(h0)), refreshed=chosen, alpha=alpha)
+        up = sum(float((fresh[k] - self.features[k]).square().sum()) for k in every)
+        down = sum(float(self.features[k].square().sum()) for k in every)
+        self.r = self.rate = up / (down + self.s.eta)
+        self.features, self.idle = fresh, 0
+        for k in chosen:
+            self.reference[k], self.age[k] = z[k], 0
+        if self.s.since == "previous":
+            self.reference = z.clone()
+        self.step += 1
+        return torch.stack([self.noise(fresh[k], z, k) for k in every])
+
+    def choose(self, z):
         s, every = self.s, range(self.tokens)
         delta = [float((z[k] - self.reference[k]).norm()) for k in every]
         energy = [float(z[k].square().sum()) if s.energy_weighting else 1.0 for k in every]
@@ -86,37 +90,37 @@ class SlowE2CRF:
         triggered = set()
         if s.trigger == "threshold":
             triggered = {k for k in every if delta[k] > tau[k]}
-        elif s.trigger == "scaled":
-            g = float(self.score.sde.diffusion(t))
-            size = [g * math.sqrt(gap) * float(self.score.noise_scale[k].norm()) for k in every]
-            triggered = {k for k in every if delta[k] > tau[k] * size[k]}
         elif s.trigger == "budget":
             key = {
                 "delta": lambda k: delta[k] * (s.epsilon + energy[k]),
-                "age": lambda k: self.age[k],
                 "error": lambda k: self.age[k] * self.error_rate[k],
             }[s.signal]
-            wanted = math.ceil(round(self.budget * self.tokens, 4))
+            wanted = math.ceil(Fraction(str(s.budget)) * self.tokens)
             triggered = set(sorted(every, key=lambda k: (-key(k), k))[:wanted])
         triggered |= low
         draw = next(self.draws)[0, :, 0].tolist()
         rest = sorted((k for k in every if k not in triggered), key=lambda k: -draw[k])
-        probes = set(rest[: s.probes])
         due = self.step % s.R == 0 or self.r > s.tau_warn
+        probing = {"paper": due, "full": True, "off": False}[s.feedback]
+        probes = set(rest[: s.probes]) if probing else set()
         chosen = triggered | probes
         if s.below_safe == "skip" and self.rate * self.idle < s.tau_safe:
             chosen = set()
         if s.below_safe == "low" and self.r < s.tau_safe:
             chosen = low | probes
         alpha = 1.0
-        if due and s.feedback in ("full", "propagate"):
+        if due and s.feedback == "full":
             chosen = set(every)
         if due and s.feedback == "paper":
             chosen, alpha = chosen | probes, min(s.alpha_max, self.r / 2)
         return sorted(chosen), probes & chosen, alpha
 
-    def blocks(self, h, first=False):
-        """Run the tokens in ``h`` through every block, one head and one query at a time."""
+    def blocks(self, h, first=False, refreshed=None, alpha=None):
+        """Run the tokens in ``h`` through every block, one head and one query at a time.
+
+        Keys and values are made for those that are ``refreshed``, by default all in ``h``, and taken over whole, or
+        by the share that ``alpha`` says.
+        """
         if first:
             self.pairs = [{} for _ in self.score.network.layers]
         for block, pairs in zip(self.score.network.layers, self.pairs, strict=True):
@@ -126,7 +130,10 @@ class SlowE2CRF:
             for k, x in h.items():
                 projected = block.query_key_value(block.norm_attention(x))
                 queries[k], key, value = projected.split(width)
-                pairs[k] = (key, value)
+                if refreshed is None or k in refreshed:
+                    share = (alpha or {}).get(k, 1.0)
+                    old = pairs.get(k, (key, value))
+                    pairs[k] = tuple(o + share * (new - o) for o, new in zip(old, (key, value), strict=True))
             out = {}
             for k, x in h.items():
                 heads = []

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.caching.presets import Presets
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Affine, Controller, Score, ScoreFunction, Trajectory
 
@@ -23,7 +24,6 @@ class Call:
     Args:
         step: Number of the solver step, from 0.
         t: Time of the call, a scalar on the device.
-        gap: Time since the same call position of the step before, positive; 0 at first.
         last: Whether this is the last step.
         time: Time of the call as a host number, in double precision.
         condition: What is known of the samples.
@@ -31,35 +31,42 @@ class Call:
 
     step: int
     t: Tensor
-    gap: float
     last: bool
     time: float
     condition: Condition = NOTHING
 
 
 class Outcome(NamedTuple):
-    """What a policy answers, and what it cost. Tensors without a value for a sample hold NaN there.
+    """What a policy answers, and what it cost. Tensors without a value for a sample hold NaN there, or are ``None``.
 
     Args:
         eps: Noise prediction, ``(B, K, F)``.
         tokens: Tokens that were recomputed, ``(B,)``.
         work: Share of a full network call's FLOPs, ``(B,)``.
-        intensity: Event intensity, where the network was called, ``(B,)``.
         error: Estimate of the mean squared error in the ``eps`` of the tokens that were reused, ``(B,)``.
+        intensity: Event intensity, where the network was called, ``(B,)``.
+        called: Whether the network ran, ``(B,)``; if not given, where tokens were recomputed.
     """
 
     eps: Tensor
     tokens: Tensor
     work: Tensor
-    intensity: Tensor
-    error: Tensor
+    error: Tensor | None = None
+    intensity: Tensor | None = None
+    called: Tensor | None = None
+
+    @classmethod
+    def whole(cls, eps: Tensor, called: Tensor | float, error: Tensor | None = None, looked: float = 0.0) -> Outcome:
+        """Make that of samples for which the whole network was called, or none of it, after a look at some."""
+        called = eps.new_zeros(len(eps)) + called
+        return cls(eps, called * eps.shape[1], called + looked, error)
 
 
 Integrate = Callable[[Trajectory, "Ledger", Tensor, Iterator[Tensor], "Callable[[int], None] | None"], Tensor]
 """A :data:`~lightning_freqdiff.diffusion.score.Controller` that is told the trajectory and the ledger to note in."""
 
 
-class CachePolicy(ABC):
+class CachePolicy(Presets, ABC):
     """When to run how much of the network. Settings only: what changes is in the state it is given and returns."""
 
     @abstractmethod
@@ -119,14 +126,16 @@ class Ledger:
 
     def add(self, index: int, outcome: Outcome) -> None:
         """Add what happened in call number ``index``."""
-        measured, estimated = ~outcome.intensity.isnan(), ~outcome.error.isnan()
-        error = outcome.error.nan_to_num()
+        unknown = torch.full_like(outcome.work, torch.nan)
+        intensity, error = (unknown if x is None else x for x in (outcome.intensity, outcome.error))
+        measured, estimated = ~intensity.isnan(), ~error.isnan()
+        intensity, error = intensity.nan_to_num(), error.nan_to_num()
         columns = (
             torch.ones_like(outcome.tokens),
-            outcome.tokens > 0,
+            outcome.tokens > 0 if outcome.called is None else outcome.called,
             outcome.tokens,
             outcome.work,
-            outcome.intensity.nan_to_num(),
+            intensity,
             measured,
             error,
             error.square(),
@@ -207,9 +216,7 @@ class CachedScore(ScoreFunction):
             )
         per_step, times = trajectory.calls_per_step, trajectory.times
         step, position = divmod(self._index, per_step)
-        before = self._index - per_step
-        gap = float(times[before] - times[self._index]) if before >= 0 else 0.0
-        call = Call(step, t, gap, self._index + per_step >= len(times), float(times[self._index]), condition)
+        call = Call(step, t, self._index + per_step >= len(times), float(times[self._index]), condition)
         outcome, self._states[position] = self.policy.evaluate(self.score, z, call, self._states[position])
         self.ledger.add(self._index, outcome)
         self._index += 1

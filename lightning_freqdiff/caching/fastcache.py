@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.gather import rows_of, set_rows
-from lightning_freqdiff.caching.presets import Length, Presets
+from lightning_freqdiff.caching.presets import Acts, Length
 from lightning_freqdiff.diffusion.score import Score, Trajectory
 from lightning_freqdiff.networks import Embedding
 from lightning_freqdiff.networks.flops import count_flops
@@ -32,16 +32,16 @@ def chi_squared_bound(freedom: int, significance: float) -> float:
 
 @dataclass
 class BlockState:
-    """Inputs and outputs of every block at the last step, each ``(B, K, d)``; and a map's work over a block's."""
+    """Inputs and outputs of every block at the last step, each ``(B, K, d)``; and every map's share of all work."""
 
     settings: SimpleNamespace
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    mapping: float = 0.0
+    maps: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class FastCache(Presets, CachePolicy):
+class FastCache(CachePolicy):
     """Skip a block where ``‖H - H_prev‖² / ‖H_prev‖² < min(cap, χ²_{D, 1-a} / D)``, a linear map in its place.
 
     The map ``W H + b`` of each block is fitted by ``calibrate`` on the user's checkpoint; without that it is the
@@ -55,9 +55,10 @@ class FastCache(Presets, CachePolicy):
         cap: Largest relative squared change that may pass.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"significance": 0.05, "cap": math.inf},
-        "long": {"cap": 5e-6},
+    DEFAULTS: ClassVar[dict[str, Any]] = {"significance": 0.05, "cap": math.inf}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"cap": 5e-6}}
+    ACTS: ClassVar[dict[str, Acts]] = {
+        "significance": ("with a cap above its bound, which is close to 1", lambda s: s.cap > 0.1)
     }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"significance": (1e-12, 1 - 1e-12), "cap": (0, math.inf)}
     preset: Length = "auto"
@@ -74,8 +75,11 @@ class FastCache(Presets, CachePolicy):
         h, context = score.embed(z, call.t, c, call.condition)
         bound = min(state.settings.cap, chi_squared_bound(h[0].numel(), state.settings.significance))
         first = not state.inputs
-        inputs, outputs, ran = [], [], torch.zeros(len(z), device=z.device)
-        for i in range(len(network.layers)):
+        if first:
+            state.maps = _shares_of_maps(score, Embedding(h, context))
+        inputs, outputs, blocks = [], [], len(network.layers)
+        ran, work = torch.zeros(2, len(z), device=z.device)
+        for i in range(blocks):
             inputs.append(h)
             due = [True] * len(z)
             mapped = h
@@ -84,25 +88,32 @@ class FastCache(Presets, CachePolicy):
                 relative = change / state.inputs[i].square().sum((1, 2)).clamp(min=torch.finfo(h.dtype).tiny)
                 skipped = (relative < bound) & (not call.last) | (change == 0)
                 due = (~skipped).tolist()  # a host read for each block: the decision is the block's own
-                mapped = torch.where((change == 0).view(-1, 1, 1), state.outputs[i], _map(score, i, h))
+                if not all(due):
+                    mapped = torch.where((change == 0).view(-1, 1, 1), state.outputs[i], _map(score, i, h))
+                    work = work + state.maps[i]  # of all samples alike
             if any(due):
                 rows = rows_of(due, z.device)
-                inputs_due = Embedding(h, context).take(rows)
-                run = network.in_chunks(partial(network.block, i), *inputs_due)
+                run = network.in_chunks(partial(network.block, i), *Embedding(h, context).take(rows))
                 mapped = set_rows(mapped, rows, run)
                 ran = ran + torch.tensor(due, device=z.device)
             h = mapped
             outputs.append(h)
         state.inputs, state.outputs = inputs, outputs
-        share = ran / len(inputs)
-        if first:
-            one = Embedding(h, context).take(torch.zeros(1, dtype=torch.long, device=z.device))
-            every = range(len(network.layers))
-            mapped_flops = sum(count_flops(_map, score, i, one.features) for i in every)
-            state.mapping = mapped_flops / max(1, count_flops(network.blocks, *one))
-        unknown = torch.full_like(share, math.nan)
+        share = ran / blocks
         eps = score.eps(network.head(h, context), z, c)
-        return Outcome(eps, share * z.shape[1], share + (1 - share) * state.mapping, unknown, unknown), state
+        return Outcome(eps, share * z.shape[1], share + work), state
+
+
+def _shares_of_maps(score: Score, embedding: Embedding) -> list[float]:
+    """Return the FLOPs of each block's map over those of all blocks; 0 where none was fitted."""
+    maps = [0.0] * len(score.network.layers)
+    fitted = [i for i in range(len(maps)) if f"fastcache.weight.{i}" in score.calibration]
+    if fitted:
+        one = embedding.take(torch.zeros(1, dtype=torch.long, device=embedding.features.device))
+        whole = max(1, count_flops(score.network.blocks, *one))
+        for i in fitted:
+            maps[i] = count_flops(_map, score, i, one.features) / whole
+    return maps
 
 
 def _map(score: Score, i: int, h: Tensor) -> Tensor:

@@ -33,10 +33,8 @@ class FirstBlock(WholeCallPolicy):
         stale: What a skipped call returns; published is the residual.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"tau": 0.12, "stale": "residual"},
-        "long": {"tau": 0.02},
-    }
+    DEFAULTS: ClassVar[dict[str, Any]] = {"tau": 0.12, "stale": "residual"}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"tau": 0.2}}
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"tau": (0, math.inf)}
     preset: Length = "auto"
     tau: float | None = None

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
-from lightning_freqdiff.caching.presets import Presets
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.caching.step_cache import run_network
 from lightning_freqdiff.diffusion.score import Score, Trajectory
@@ -42,7 +39,7 @@ class ForecastState:
     window: float = 1.0
 
 
-class Forecaster(Presets, CachePolicy):
+class Forecaster(CachePolicy):
     """Compute by a clock that all samples share, and forecast between. The last step is always computed."""
 
     def begin(self, score: Score, trajectory: Trajectory) -> ForecastState:
@@ -65,8 +62,7 @@ class Forecaster(Presets, CachePolicy):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: ForecastState) -> tuple[Outcome, ForecastState]:
         """Compute or forecast."""
         c, s = score.coefficients(call.t), state.settings
-        unknown = torch.full((len(z),), math.nan, device=z.device)
-        error = unknown
+        error = None
         due = not state.times or call.last or self.is_due(state)
         if state.times:
             weights = self.weights(state, call.time)
@@ -76,8 +72,7 @@ class Forecaster(Presets, CachePolicy):
             past = restore(s.stale, score, kept, z, call.t, c, call.condition)
         if not due:
             state.skipped += 1
-            zero = torch.zeros_like(unknown)
-            return Outcome(past, zero, zero, unknown, unknown), state  # pyright: ignore[reportPossiblyUnboundVariable]
+            return Outcome.whole(past, 0.0), state  # pyright: ignore[reportPossiblyUnboundVariable]
         fresh = run_network(score, z, call.t, c, call.condition)
         if state.times:
             error = (fresh.eps - past).square().mean((1, 2))  # pyright: ignore[reportPossiblyUnboundVariable]
@@ -86,5 +81,4 @@ class Forecaster(Presets, CachePolicy):
             self.learn(state, kept, call.time)
             state.times.append(call.time)
         state.skipped = 0
-        one = torch.ones_like(unknown)
-        return Outcome(fresh.eps, one * z.shape[1], one, unknown, error), state
+        return Outcome.whole(fresh.eps, 1.0, error), state

@@ -19,3 +19,8 @@ def take_rows(x: Tensor, rows: Tensor | None) -> Tensor:
 def set_rows(x: Tensor, rows: Tensor | None, values: Tensor) -> Tensor:
     """Return ``x`` with the samples that were due replaced."""
     return values if rows is None else x.index_copy(0, rows, values.to(x.dtype))
+
+
+def known_at(rows: Tensor | None, values: Tensor, samples: int) -> Tensor:
+    """Return a value for every sample, ``(B,)``: NaN for those that were not due."""
+    return set_rows(values.new_full((samples,), torch.nan), rows, values)

@@ -22,7 +22,7 @@ SMALLEST_PRODUCT = 1e-20
 
 @dataclass(frozen=True)
 class Frame:
-    """Tables of a trajectory of ``T`` steps.
+    """The Wiener frame of a trajectory of ``T`` steps: the integrating factor ``P`` and the sums over it, as tables.
 
     Args:
         times: Times of the calls, ``(T,)``, float64, on the CPU.

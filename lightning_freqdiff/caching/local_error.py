@@ -1,14 +1,14 @@
 """What a stretch without network calls does to a series: how it is measured, and how it is foreseen.
 
-The damage of a stretch grows as ``h^{3/2}`` with its length ``h`` along an SDE, where the remainder ``u`` is a
+Its local error grows as ``h^{3/2}`` with its length ``h`` along an SDE, where the remainder ``u`` is a
 diffusion (``h²`` along an ODE), and in much the same way for all data: as the derivative of
 ``q = σ / √(α² + σ²)``, in which the sampling equation weighs ``u`` evenly. So a stretch that starts at ``t_a``
 is made as long as
 
     exp(κ t_a) · ratio · |dq/dt| · h^{3/2} ≤ tolerance,
 
-``ratio`` learnt for each sample from the damage measured at its own calls, and ``κ`` standing for how much more an
-early error comes to matter than a late one. ``calibrate`` replaces ``|dq/dt|`` by what was measured on a checkpoint.
+``ratio`` learnt for each sample from the local errors measured at its own calls, and ``κ`` standing for how much more
+an early error comes to matter than a late one. ``calibrate`` replaces ``|dq/dt|`` by what it measured.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from lightning_freqdiff.diffusion.score import Score
 
 
 @dataclass(frozen=True)
-class Damage:
-    """The damage to expect of a stretch, relative to the norm of a series.
+class LocalError:
+    """The local error to expect of a stretch, relative to the norm of a series.
 
     Args:
-        rate: Damage per ``h`` to the power, at every step, ``(T,)``, on the CPU.
+        rate: Local error per ``h`` to the power, at every step, ``(T,)``, on the CPU.
         times: Time of each step and of the end, ``(T + 1,)``.
         power: 3/2 along an SDE, 2 along an ODE.
         caution: ``κ``.
@@ -40,17 +40,17 @@ class Damage:
     caution: float
 
     def plain(self, start: Tensor, stop: Tensor | int) -> Tensor:
-        """Return the damage of stretches, without the weight of time."""
+        """Return the local error of stretches, without the weight of time."""
         middle = torch.as_tensor((start + stop) // 2).clamp(max=len(self.rate) - 1)
         return self.rate[middle] * (self.times[start] - self.times[stop]).pow(self.power)
 
     def ahead(self, start: int, stops: Tensor) -> Tensor:
-        """Return the weighted damage of stretches from one step to several, made to grow with their length."""
+        """Return the weighted local error of stretches from one step to several, made to grow with their length."""
         plain = self.plain(torch.full_like(stops, start), stops)
         return (plain * math.exp(self.caution * float(self.times[start]))).cummax(0).values
 
 
-def relative_damage(score: Score, moved: Tensor) -> Tensor:
+def local_error(score: Score, moved: Tensor) -> Tensor:
     """Return the norm of a change of tokens ``(n, K, F)`` over that of a typical series, in data units: ``(n,)``."""
     codec, live = score.codec, score.noise_scale > 0
     scale = codec.scale * codec.active
@@ -62,7 +62,7 @@ def relative_damage(score: Score, moved: Tensor) -> Tensor:
 
 
 def expected_rate(score: Score, times: Tensor, calibrated: bool) -> Tensor:
-    """Return the expected damage at each of the times ``(T,)``: as measured by ``calibrate``, or ``|dq/dt|``."""
+    """Return the expected local error at each of the times ``(T,)``: as measured by ``calibrate``, or ``|dq/dt|``."""
     profile = score.calibration.get("wiener.rate")
     if calibrated and profile is not None:
         grid = np.linspace(0, 1, len(profile))

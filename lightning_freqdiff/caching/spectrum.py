@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.forecast import Forecaster, ForecastState
-from lightning_freqdiff.caching.presets import Length
+from lightning_freqdiff.caching.presets import Acts, Length
 from lightning_freqdiff.caching.reuse import Stale
 
 
@@ -43,19 +43,23 @@ class Spectrum(Forecaster):
         stale: What is forecast; published are the features.
     """
 
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "degree": 4,
+        "ridge": 0.1,
+        "history": 100,
+        "warmup": 5,
+        "window": 2.0,
+        "growth": 0.75,
+        "blend": 1.0,
+        "stale": "features",
+    }
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {
-            "degree": 4,
-            "ridge": 0.1,
-            "history": 100,
-            "warmup": 5,
-            "window": 2.0,
-            "growth": 0.75,
-            "blend": 1.0,
-            "stale": "features",
-        },
+        "short": {},
         "long": {"window": 15.0, "growth": 0.0, "history": 8, "ridge": 1e-4},
     }
+    ACTS: ClassVar[dict[str, Acts]] = dict.fromkeys(
+        ("degree", "ridge", "history"), ("with a blend above 0", lambda s: s.blend > 0)
+    )
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
         "degree": (0, 16),
         "ridge": (0, math.inf),

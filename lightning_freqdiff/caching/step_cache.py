@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -12,8 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
-from lightning_freqdiff.caching.gather import rows_of, set_rows, take_rows
-from lightning_freqdiff.caching.presets import Presets
+from lightning_freqdiff.caching.gather import known_at, rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.score import Coefficients, Score, Trajectory
@@ -54,7 +52,7 @@ class WholeState:
     memory: dict[str, Tensor] = field(default_factory=dict)
 
 
-class WholeCallPolicy(Presets, CachePolicy):
+class WholeCallPolicy(CachePolicy):
     """A cache that looks at the embedded input of a call, and then runs the whole network or none of it.
 
     The first and the last step are always computed. Everything is decided per sample; the samples that are due are
@@ -87,24 +85,21 @@ class WholeCallPolicy(Presets, CachePolicy):
         filled = state.kept.numel() > 0
         if not filled or call.last:
             due = torch.ones_like(due)
-        unknown = torch.full((len(z),), math.nan, device=z.device)
         looked = self.cost_of_looking(score)
         chosen = due.tolist()  # the one host read of a call
         if not any(chosen):
             eps = restore(stale, score, state.kept, z, call.t, c, call.condition, embedding)
             state.idle = state.idle + 1
-            zero = torch.zeros_like(unknown)
-            return Outcome(eps, zero, zero + looked, unknown, unknown), state
+            return Outcome.whole(eps, 0.0, looked=looked), state
         rows = rows_of(chosen, z.device)
         fresh = run_network(score, take_rows(z, rows), call.t, c, call.condition, embedding.take(rows))
         kept = store(stale, score, fresh.eps, take_rows(z, rows), c, fresh.h0, fresh.features)
-        error, eps = unknown, fresh.eps
+        error, eps = None, fresh.eps
         if filled:
             past = restore(stale, score, state.kept, z, call.t, c, call.condition, embedding)
             squared = (fresh.eps - take_rows(past, rows)).square().mean((1, 2))
-            error, eps = set_rows(unknown, rows, squared), set_rows(past, rows, fresh.eps)
+            error, eps = known_at(rows, squared, len(z)), set_rows(past, rows, fresh.eps)
         state.kept = set_rows(state.kept, rows, kept) if filled else kept
         state.idle = torch.where(due, 0.0, state.idle + 1)
         self.note(score, fresh, rows, state)
-        called = due.float()
-        return Outcome(eps, called * z.shape[1], called + looked, unknown, error), state
+        return Outcome.whole(eps, due.float(), error, looked), state

@@ -28,10 +28,8 @@ class TaylorSeer(Forecaster):
         stale: What is forecast; published are the features.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"interval": 4, "order": 2, "stale": "features"},
-        "long": {"interval": 20, "order": 1},
-    }
+    DEFAULTS: ClassVar[dict[str, Any]] = {"interval": 4, "order": 2, "stale": "features"}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"interval": 20, "order": 1}}
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"interval": (1, math.inf), "order": (0, 8)}
     preset: Length = "auto"
     interval: int | None = None

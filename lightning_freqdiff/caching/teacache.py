@@ -35,6 +35,16 @@ def polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
     return result.clamp(min=0)
 
 
+def expected_change(score: Score, coefficients: Sequence[float] | None, new: Tensor, old: Tensor) -> Tensor:
+    """Return ``P(d)``, the change of the output to expect of a change of the input, ``(B,)``.
+
+    ``P`` is the polynomial that was given, or else the calibration's, or else the identity.
+    """
+    fitted = score.calibration.get("teacache.polynomial")
+    chosen = coefficients or (IDENTITY if fitted is None else fitted.tolist())
+    return polynomial(chosen, relative_change(new, old))
+
+
 @dataclass(frozen=True)
 class TeaCache(WholeCallPolicy):
     """Accumulate ``A += P(d)``, ``d = ‖M_i - M_{i-1}‖₁ / ‖M_{i-1}‖₁``; skip while ``A < τ``, else call and reset.
@@ -49,10 +59,8 @@ class TeaCache(WholeCallPolicy):
         stale: What a skipped call returns; published is the residual.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"tau": 0.25, "stale": "residual", "coefficients": None},
-        "long": {"tau": 0.5},
-    }
+    DEFAULTS: ClassVar[dict[str, Any]] = {"tau": 0.25, "stale": "residual"}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"tau": 0.5}}
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"tau": (0, math.inf)}
     preset: Length = "auto"
     tau: float | None = None
@@ -65,9 +73,7 @@ class TeaCache(WholeCallPolicy):
         if "input" not in memory:
             memory["input"], memory["sum"] = now, torch.zeros_like(state.idle)
             return torch.ones_like(state.idle, dtype=torch.bool)
-        fitted = score.calibration.get("teacache.polynomial")
-        chosen = state.settings.coefficients or (IDENTITY if fitted is None else fitted.tolist())
-        total = memory["sum"] + polynomial(chosen, relative_change(now, memory["input"]))
+        total = memory["sum"] + expected_change(score, state.settings.coefficients, now, memory["input"])
         due = total >= state.settings.tau
         memory["input"], memory["sum"] = now, torch.where(due, 0.0, total)
         return due

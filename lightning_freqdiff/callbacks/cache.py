@@ -30,6 +30,12 @@ class CacheCallback(SamplingCallback):
         self._cached: CachedScore | None = None
         self._ledger: Ledger | None = None
         self._memory = 0
+        self._steps: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note how many steps there will be, by which presets go."""
+        assert isinstance(pl_module, ScoreModule)
+        self._steps = pl_module.sampling.num_steps
 
     @contextmanager
     def around(self, score: Score, sampling: Sampling) -> Iterator[CachedScore]:
@@ -98,13 +104,15 @@ class CacheCallback(SamplingCallback):
     def _warn(self, positions: int) -> None:
         """Warn of a trigger that decides nothing; each of the step's call positions is filled once in any case."""
         assert self._ledger is not None
-        samples, recomputed = (round(float(self._ledger.sums[:, i].sum())) for i in (0, 2))
-        between = float(self._ledger.sums[positions:-positions, 2].sum())  # many caches compute the last step anyway
-        whole = samples * self._ledger.tokens  # samples counts every call
-        if recomputed == whole:
+        totals = self._ledger.totals()
+        between = float(self._ledger.sums[positions:-positions, 1].sum())  # many caches compute the last step anyway
+        if totals["flops_fraction"] >= 1:
+            recomputed = (
+                "every token was" if totals["hit_rate"] == 0 else f"{1 - totals['hit_rate']:.1%} of the tokens were"
+            )
             warnings.warn(
-                f"{type(self).__name__}: every token was recomputed at every call, so the cache only costs: "
-                "raise its thresholds or lower its budget",
+                f"{type(self).__name__}: {recomputed} recomputed, at {totals['flops_fraction']:.2f} times the FLOPs "
+                "of no cache, so that it only costs: raise its thresholds or lower its budget",
                 stacklevel=2,
             )
         elif between == 0 and self._ledger.calls > 2 * positions:
@@ -119,10 +127,11 @@ class CacheCallback(SamplingCallback):
         self._detach()
 
     def identity(self) -> dict[str, Any]:
-        """Return the policy's settings, those of its preset written out."""
+        """Return the policy's settings, those of its preset written out once the number of steps is known."""
         written = as_settings(self.policy)
-        settings = getattr(self.policy, "settings", None)
-        return {**written, "init_args": vars(settings)} if settings is not None else written
+        if self._steps is None:
+            return written
+        return {**written, "init_args": vars(self.policy.settings_for(self._steps))}
 
     def report(self) -> dict[str, Any]:
         """Return totals and curves of the run; see :class:`~lightning_freqdiff.caching.Ledger`."""

@@ -47,6 +47,7 @@ class Trajectory:
         first: Index of the batch's first sample.
         condition: What is known of the samples.
         copies: How often each sample is in the batch, the whole of it in a row, as guidance may have it.
+        noisy: Whether the solver's steps add noise.
     """
 
     times: Tensor
@@ -56,6 +57,7 @@ class Trajectory:
     first: int
     condition: Condition = NOTHING
     copies: int = 1
+    noisy: bool = True
 
 
 Affine = tuple[float, float, float]

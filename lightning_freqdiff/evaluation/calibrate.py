@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.integrating_factor import Frame
-from lightning_freqdiff.caching.local_error import relative_damage
+from lightning_freqdiff.caching.local_error import local_error
 from lightning_freqdiff.caching.reuse import store
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.condition import NOTHING, Condition
@@ -81,13 +81,13 @@ class Watcher(ScoreFunction):
         return h
 
     def _follow(self, remainder: Tensor) -> None:
-        """Note the damage that holding an earlier remainder up to now would have done."""
+        """Note the local error that holding an earlier remainder up to now would have made."""
         self.remainders[self.index] = remainder
         then = self.index - 2 * max(1, self.lag // 2)
         if self.frame is not None and then in self.remainders:
             start = torch.tensor([then], device=remainder.device)
             moved = self.frame.product[self.index] * self.frame.risen(start, self.index).to(remainder)
-            size = relative_damage(self.score, moved * (remainder - self.remainders.pop(then)))
+            size = local_error(self.score, moved * (remainder - self.remainders.pop(then)))
             length = float(self.frame.times[then] - self.frame.times[self.index])
             middle = float(self.frame.times[then] + self.frame.times[self.index]) / 2
             self.rates.append((middle, float(size.square().mean().sqrt()) / length**1.5))

@@ -107,7 +107,10 @@ def sample(
     noise = normal_stream(unit.seed, unit.first, shape, scale.device)
     known = sampling.condition
     condition = NOTHING if known is None else known.rows(unit.first, unit.count).to(scale.device)
-    trajectory = Trajectory(solver.call_times(times), solver.calls_per_step, shape, unit.seed, unit.first, condition)
+    calls, noisy = solver.call_times(times), solver.noises_per_step > 0
+    trajectory = Trajectory(
+        calls, solver.calls_per_step, shape, unit.seed, unit.first, condition=condition, noisy=noisy
+    )
     z, state, constraint = steps[0].now.sigma * scale * next(noise), None, sampling.constraint
     if sampling.guidance is not None:
         score = Guided(score, sampling.guidance)

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.caching import E2CRF, CachedScore
-from lightning_freqdiff.caching.e2crf import tokens as token_runner
+from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.networks import Embedding
 from lightning_freqdiff.networks.transformer import TransformerBackbone
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
@@ -21,17 +22,18 @@ class GaussianBlock(nn.Module):
         super().__init__()
         self.of = [backbone]
 
-    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return h, h, h
+    def queries_keys_values(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return h, torch.cat([h, h], dim=-1)
 
-    def finish(self, h: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None) -> Tensor:
+        v = kv[..., h.shape[-1] :]
         width = h.shape[-1] - 2
         number, t = h[..., -1].round().long(), h[0, 0, -2]
         rows = self.of[0].matrix(t).unflatten(0, (-1, width))[number]  # (B, S, F, K F)
         return torch.cat([torch.einsum("bsfd,bd->bsf", rows, v[..., :width].flatten(1)), h[..., width:]], dim=-1)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.finish(h, h, h, h)
+        return self.finish(h, *self.queries_keys_values(h, None), None)
 
 
 class GaussianBackbone(TransformerBackbone):
@@ -40,7 +42,7 @@ class GaussianBackbone(TransformerBackbone):
     def __init__(self, covariance: Tensor, scale: Tensor) -> None:
         nn.Module.__init__(self)
         self.covariance, self.scale = covariance, scale.flatten()
-        self.sizes, self.cpu_piece = (len(scale), 1, scale.shape[1] + 2, 1), 2**10
+        self.tokens, self.cpu_chunk = len(scale), 2**10
         self.layers = nn.ModuleList([GaussianBlock(self)])
 
     def matrix(self, t: Tensor) -> Tensor:
@@ -54,11 +56,11 @@ class GaussianBackbone(TransformerBackbone):
         spread = torch.where(live, alpha / total.where(live, torch.ones(())), 1.0)
         return (linear - xi) / spread.unsqueeze(1) * total * live
 
-    def embed(self, z: Tensor, t: Tensor) -> Tensor:
+    def embed(self, z: Tensor, t: Tensor, condition=None) -> Embedding:
         number = torch.arange(z.shape[1], dtype=z.dtype).view(1, -1, 1).expand(len(z), -1, 1)
-        return torch.cat([z, t.expand(*number.shape), number], dim=-1)
+        return Embedding(torch.cat([z, t.expand(*number.shape), number], dim=-1))
 
-    def head(self, h: Tensor) -> Tensor:
+    def head(self, h: Tensor, context: Tensor | None) -> Tensor:
         return h[..., :-2]
 
 
@@ -72,7 +74,7 @@ def gaussian_score() -> Score:
     covariance = covariance * live.outer(live)
 
     class Given:
-        def build(self, tokens, features):
+        def build(self, codec, sizes=None):
             return GaussianBackbone(covariance, scale)
 
     return Score(Given(), VP(), "wiener", layout)
@@ -80,12 +82,11 @@ def gaussian_score() -> Score:
 
 def test_the_probes_report_the_error_that_is_made():
     score = gaussian_score()
-    assert token_runner.layers_of(token_runner.require_tokens(score.network))
     made = []
 
     class Checked(CachedScore):
-        def __call__(self, z, t):
-            value = super().__call__(z, t)
+        def __call__(self, z, t, condition=NOTHING):
+            value = super().__call__(z, t, condition)
             c = self.score.coefficients(t)
             truth = self.score(z, t)
             made.append(((value - truth) * c.sigma).square().mean((0, 1, 2)))
@@ -120,13 +121,13 @@ def test_the_wiener_remainder_of_independent_gaussians_is_zero_so_one_call_is_en
     live = (layout.noise_scale().flatten() > 0).float()
 
     class Given:
-        def build(self, tokens, features):
+        def build(self, codec, sizes=None):
             return GaussianBackbone(torch.diag(live), layout.noise_scale())
 
     score = Score(Given(), VP(), "wiener", layout)
     wrapped = CachedScore(score, E2CRF(preset="naive"), 50)
     cached, exact = (
-        sample(f, VP(), layout.noise_scale(), WorkUnit(0, 0, 4), Sampling(num_steps=50)) for f in (wrapped, score)
+        sample(f, VP(), score.codec, WorkUnit(0, 0, 4), Sampling(num_steps=50)) for f in (wrapped, score)
     )
     assert wrapped.ledger.totals()["network_calls"] <= 2  # the naive preset refreshes nothing
     torch.testing.assert_close(cached, exact, atol=1e-4, rtol=1e-4)

@@ -27,6 +27,7 @@ from lightning_freqdiff.diffusion.score import Score, Trajectory
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
+from lightning_freqdiff.networks.flops import count_flops
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import (
     DDIM,
@@ -74,6 +75,7 @@ POLICIES = {
     "wiener-clock": busy(Wiener, tolerance=0.1, memory=1.0),
     "wiener-held": busy(Wiener, tolerance=0.1, correct=False),
 }
+WHOLE_E2CRF = busy(E2CRF, R=6, tau_safe=0.3)
 WIENER = [name for name in POLICIES if name.startswith("wiener")]
 # Every policy under the papers' solver, and the Wiener caches, which treat solvers differently, under all.
 CASES = [(name, solver) for name in POLICIES for solver in (SOLVERS if name in WIENER[::2] else ["euler"])]
@@ -95,8 +97,10 @@ OFF = [
 
 
 def make(name, **more):
-    policy, settings = POLICIES[name]
-    return policy(**{**settings, **more})
+    policy, settings = WHOLE_E2CRF if name == "e2crf" else POLICIES[name]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*has no effect")
+        return policy(**{**settings, **more})
 
 
 def cached(score, chosen, solver="euler", steps=STEPS) -> CachedScore:
@@ -128,17 +132,39 @@ def test_1_under_every_solver(name, off, solver):
     assert ledger.totals()["calls_skipped"] == 0
 
 
-@pytest.mark.parametrize("architecture", [LSTM(layers=1, width=8), MLP(layers=1, width=8)], ids=str)
-@pytest.mark.parametrize(
-    "name", ["teacache", "spectral", "spectral-frequency", "firstblock", "fastcache", "taylor-1-features", "wiener"]
-)
-def test_1_with_networks_of_other_kinds(name, architecture):
-    score = other_network(architecture)
-    off = dict(next(off for n, off in OFF if n == name.removesuffix("-frequency")))
+BACKBONES = {
+    "transformer": Transformer(layers=2, heads=2, width=8, feedforward=16),
+    "lstm": LSTM(layers=1, width=8),
+    "mlp": MLP(layers=1, width=8),
+}
+EVERYWHERE = ["teacache", "spectral", "firstblock", "fastcache", "taylor-1-features", "spectrum", "wiener", "e2crf"]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", [*EVERYWHERE, "spectral-frequency"])
+def test_every_requirement_on_every_backbone(name, backbone):
+    if (name, backbone) == ("spectral-frequency", "mlp"):
+        return  # refused, see below
+    score = other_network(BACKBONES[backbone])
+    off = {"tau_safe": 0.0} if name == "e2crf" else next(o for n, o in OFF if n == name.removesuffix("-frequency"))
     assert torch.equal(run(score, make(name, **off))[0], draw(score, score))
-    samples, ledger = run(score, make(name))
-    assert samples.isfinite().all()
+    batch, ledger = run(score, make(name), count=4, first=3)
+    singles = torch.cat([run(score, make(name), count=1, first=3 + i)[0] for i in range(4)])
+    torch.testing.assert_close(batch, singles, atol=1e-4, rtol=1e-4)
+    assert batch.isfinite().all()
     assert ledger.totals()["calls_skipped"] > 0
+    wrapped = cached(score, make(name))
+    once = draw(wrapped, score)
+    draw(wrapped, score, count=2, first=9)
+    assert torch.equal(draw(wrapped, score), once)
+
+
+@pytest.mark.parametrize(("network", "domain"), [("mlp", "frequency"), ("transformer", "time")])
+def test_bands_by_frequency_are_refused_where_tokens_are_no_frequencies(network, domain):
+    score = other_network(BACKBONES[network], domain)
+    with pytest.raises(ValueError, match=r"expected tokens that are frequencies.*`policy\.bands` channel$"):
+        run(score, make("spectral-frequency"))
+    run(score, make("spectral-frequency", fdc=False))
 
 
 @pytest.mark.parametrize("preset", ["paper", "naive", "no_feedback"])
@@ -147,9 +173,9 @@ def test_a_cache_of_tokens_refuses_networks_without_tokens(preset):
         run(other_network(MLP(layers=1, width=8)), E2CRF(preset=preset))
 
 
-def other_network(architecture) -> Score:
+def other_network(architecture, domain="frequency") -> Score:
     torch.manual_seed(0)
-    score = Score(architecture, VP(), "wiener", Representation("frequency", 13, 1)).eval()
+    score = Score(architecture, VP(), "wiener", Representation(domain, 13, 1)).eval()
     for parameter in score.network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return score
@@ -180,9 +206,9 @@ def test_2_asked_twice_reuse_is_exact(name, stale):
     z = torch.randn(4, *score.noise_scale.shape) * score.noise_scale
     state = chosen.begin(score, Trajectory(torch.full((9,), 0.4), 1, tuple(z.shape), 0, 0))
     with torch.no_grad():
-        first, state = chosen.evaluate(score, z, Call(0, torch.tensor(0.4), 0.0, False, 0.4), state)
+        first, state = chosen.evaluate(score, z, Call(0, torch.tensor(0.4), False, 0.4), state)
         for step in (1, 2, 3):
-            again, state = chosen.evaluate(score, z, Call(step, torch.tensor(0.4), 0.1, False, 0.4), state)
+            again, state = chosen.evaluate(score, z, Call(step, torch.tensor(0.4), False, 0.4), state)
             assert again.work.max() <= 0.5, "it was not reuse that was asked"
             torch.testing.assert_close(again.eps, first.eps, atol=1e-6, rtol=1e-6)
 
@@ -225,6 +251,7 @@ PARAMETERS = [
     (FirstBlock, "stale", "residual", "output", {"tau": 0.35}),
     (FirstBlock, "stale", "residual", "wiener", {"tau": 0.35}),
     (SpectralCache, "tau", 0.5, 1.0, {}),
+    (SpectralCache, "coefficients", [1.0, 0.0], [0.5, 0.0, 0.1], {}),
     (SpectralCache, "tads", True, False, {}),
     (SpectralCache, "ceb", True, False, {"tau": 3.0}),
     (SpectralCache, "fdc", True, False, {"gamma_low": 0.4}),
@@ -277,15 +304,17 @@ def changes(policy, setting, one, other, fixed, solver="euler") -> bool:
     return not torch.allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*has no effect")
 @pytest.mark.parametrize(("policy", "setting", "one", "other", "fixed"), PARAMETERS, ids=lambda v: str(v))
 def test_5_every_parameter_changes_the_samples(policy, setting, one, other, fixed):
     assert changes(policy, setting, one, other, fixed)
 
 
 @pytest.mark.parametrize(("setting", "one", "other", "fixed"), [p for p in HELD if p[0] != "correct"], ids=str)
-@pytest.mark.parametrize("solver", ["heun", "dpm"])
+@pytest.mark.parametrize("solver", ["heun", "dpm", "corrector"])
 def test_5_step_by_step_too(setting, one, other, fixed, solver):
-    assert changes(Wiener, setting, one, other, fixed, solver)
+    along_sde = SOLVERS[solver].noises_per_step > 0  # what was calibrated says nothing of an ODE
+    assert changes(Wiener, setting, one, other, fixed, solver) == (setting != "calibrated" or along_sde)
 
 
 @pytest.mark.parametrize("policy", sorted({p for p, *_ in POLICIES.values()}, key=lambda p: p.__name__))
@@ -306,15 +335,46 @@ def test_under_the_wiener_parametrization_held_features_are_a_held_remainder(pol
 @pytest.mark.parametrize("policy", [TeaCache, FirstBlock, SpectralCache, FastCache, TaylorSeer, Spectrum])
 def test_5_the_preset_goes_by_the_number_of_steps(policy):
     def written(steps, **given):
-        return {**vars(policy(**given).settings_for(steps)), "preset": ""}
+        return vars(policy(**given).settings_for(steps))
 
-    assert written(LONG - 1) == written(1000, preset="short") == {**policy.PRESETS["short"], "preset": ""}
+    short, long = policy.DEFAULTS, {**policy.DEFAULTS, **policy.PRESETS["long"]}
+    assert written(LONG - 1) == written(1000, preset="short")
+    assert written(LONG - 1).items() >= {**short, "preset": "short"}.items()
     assert written(LONG) == written(20, preset="long")
-    assert written(LONG) == {**policy.PRESETS["short"], **policy.PRESETS["long"], "preset": ""}
-    assert written(LONG - 1) != written(LONG), "the preset does nothing"
+    assert written(LONG).items() >= {**long, "preset": "long"}.items()
+    assert short != long, "the preset does nothing"
+    assert set(written(LONG)) == {field.name for field in fields(policy)}
     name, value = next(iter(policy.PRESETS["long"].items()))
-    given = policy.PRESETS["short"][name]
-    assert written(LONG, **{name: given})[name] == given != value
+    assert written(LONG, **{name: short[name]})[name] == short[name] != value
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings"),
+    [
+        (SpectralCache, {"tads": False, "s_min": 0.2}),
+        (SpectralCache, {"tads": False, "s_max": 2.0}),
+        (SpectralCache, {"ceb": False, "c_max": 5}),
+        (SpectralCache, {"fdc": False, "gamma_low": 0.2}),
+        (SpectralCache, {"fdc": False, "gamma_high": 0.2}),
+        (SpectralCache, {"fdc": False, "ratio": 0.2}),
+        (SpectralCache, {"fdc": False, "bands": "frequency"}),
+        (Spectrum, {"blend": 0.0, "degree": 2}),
+        (Spectrum, {"blend": 0.0, "ridge": 1.0}),
+        (Spectrum, {"blend": 0.0, "history": 5}),
+        (FastCache, {"preset": "long", "significance": 0.01}),
+        *[(Wiener, {"tolerance": 0.0, k: v}) for k, v in {"caution": 1.0, "memory": 0.2, "correct": False}.items()],
+    ],
+    ids=str,
+)
+def test_5_a_setting_that_has_no_effect_is_said(policy, settings):
+    off, idle = list(settings.items())
+    with pytest.warns(UserWarning, match=rf"`policy\.{idle[0]}` has no effect in {policy.__name__}.*: it acts with "):
+        chosen = policy(**settings)
+    score = random_score(13, 2)
+    assert torch.equal(run(score, chosen)[0], run(score, policy(**dict([off])))[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy(**dict([idle]))
 
 
 @pytest.mark.parametrize(
@@ -389,6 +449,24 @@ def test_6_the_ledger_says_what_was_done(name, solver):
     json.dumps(totals)
 
 
+@pytest.mark.parametrize("fitted", [(), (0,), (0, 1)], ids=str)
+def test_6_fastcache_counts_the_maps_that_were_fitted(fitted):
+    score = random_score(17, 1)
+    for i in fitted:
+        score.calibration[f"fastcache.weight.{i}"] = torch.eye(8)
+        score.calibration[f"fastcache.bias.{i}"] = torch.zeros(8)
+    wrapped = cached(score, make("fastcache"))
+    draw(wrapped, score)
+    totals, curves = wrapped.ledger.totals(), wrapped.ledger.curves()
+    tokens, width = score.noise_scale.shape[0], 8
+    one = count_flops(score.network.blocks, torch.zeros(1, tokens, width), None)
+    most = len(fitted) * 2 * tokens * width**2 / one
+    extra = totals["flops_fraction"] - (1 - totals["hit_rate"])
+    assert (extra > 0) == bool(fitted)
+    assert extra <= most + 1e-9
+    assert curves["work"][0] == curves["work"][-1] == 1
+
+
 def module() -> ScoreModule:
     torch.manual_seed(0)
     built = ScoreModule(Transformer(layers=2, heads=2, width=8, feedforward=16), VP(), shape=(17, 1))
@@ -414,11 +492,27 @@ def predict(chosen, built=None, **sampling):
 
 @pytest.mark.parametrize(
     ("name", "off"),
+    [("firstblock", {"tau": 0.0}), ("wiener", {"tolerance": 0.0})],
+    ids=lambda v: str(v),
+)
+def test_6_a_cache_that_costs_more_than_it_saves_is_said(name, off):
+    with pytest.warns(UserWarning, match=r"every token was recomputed, at 1\.\d\d times the FLOPs of no cache"):
+        predict(make(name, **off))
+
+
+def test_6_so_is_one_that_skips_and_still_costs_more():
+    built = module()
+    with pytest.warns(UserWarning, match=r"\d\d\.\d% of the tokens were recomputed, at 1\.\d\d times the FLOPs"):
+        predict(FirstBlock(tau=0.2), built)
+
+
+@pytest.mark.parametrize(
+    ("name", "off"),
     [("teacache", {"tau": 0.0}), ("wiener", {"tolerance": 0.0}), ("fastcache", {"cap": 0.0})],
     ids=lambda v: str(v),
 )
 def test_6_a_trigger_that_always_fires_is_said(name, off):
-    with pytest.warns(UserWarning, match="every token was recomputed"):
+    with pytest.warns(UserWarning, match="every token was recomputed.*raise its thresholds"):
         predict(make(name, **off))
 
 
@@ -454,6 +548,7 @@ def test_4_an_exception_in_mid_run_leaves_the_network_as_it_was(name, monkeypatc
     monkeypatch.setattr(CacheCallback, "on_sampling_step", lambda self, step: explode(step))
     with pytest.raises(RuntimeError, match="in mid-run"):
         predict(make(name), built, num_samples=2)
+    monkeypatch.undo()
     assert built.score_function is built.score
     assert torch.equal(built.predict_step(WorkUnit(0, 0, 2), 0), exact)
 

@@ -41,7 +41,7 @@ def check(score, policy, slow, stride=1.0):
     called = []
     for step, z in enumerate(walk(score, stride)):
         t, last = TIMES[step].float(), step == STEPS - 1
-        outcome, state = policy.evaluate(score, z, Call(step, t, 0.1, last, float(TIMES[step])), state)
+        outcome, state = policy.evaluate(score, z, Call(step, t, last, float(TIMES[step])), state)
         expected = [twin(z[b], t, step, last) for b, twin in enumerate(twins)]
         work = torch.stack([torch.tensor(w) for w, _ in expected])
         torch.testing.assert_close(outcome.tokens / score.noise_scale.shape[0], work.float())
@@ -148,32 +148,32 @@ def test_the_relative_change_of_nothing_is_nothing():
     assert change[2] > 1e30
 
 
-class SlowSpectralCache(Twin):
+class SlowSpectralCache(SlowTeaCache):
+    """Algorithm 1, line 13: TeaCache's sum, the bands' changes in this step alone, and the skips in a row."""
+
     def __init__(self, score, sample, **settings):
-        super().__init__(score, sample)
-        self.before, self.sums, self.skips = None, np.zeros(3), 0
+        super().__init__(score, sample, "residual", settings.pop("tau"), settings.pop("coefficients", None) or [1, 0])
+        self.base, self.skips = self.tau, 0
         for name, value in settings.items():
             setattr(self, name, value)
 
     def decide(self, h0, step):
         now, before = self.modulated(h0), self.before
-        self.before = now
         if before is None:
-            return True
-        size = now.shape[0 if self.bands == "frequency" else 1]
-        low = list(range(round(self.ratio * size)))
-        axis = 0 if self.bands == "frequency" else 1
-        parts = [(x.take(low, axis), np.delete(x, low, axis)) for x in (now, before)]
-        self.sums = self.sums + np.array([ratio(now, before), *(ratio(a, b) for a, b in zip(*parts, strict=True))])
+            return super().decide(h0, step)
         factor = self.s_min + (self.s_max - self.s_min) * (1 - math.cos(2 * math.pi * step / STEPS)) / 2
-        tau = self.tau * (factor if self.tads else 1)
-        skip = self.sums[0] < tau
+        self.tau = tau = self.base * (factor if self.tads else 1)
+        axis = 0 if self.bands == "frequency" else 1
+        low = list(range(round(self.ratio * now.shape[axis])))
+        parts = [(x.take(low, axis), np.delete(x, low, axis)) for x in (now, before)]
+        below, above = (ratio(a, b) for a, b in zip(*parts, strict=True))
+        skip = not super().decide(h0, step)
         if self.fdc:
-            skip = self.sums[1] < tau * self.gamma_low and self.sums[2] < tau * self.gamma_high
-        if self.ceb and self.skips == self.c_max:
-            skip = False
+            skip = skip and below <= tau * self.gamma_low and above <= tau * self.gamma_high
+        if self.ceb:
+            skip = skip and self.skips < self.c_max
         if not skip:
-            self.sums = np.zeros(3)
+            self.sum = 0.0
         self.skips = self.skips + 1 if skip else 0
         return not skip
 
@@ -192,11 +192,13 @@ SPECTRAL = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*has no effect")
 @pytest.mark.parametrize("bands", ["channel", "frequency"])
 @pytest.mark.parametrize(
     "more",
     [{"tads": a, "ceb": b, "fdc": c} for a in (True, False) for b in (True, False) for c in (True, False)]
-    + [{"ratio": 0.3, "c_max": 1}, {"gamma_low": 0.4, "gamma_high": 3.0}, {"s_min": 0.1, "s_max": 2.0}],
+    + [{"ratio": 0.3, "c_max": 1}, {"gamma_low": 0.4, "gamma_high": 3.0}, {"s_min": 0.1, "s_max": 2.0}]
+    + [{"coefficients": [0.5, 0.6, 0.05]}],
     ids=str,
 )
 def test_spectralcache_with_every_combination_of_its_parts(bands, more):
@@ -206,6 +208,18 @@ def test_spectralcache_with_every_combination_of_its_parts(bands, more):
     if settings["ceb"]:
         longest = max(len(run) for column in called.T for run in "".join("01"[int(c)] for c in column).split("1"))
         assert longest <= settings["c_max"]
+
+
+def test_bands_that_bound_nothing_leave_spectralcache_its_sum():
+    """Its other gates apart, it is then TeaCache."""
+    score = random_score(13, 2)
+    score.calibration["teacache.polynomial"] = torch.tensor([0.5, 0.6, 0.05], dtype=torch.float64)
+    tea = check(score, TeaCache(tau=0.7), lambda s, b: SlowTeaCache(s, b, "residual", 0.7, [0.5, 0.6, 0.05]))
+    for gates in ({"gamma_low": 1e9, "gamma_high": 1e9}, {"fdc": False}):
+        policy = SpectralCache(tau=0.7, tads=False, ceb=False, **gates)
+        called = check(score, policy, lambda s, b: SlowTeaCache(s, b, "residual", 0.7, [0.5, 0.6, 0.05]))
+        assert (called == tea).all()
+    assert tea.mean() < 0.8
 
 
 def test_the_published_settings_of_spectralcache_are_the_short_preset():
@@ -363,6 +377,7 @@ def ridge(tau, values, degree, penalty):
     return np.linalg.lstsq(np.concatenate([x, rows]), target, rcond=None)[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*has no effect")
 @pytest.mark.parametrize("start_and_end", [(1.0, 0.02), (1.0, 0.001)])
 @pytest.mark.parametrize("blend", [1.0, 0.3, 0.0])
 @pytest.mark.parametrize(
@@ -446,7 +461,7 @@ def test_two_calls_at_one_time_are_one_point_of_the_history(policy):
     state = policy.begin(score, Trajectory(TIMES, 1, (SAMPLES, *score.noise_scale.shape), 0, 0))
     for step, z in enumerate(walk(score, 1.0)):
         time = float(TIMES[step // 2])
-        _, state = policy.evaluate(score, z, Call(step, torch.tensor(time), 0.1, False, time), state)
+        _, state = policy.evaluate(score, z, Call(step, torch.tensor(time), False, time), state)
         assert all(term.isfinite().all() for term in state.terms)
         assert state.times == TIMES[: step // 2 + 1].tolist()
         if step == 8:

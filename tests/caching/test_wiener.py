@@ -1,4 +1,4 @@
-"""The Wiener cache: its integrals against steps, its measure of damage against series, and where it places calls."""
+"""The Wiener cache: its integrals against steps, its local error against series, and where it places calls."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.caching import CachedScore, Wiener
 from lightning_freqdiff.caching.integrating_factor import Frame
-from lightning_freqdiff.caching.local_error import expected_rate, relative_damage
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction
+from lightning_freqdiff.caching.local_error import expected_rate, local_error
+from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
 from lightning_freqdiff.networks import MLP, Transformer
-from lightning_freqdiff.networks.base import Backbone
+from lightning_freqdiff.networks.base import Backbone, Embedding
+from lightning_freqdiff.sampling import time_grid
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.noise import normal_stream
 from lightning_freqdiff.sampling.solvers import (
@@ -24,7 +25,6 @@ from lightning_freqdiff.sampling.solvers import (
     Heun,
     PredictorCorrector,
     plan,
-    time_grid,
 )
 from lightning_freqdiff.spectral import Representation
 
@@ -32,7 +32,7 @@ STEPS = 25
 AFFINE = [EulerMaruyama(), DDIM(0.0), DDIM(0.6), DDIM(1.0)]
 PROCESSES = [VP(), SubVP(), VE(sigma_max=5.0)]
 ONE_CALL = {"tolerance": math.inf, "longest": 1.0, "final": 1.0}
-"""With no call placed by time or by damage, the first call is the only one."""
+"""With no call placed by time or by error, the first call is the only one."""
 
 
 class Given:
@@ -41,7 +41,7 @@ class Given:
     def __init__(self, backbone):
         self.backbone = backbone
 
-    def build(self, tokens, features):
+    def build(self, codec, sizes=None):
         return self.backbone
 
 
@@ -52,13 +52,13 @@ class Line(Backbone):
         super().__init__()
         self.level, self.slope, self.layers = level, slope, nn.ModuleList()
 
-    def embed(self, z: Tensor, t: Tensor) -> Tensor:
-        return t.reshape(-1, 1, 1).expand(*z.shape)
+    def embed(self, z: Tensor, t: Tensor, condition=None) -> Embedding:
+        return Embedding(t.reshape(-1, 1, 1).expand(*z.shape))
 
-    def blocks(self, h: Tensor) -> Tensor:
+    def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
         return h
 
-    def head(self, h: Tensor) -> Tensor:
+    def head(self, h: Tensor, context: Tensor | None) -> Tensor:
         return self.level + self.slope * h
 
 
@@ -100,7 +100,7 @@ class DoubleScore(ScoreFunction):
         self.score, self.times, self.held, self.rise, self.ends = score, times, held, rise, (start, stop)
         self.now = start
 
-    def __call__(self, z, t):
+    def __call__(self, z, t, condition=None):
         start, stop = self.ends
         t, scale, v = self.times[self.now], self.score.noise_scale.double(), self.score.codec.active.double()
         share = (self.times[start] - t) / (self.times[start] - self.times[stop])
@@ -178,7 +178,7 @@ class LinearScore(ScoreFunction):
     def noise(self, z):
         return (z.flatten(1) @ self.weight).reshape(z.shape)
 
-    def __call__(self, z, t):
+    def __call__(self, z, t, condition=None):
         return -torch.where(
             self.scale > 0, self.noise(z) / (self.sigma * self.scale.where(self.scale > 0, torch.ones(()))), 0.0
         )
@@ -241,7 +241,7 @@ def test_a_remainder_on_a_straight_line_needs_calls_at_the_ends_of_stretches(sol
     assert float((held - exact).norm() / exact.norm()) > 1e-3, "there was nothing to correct"
 
 
-@pytest.mark.parametrize("parametrization", ["wiener", "noise", "score"])
+@pytest.mark.parametrize("parametrization", ["wiener", "eps", "score"])
 @pytest.mark.parametrize("solver", AFFINE, ids=str)
 def test_called_at_every_step_the_integrated_samples_are_the_uncached_ones(solver, parametrization):
     score = random_score(13, 2)
@@ -254,7 +254,7 @@ def test_called_at_every_step_the_integrated_samples_are_the_uncached_ones(solve
 
 @pytest.mark.parametrize("domain", ["frequency", "time"])
 @pytest.mark.parametrize("length", [12, 13])
-def test_relative_damage_is_a_norm_in_data_units(length, domain):
+def test_the_local_error_is_a_norm_in_data_units(length, domain):
     """By decoding: of the change, and of a series with the data's mean and variance."""
     layout = Representation(domain, length, 2)
     score = Score(MLP(layers=1, width=4), VP(), "wiener", layout)
@@ -262,15 +262,15 @@ def test_relative_damage_is_a_norm_in_data_units(length, domain):
     data = 0.02 + torch.randn(500, length, 2).cumsum(1) * torch.tensor([0.01, 0.03])
     data[:, :, 1] -= data[:, :, 1].double().mean(1, keepdim=True).float()  # no variance at DC
     data[:, 0, 0] = 0.05  # in time another
-    score.codec.fit([layout.encode(data).double()], 2)
+    score.codec.fit([data])
     constant = (score.codec.active == 0) & (score.noise_scale > 0)
     assert int(constant.sum()) == 1
     moved = torch.randn(6, layout.tokens, layout.features)
     z = torch.randn_like(moved)
-    x, y = (layout.decode(score.codec.inverse(tokens)) for tokens in (z, z + moved))
+    x, y = (score.codec.decode(tokens) for tokens in (z, z + moved))
     typical = data.double().square().sum((1, 2)).mean().sqrt()
     expected = (y - x).double().flatten(1).norm(dim=1) / typical
-    torch.testing.assert_close(relative_damage(score, moved), expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(local_error(score, moved), expected, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("sde", PROCESSES, ids=lambda s: type(s).__name__)
@@ -299,7 +299,7 @@ def test_a_measured_profile_takes_the_place_of_the_expected_rate():
     del score.calibration["wiener.rate"]
 
 
-def test_a_measured_profile_moves_the_calls_to_where_damage_is_done():
+def test_a_measured_profile_moves_the_calls_to_where_the_error_is_made():
     score = random_score(13, 1)
     early = {}
     for name, profile in {"late": [4.0, 0.01], "early": [0.01, 4.0]}.items():
@@ -307,6 +307,33 @@ def test_a_measured_profile_moves_the_calls_to_where_damage_is_done():
         curve = run(score, Wiener(tolerance=0.05, caution=0.0, memory=1.0))[2].curves()["called"]
         early[name] = sum(curve[: STEPS // 2]) / sum(curve)
     assert early["early"] > early["late"] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("solver", "noisy"),
+    [
+        (Heun(), False),
+        (DPMSolverPP(), False),
+        (DPMSolverPP("sde"), True),
+        (PredictorCorrector(), True),
+        (DDIM(0.0), False),
+    ],
+    ids=str,
+)
+def test_the_solver_decides_which_law_the_local_error_follows(solver, noisy):
+    """Along an ODE it grows as ``h²``, and what was calibrated along an SDE says nothing."""
+    score, begun = random_score(9, 1), []
+    score.calibration["wiener.rate"] = torch.tensor([9.0, 9.0])
+
+    class Noted(Wiener):
+        def begin(self, score, trajectory):
+            begun.append(super().begin(score, trajectory))
+            return begun[-1]
+
+    run(score, Noted(), solver)
+    error = begun[0].local_error
+    assert error.power == (1.5 if noisy else 2.0)
+    assert bool((error.rate == 9).all()) == noisy
 
 
 def test_a_tolerance_of_zero_calls_at_every_step_whatever_was_measured():
@@ -349,14 +376,15 @@ def test_every_sample_has_its_own_calls_unless_they_share_a_clock():
     assert all(share in (0, 1) for share in together)
 
 
-def test_of_samples_of_different_damage_the_worse_one_is_called_more_often():
+def test_of_samples_of_different_error_the_worse_one_is_called_more_often():
     """A network whose output wiggles in time for some inputs only."""
 
     class Wiggle(Line):
-        def embed(self, z, t):
-            return self.slope * torch.tanh(z[:, :1, :1].abs() * 9) * torch.sin(80 * t) * torch.ones_like(z)
+        def embed(self, z, t, condition=None):
+            size = torch.tanh(z[:, :1, :1].abs() * 9) * torch.sin(80 * t)
+            return Embedding(self.slope * size * torch.ones_like(z))
 
-        def head(self, h):
+        def head(self, h, context):
             return h
 
     layout = Representation("frequency", 9, 1)
@@ -412,7 +440,8 @@ def test_as_many_numbers_are_drawn_as_by_the_steps(solver):
     before = z.clone()
     integrate = wrapped.policy.integrator(score, times[:-1], frame_steps)
     assert integrate is not None
-    integrate(z, counted(), wrapped.ledger, None)
+    trajectory = Trajectory(times[:-1], 1, tuple(z.shape), 0, 0)
+    integrate(trajectory, wrapped.ledger, z, counted(), None)
     assert len(drawn) == STEPS * solver.noises_per_step
     assert torch.equal(z, before), "what the caller gave was changed"
 
@@ -434,7 +463,7 @@ def test_the_error_that_is_reported_is_that_of_the_forecast():
 
 @dataclass(frozen=True)
 class Spy(Wiener):
-    """Notes the damage that is measured."""
+    """Notes the local error that is measured."""
 
     def _measure(self, score, state, moved, start, now, rows):
         NOTED.append((moved, start, now))
@@ -445,7 +474,7 @@ NOTED: list = []
 
 
 @pytest.mark.parametrize("correct", [True, False])
-def test_damage_is_measured_alike_step_by_step_and_at_once(correct):
+def test_the_local_error_is_measured_alike_step_by_step_and_at_once(correct):
     """For short stretches: ``G e`` from the tables, or from the present rates, against the line's known error."""
     score, steps = line_score(VP()), 400
     NOTED.clear()
@@ -468,11 +497,11 @@ def test_a_ratio_follows_what_was_measured_as_fast_as_its_memory_lets_it():
     score, times = random_score(9, 1), time_grid(VP(), STEPS)[:-1]
     for memory in (0.0, 0.5, 1.0):
         chosen = Wiener(memory=memory)
-        state = chosen._state(score, times, 3, 1.5)
+        state = chosen._state(score, times, 3, noisy=True)
         moved = torch.randn(2, *score.noise_scale.shape)
         h = float(times[3] - times[8])
-        expected = float(state.damage.rate[5]) * h**1.5
-        sizes = relative_damage(score, moved)
+        expected = float(state.local_error.rate[5]) * h**1.5
+        sizes = local_error(score, moved)
         scales = torch.tensor([2 * expected, 99 * expected]) / sizes  # the second is beyond belief
         chosen._measure(score, state, moved * scales.reshape(-1, 1, 1).float(), [3, 3], 8, torch.tensor([0, 2]))
         powers = 1 - memory

@@ -1,10 +1,21 @@
 import json
+import warnings
+from dataclasses import fields
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_freqdiff.caching import E2CRF
+from lightning_freqdiff.caching import (
+    E2CRF,
+    FastCache,
+    FirstBlock,
+    SpectralCache,
+    Spectrum,
+    TaylorSeer,
+    TeaCache,
+    Wiener,
+)
 from lightning_freqdiff.callbacks import CacheCallback, E2CRFCache, SampleWriter
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import Heun
@@ -49,14 +60,24 @@ def test_a_trigger_that_never_fires_is_said(model):
         predict(model, E2CRFCache(preset="naive"))
 
 
+def test_reused_pairs_are_no_single_call(model):
+    """The network runs at every step, so that nothing is to be said of a trigger that never fires."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        cache = E2CRFCache(preset="naive", reuse="kv")
+        predict(model, cache)
+    assert cache.report()["network_calls"] == 30
+
+
 def test_two_caches_are_refused_and_leave_nothing(model):
     with pytest.raises(ValueError, match="at most one cache"):
         predict(model, E2CRFCache(), E2CRFCache())
     assert model.score_function is model.score
 
 
-def test_an_exception_in_mid_run_leaves_the_network_as_it_was(model):
-    def explode(step):
+def test_an_exception_in_mid_run_leaves_the_network_as_it_was(model, monkeypatch):
+    def explode(self, step):
         if step == 7:
             raise RuntimeError("in mid-run")
 
@@ -76,6 +97,34 @@ def test_two_calls_per_step(model):
     series = predict(model, cache, solver=Heun())
     assert series.isfinite().all()
     assert len(cache.report()["curves"]["called"]) == 60
+
+
+POLICIES = [TeaCache, FirstBlock, SpectralCache, FastCache, TaylorSeer, Spectrum, Wiener, E2CRF]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_cache_writes_all_its_settings_into_the_identity(model, policy):
+    model.sampling = Sampling(num_steps=1000)
+    identities = []
+    for given in ({}, {"preset": "long"}, {"preset": "short"}):
+        if given and "short" not in policy.PRESETS:
+            continue
+        callback = CacheCallback(policy(**given))
+        callback.setup(None, model, "predict")
+        identities.append(callback.identity()["init_args"])
+    assert set(identities[0]) == {field.name for field in fields(policy)}
+    assert all(identities[0][name] is not None for name in policy.DEFAULTS)
+    if len(identities) > 1:
+        auto, long, short = identities
+        assert auto == long != short
+        assert {k for k in short if short[k] != long[k]} == {"preset", *policy.PRESETS["long"]}
+
+
+def test_the_preset_that_was_chosen_is_in_the_manifest(model, tmp_path):
+    predict(model, CacheCallback(TaylorSeer()), SampleWriter(str(tmp_path / "run")))
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    settings = {"preset": "short", "interval": 4, "order": 2, "stale": "features"}
+    assert manifest["identity"]["caches"][0]["init_args"] == settings
 
 
 def test_another_cache_makes_another_run(model, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_freqdiff.caching.local_error import relative_damage
+from lightning_freqdiff.caching.local_error import local_error
 from lightning_freqdiff.checkpoint import calibration_path, read_calibration, weights_hash, write_calibration
 from lightning_freqdiff.evaluation.calibrate import Watcher, calibrate
 from lightning_freqdiff.module import ScoreModule
@@ -62,11 +62,11 @@ def test_a_disk_that_cannot_be_written_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_relative_damage_is_that_of_the_series(model):
+def test_the_local_error_is_that_of_the_series(model):
     """Parseval: the norm of a change of tokens is that of the change of the series."""
     z = torch.randn(3, *model.score.noise_scale.shape) * (model.score.noise_scale > 0)
     change = model.score.codec.decode(z) - model.score.codec.decode(torch.zeros_like(z))
-    measured = relative_damage(model.score, z)
+    measured = local_error(model.score, z)
     ratio = measured / change.double().flatten(1).norm(dim=1)
     torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-4, atol=0)
     s = model.score.codec

@@ -8,16 +8,17 @@ with ``δ_κ`` the change of the token's input, ``τ_κ = τ₀ / (ε + E_κ)`` 
 random probes. Tokens in ``S`` run through the blocks and attend to fresh and cached keys and values (Algorithm 1);
 the others return their past. The event intensity ``r`` (equation 12) says how much the features change; a refresh
 comes when ``i mod R = 0`` or ``r > τ_warn``. Where the text is open, each reading is a named option.
+
+The text probes and corrects at refreshes, ``ẑ_κ ← ẑ_κ + α (z_κ - ẑ_κ)`` (equation 14). We read this as ``P`` being
+empty at all other steps: probes that were recomputed at every step and taken whole would do more than the feedback.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,60 +26,41 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.e2crf.refresh import Plan, TokenState, fill, refresh, refresh_pairs
 from lightning_freqdiff.caching.e2crf.tokens import require_tokens
+from lightning_freqdiff.caching.presets import Acts
 from lightning_freqdiff.caching.reuse import Stale
 from lightning_freqdiff.diffusion.score import Score, Trajectory
-from lightning_freqdiff.networks import Backbone, Embedding
-from lightning_freqdiff.networks.flops import count_flops
 from lightning_freqdiff.sampling.noise import PROBE_STREAM, normal_stream
 
-PRESETS: dict[str, dict[str, Any]] = {
-    # The text's defaults, its threshold in absolute units. The text reuses z_L, and so the raw output; with the
-    # Wiener parametrisation that is the remainder under the present input (stale: wiener).
-    "paper": {},
-    # Ours, from benchmarks/results/e2crf.md.
-    "balanced": {
-        "trigger": "budget",
-        "signal": "error",
-        "below_safe": "skip",
-        "feedback": "full",
-        "stale": "wiener",
-        "since": "last_refresh",
-        "tau_safe": 0.02,
-        "R": 8,
-        "budget": 1.0,
-    },
-    # The ablations of the paper's Table 2.
-    "naive": {"trigger": "none", "K_low": -1, "probes": 0, "feedback": "off"},
-    "fixed_schedule": {"trigger": "none", "K_low": -1, "probes": 0, "feedback": "full", "tau_warn": math.inf},
-    "no_feedback": {"feedback": "off"},
-    "uniform_threshold": {"energy_weighting": False},
-}
 
-TOKEN_SETTINGS = ("K_low", "tau0", "epsilon", "probes", "signal", "since", "energy_weighting")
-"""Settings that choose tokens, and so say nothing where all are run."""
+def chooses(s: SimpleNamespace) -> bool:
+    """Tell whether tokens are chosen at all; else a call recomputes all of them or none."""
+    return s.trigger != "budget" or s.budget < 1 or s.below_safe == "low"
 
-DEFAULTS: dict[str, Any] = {
-    "K_low": None,
-    "tau0": 0.01,
-    "epsilon": 1e-6,
-    "R": 50,
-    "tau_safe": 0.1,
-    "tau_warn": 0.5,
-    "eta": 1e-6,
-    "alpha_max": 0.1,
-    "probes": 2,
-    "budget": 0.35,
-    "reuse": "token",
-    "trigger": "threshold",
-    "signal": "delta",
-    "since": "previous",
-    "stale": "wiener",
-    "below_safe": "run",
-    "feedback": "paper",
-    "energy_weighting": True,
-    "reach": 2.0,
-    "tolerance": 0.05,
-}
+
+def probes(s: SimpleNamespace) -> bool:
+    """Tell whether there are probes."""
+    return chooses(s) and s.feedback != "off" and s.probes > 0
+
+
+def corrects(s: SimpleNamespace) -> bool:
+    """Tell whether a refresh does anything that another call does not."""
+    if s.feedback == "paper":
+        return probes(s)
+    return s.feedback == "full" and (chooses(s) or s.below_safe == "skip")
+
+
+def ranks(s: SimpleNamespace) -> bool:
+    """Tell whether tokens are ranked."""
+    return s.trigger == "budget" and s.budget < 1
+
+
+def measures(s: SimpleNamespace) -> bool:
+    """Tell whether the change of a token's input is looked at."""
+    return s.trigger == "threshold" or (ranks(s) and s.signal == "delta")
+
+
+MEASURING = "with trigger threshold, or budget below 1 by signal delta"
+REFRESHING = "with feedback paper and probes, or feedback full where not every call recomputes all"
 
 
 @dataclass(frozen=True)
@@ -96,28 +78,85 @@ class E2CRF(CachePolicy):
         tau_warn: Event intensity above which everything is refreshed.
         eta: Added to the features' energy in the event intensity.
         alpha_max: Largest blending factor of the paper's feedback.
-        probes: Random tokens recomputed at every call, to learn the error of the others.
+        probes: Random tokens that are recomputed besides; see feedback.
         budget: Share of the tokens that trigger ``budget`` recomputes; 1 recomputes all.
         reuse: ``token`` skips whole blocks for cached tokens; ``kv`` only their key and value projections, as
-            Algorithm 1 has it.
-        trigger: ``threshold`` is the paper's; ``scaled`` multiplies the threshold by the change that one step
-            is expected to make; ``budget`` takes the top share of tokens; ``none``.
-        signal: What trigger budget ranks by: ``delta`` (the change over its threshold), ``age`` (steps since
-            the last refresh) or ``error`` (age times the rate of error seen at the last refresh).
+            Algorithm 1 has it. What is kept, and corrected, are then keys and values.
+        trigger: ``threshold`` is the paper's; ``budget`` takes the top share of tokens; ``none``.
+        signal: What trigger budget ranks by: ``delta`` (the change over its threshold) or ``error`` (steps since the
+            last refresh times the rate of error seen there).
         since: What a token's change is measured against: its value one step before, or at its last refresh.
         stale: What a cached token returns: its last output, its residual on the fresh embedding, or its last
             Wiener remainder under the present input.
         below_safe: At intensities below tau_safe, go on as ever (``run``: the text lists tau_safe but never uses
             it), recompute the low frequencies and probes only (``low``), or skip the call until the intensity,
             growing at its last rate, passes tau_safe (``skip``).
-        feedback: At a refresh, ``paper`` blends the probes by min(alpha_max, r/2); ``full`` recomputes all;
-            ``propagate`` does that too, and at every call spreads the probes' residual over neighbouring
-            frequencies and lets its size set the next budget; ``off``.
+        feedback: ``paper`` probes at refreshes, and corrects what is kept of the probes by min(alpha_max, r/2) of
+            what they lack (equation 14); ``full`` recomputes all tokens at refreshes, and probes at every call to
+            measure the error; ``off`` does neither.
         energy_weighting: Divide the threshold by the token's energy.
-        reach: Frequencies over which feedback propagate spreads a residual.
-        tolerance: Error of the noise prediction that feedback propagate aims at.
     """
 
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "tau0": 0.01,
+        "epsilon": 1e-6,
+        "R": 50,
+        "tau_safe": 0.1,
+        "tau_warn": 0.5,
+        "eta": 1e-6,
+        "alpha_max": 0.1,
+        "probes": 2,
+        "budget": 0.35,
+        "reuse": "token",
+        "trigger": "threshold",
+        "signal": "delta",
+        "since": "previous",
+        "stale": "wiener",
+        "below_safe": "run",
+        "feedback": "paper",
+        "energy_weighting": True,
+    }
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        # The text's defaults, its threshold in absolute units. The text reuses z_L, and so the raw output; with the
+        # Wiener parametrisation that is the remainder under the present input (stale: wiener).
+        "paper": {},
+        # Ours, from benchmarks/results/e2crf.md.
+        "balanced": {
+            "trigger": "budget",
+            "below_safe": "skip",
+            "feedback": "full",
+            "tau_safe": 0.02,
+            "R": 8,
+            "budget": 1.0,
+        },
+        # The ablations of the paper's Table 2.
+        "naive": {"trigger": "none", "K_low": -1, "probes": 0, "feedback": "off"},
+        "fixed_schedule": {"trigger": "none", "K_low": -1, "probes": 0, "feedback": "full", "tau_warn": math.inf},
+        "no_feedback": {"feedback": "off"},
+        "uniform_threshold": {"energy_weighting": False},
+    }
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
+        **dict.fromkeys(("probes", "tau0", "epsilon", "tau_safe", "tau_warn", "eta", "alpha_max"), (0, math.inf)),
+        "R": (1, math.inf),
+        "K_low": (-1, math.inf),
+        "budget": (1e-9, 1),
+    }
+    ACTS: ClassVar[dict[str, Acts]] = {
+        "K_low": ("where tokens are chosen: with a budget below 1, or another trigger", chooses),
+        "tau0": ("with trigger threshold", lambda s: s.trigger == "threshold"),
+        "epsilon": (MEASURING, lambda s: measures(s) and (s.trigger == "threshold" or s.energy_weighting)),
+        "energy_weighting": (MEASURING, measures),
+        "since": (MEASURING, measures),
+        "R": (REFRESHING, corrects),
+        "tau_warn": (REFRESHING, corrects),
+        "tau_safe": ("with below_safe low or skip", lambda s: s.below_safe != "run"),
+        "eta": ("with below_safe low or skip, or " + REFRESHING, lambda s: s.below_safe != "run" or corrects(s)),
+        "alpha_max": ("with feedback paper and probes", lambda s: s.feedback == "paper" and probes(s)),
+        "probes": ("with feedback, and where tokens are chosen", lambda s: chooses(s) and s.feedback != "off"),
+        "budget": ("with trigger budget", lambda s: s.trigger == "budget"),
+        "signal": ("with trigger budget below 1", ranks),
+        "stale": ("with reuse token", lambda s: s.reuse == "token"),
+    }
     preset: Literal["paper", "balanced", "naive", "fixed_schedule", "no_feedback", "uniform_threshold"] = "balanced"
     K_low: int | None = None
     tau0: float | None = None
@@ -130,159 +169,90 @@ class E2CRF(CachePolicy):
     probes: int | None = None
     budget: float | None = None
     reuse: Literal["token", "kv"] | None = None
-    trigger: Literal["threshold", "scaled", "budget", "none"] | None = None
-    signal: Literal["delta", "age", "error"] | None = None
+    trigger: Literal["threshold", "budget", "none"] | None = None
+    signal: Literal["delta", "error"] | None = None
     since: Literal["previous", "last_refresh"] | None = None
     stale: Stale | None = None
     below_safe: Literal["run", "low", "skip"] | None = None
-    feedback: Literal["paper", "full", "propagate", "off"] | None = None
+    feedback: Literal["paper", "full", "off"] | None = None
     energy_weighting: bool | None = None
-    reach: float | None = None
-    tolerance: float | None = None
-
-    def __post_init__(self) -> None:
-        chosen = self.settings
-        limits = {"R": 1, "probes": 0, "tau0": 0, "epsilon": 0, "tau_safe": 0, "tau_warn": 0, "eta": 0}
-        limits |= {"tolerance": 1e-9, "reach": 1e-9, "alpha_max": 0}
-        for name, least in limits.items():
-            if getattr(chosen, name) < least:
-                raise ValueError(f"expected {name} >= {least}, got {getattr(chosen, name)}: set `policy.{name}`")
-        if not 0 < chosen.budget <= 1:
-            raise ValueError(f"expected budget in (0, 1], got {chosen.budget}: set `policy.budget`")
-        if chosen.K_low is not None and chosen.K_low < -1:
-            raise ValueError(f"expected K_low >= -1, got {chosen.K_low}: set `policy.K_low`")
-        idle = [name for name in TOKEN_SETTINGS if getattr(self, name) is not None]
-        if idle and chosen.trigger == "budget" and chosen.budget == 1:
-            warnings.warn(
-                f"{', '.join(idle)} has no effect here: preset {self.preset} decides on whole calls (budget 1); "
-                "lower `policy.budget`, or choose `policy.preset` paper",
-                stacklevel=4,
-            )
-
-    @cached_property
-    def settings(self) -> SimpleNamespace:
-        """Every setting, from what was given, the preset and the paper, in this order."""
-        if self.preset not in PRESETS:
-            raise ValueError(f"expected a preset of {', '.join(PRESETS)}, got {self.preset!r}: set `policy.preset`")
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return SimpleNamespace(**{**DEFAULTS, **PRESETS[self.preset], **given})
 
     def begin(self, score: Score, trajectory: Trajectory) -> TokenState:
         """Start with nothing cached."""
-        if by_token := not self._decides_on_whole_calls():
+        s = self.settings_for(len(trajectory.times) // trajectory.calls_per_step)
+        if by_token := chooses(s) or s.reuse == "kv":
             require_tokens(score.network)
         batch, tokens, _ = trajectory.shape
         device, samples = score.noise_scale.device, batch // trajectory.copies
-        low = self.settings.K_low
+        low = s.K_low
         if low is None:
-            in_time = bool((score.noise_scale == 1).all())
-            low = (tokens if in_time else 2 * (tokens - 1)) // 10  # N // 10, from K = N // 2 + 1
+            low = score.codec.layout.length // 10
+        shape = (samples, tokens, 1)
+        draws = normal_stream(trajectory.seed, trajectory.first, shape, device, PROBE_STREAM)
         return TokenState(
+            settings=s,
             low=torch.arange(tokens, device=device) <= low,
-            probes=(
-                draw.repeat(trajectory.copies, 1, 1)
-                for draw in normal_stream(
-                    trajectory.seed, trajectory.first, (samples, tokens, 1), device, PROBE_STREAM
-                )
-            ),
+            probes=(draw.repeat(trajectory.copies, 1, 1) for draw in draws),
             intensity=torch.full((batch,), math.inf, device=device),
             rate=torch.full((batch,), math.inf, device=device),
             idle=torch.zeros(batch, device=device),
             age=torch.zeros(batch, tokens, device=device),
             error_rate=torch.ones(batch, tokens, device=device),
-            budget=torch.full((batch,), float(self.settings.budget), device=device),
             by_token=by_token,
         )
 
-    def _decides_on_whole_calls(self) -> bool:
-        s = self.settings
-        return s.trigger == "budget" and s.budget == 1 and s.feedback != "propagate" and s.reuse == "token"
-
     def evaluate(self, score: Score, z: Tensor, call: Call, state: TokenState) -> tuple[Outcome, TokenState]:
         """Decide per sample, recompute what was decided, and return the past for the rest."""
-        s, c = self.settings, score.coefficients(call.t)
-        tokens = torch.tensor(float(z.shape[1]), device=z.device).expand(len(z))
-        unknown = torch.full((len(z),), math.nan, device=z.device)
+        s, c = state.settings, score.coefficients(call.t)
         if not state.kept.numel():
-            eps = fill(score, z, call, c, state, s.stale)
-            if s.reuse == "kv":
-                embedding = score.embed(z, call.t, c, call.condition)
-                state.pairs_share = _pairs_share(score.network, embedding)
-            return Outcome(eps, tokens, torch.ones_like(unknown), unknown, unknown), state
+            return fill(score, z, call, c, state), state
         state.idle, state.age = state.idle + 1, state.age + 1
-        plan = self._plan(score, z, call, state)
-        done = plan.mask.sum(1).float()
-        if s.reuse == "kv":
-            eps, intensity = refresh_pairs(score, z, call, c, state, plan.mask, s.eta)
-            work = 1 - (1 - done / tokens) * state.pairs_share
-            outcome = Outcome(eps, done, work, intensity, unknown)
-        else:
-            result = refresh(score, z, call, c, state, plan, s.stale, s.eta, s.reach)
-            outcome = Outcome(result[0], done, done / tokens, *result[1:])
-            if s.feedback == "propagate":
-                ratio = (outcome.error.nan_to_num(s.tolerance**2) / s.tolerance**2).pow(0.25)
-                state.budget = (state.budget * ratio).clamp(1 / z.shape[1], 1.0)
+        outcome = (refresh_pairs if s.reuse == "kv" else refresh)(score, z, call, c, state, _plan(z, call, state))
         if s.since == "previous":
             state.z = z
         return outcome, state
 
-    def _plan(self, score: Score, z: Tensor, call: Call, state: TokenState) -> Plan:
-        """Make the recompute set of every sample."""
-        s = self.settings
-        due = state.intensity > s.tau_warn
-        if call.step % s.R == 0:
-            due = torch.ones_like(due)
-        if self._decides_on_whole_calls():
-            triggered = torch.ones_like(state.age, dtype=torch.bool)  # whole calls: no token needs choosing
-            probes = ~triggered
-        else:
-            triggered = state.low | self._triggered(score, z, call, state)
-            probes = self._probes(state, triggered)
-        mask = triggered | probes
-        if s.below_safe == "skip":
-            mask = mask & (state.rate * state.idle >= s.tau_safe).unsqueeze(1)
-        elif s.below_safe == "low":
-            mask = torch.where((state.intensity < s.tau_safe).unsqueeze(1), state.low | probes, mask)
-        blend = torch.ones_like(state.intensity)
-        if s.feedback in ("full", "propagate"):
-            mask = mask | due.unsqueeze(1)
-        elif s.feedback == "paper":
-            mask = mask | (probes & due.unsqueeze(1))
-            blend = torch.where(due, (state.intensity / 2).clamp(max=s.alpha_max), blend)
-        return Plan(mask, probes & mask, blend, s.feedback == "propagate")
 
-    def _triggered(self, score: Score, z: Tensor, call: Call, state: TokenState) -> Tensor:
-        """Return the tokens that the event trigger fires on, ``(B, K)``."""
-        s = self.settings
-        if s.trigger == "none":
-            return torch.zeros_like(state.age, dtype=torch.bool)
+def _plan(z: Tensor, call: Call, state: TokenState) -> Plan:
+    """Make the recompute set of every sample."""
+    s = state.settings
+    due = (state.intensity > s.tau_warn) | (call.step % s.R == 0)
+    triggered = state.low | _triggered(z, state)
+    picked = _pick(state, triggered)
+    if s.feedback == "paper":
+        picked = picked & due.unsqueeze(1)
+    mask = triggered | picked
+    if s.below_safe == "skip":
+        mask = mask & (state.rate * state.idle >= s.tau_safe).unsqueeze(1)
+    elif s.below_safe == "low":
+        mask = torch.where((state.intensity < s.tau_safe).unsqueeze(1), state.low | picked, mask)
+    if s.feedback == "full":
+        return Plan(mask | due.unsqueeze(1), picked, None)
+    return Plan(mask | picked, picked, (state.intensity / 2).clamp(max=s.alpha_max))
+
+
+def _triggered(z: Tensor, state: TokenState) -> Tensor:
+    """Return the tokens that the event trigger fires on, ``(B, K)``."""
+    s, tokens = state.settings, z.shape[1]
+    if s.trigger == "none" or (s.trigger == "budget" and s.budget == 1):
+        return torch.full_like(state.age, s.trigger == "budget", dtype=torch.bool)
+    if s.trigger == "budget" and s.signal == "error":
+        priority = state.age * state.error_rate
+    else:
         delta = (z - state.z).square().sum(-1).sqrt()
         energy = z.square().sum(-1) if s.energy_weighting else 1.0
-        threshold = s.tau0 / (s.epsilon + energy)
         if s.trigger == "threshold":
-            return delta > threshold
-        if s.trigger == "scaled":
-            scale = score.noise_scale.square().sum(-1).sqrt()
-            return delta > threshold * score.sde.diffusion(call.t) * math.sqrt(call.gap) * scale
-        if s.signal == "delta":
-            priority = delta * (s.epsilon + energy)  # delta / tau, with no division by a tau0 of 0
-        else:
-            priority = state.age * state.error_rate if s.signal == "error" else state.age
-        wanted = (state.budget * z.shape[1]).ceil().unsqueeze(1)
-        return priority.argsort(dim=1, descending=True, stable=True).argsort(dim=1) < wanted
-
-    def _probes(self, state: TokenState, triggered: Tensor) -> Tensor:
-        """Pick random tokens among those that would not be recomputed, ``(B, K)``."""
-        draw = next(state.probes).squeeze(-1).masked_fill(triggered, -math.inf)
-        probes = torch.zeros_like(triggered)
-        if not self.settings.probes:
-            return probes
-        best = draw.topk(min(self.settings.probes, draw.shape[1]), dim=1)
-        return probes.scatter(1, best.indices, best.values > -math.inf)
+            return delta > s.tau0 / (s.epsilon + energy)
+        priority = delta * (s.epsilon + energy)  # delta / tau, with no division by a tau0 of 0
+    wanted = math.ceil(round(s.budget * tokens, 6))  # 0.07 of 100 are 7, although 0.07 * 100 is more
+    return priority.argsort(dim=1, descending=True, stable=True).argsort(dim=1) < wanted
 
 
-def _pairs_share(network: Backbone, embedding: Embedding) -> float:
-    """Return the share of the FLOPs that is in projecting keys and values, for one sample."""
-    one = embedding.take(torch.zeros(1, dtype=torch.long, device=embedding.features.device))
-    projections = sum(count_flops(block.keys_values, *one) for block in require_tokens(network))
-    return projections / count_flops(network.blocks, *one)
+def _pick(state: TokenState, triggered: Tensor) -> Tensor:
+    """Pick random tokens among those that would not be recomputed, ``(B, K)``."""
+    picked = torch.zeros_like(triggered)
+    if not probes(state.settings):
+        return picked
+    draw = next(state.probes).squeeze(-1).masked_fill(triggered, -math.inf)
+    best = draw.topk(min(state.settings.probes, draw.shape[1]), dim=1)
+    return picked.scatter(1, best.indices, best.values > -math.inf)

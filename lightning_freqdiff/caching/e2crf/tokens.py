@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.networks import Backbone, TokenBlock
+from lightning_freqdiff.networks import Backbone, Embedding, TokenBlock
+from lightning_freqdiff.networks.flops import count_flops
 
 KeysValues = list[Tensor]
 """One tensor per block, keys beside values, each ``(B, K, 2d)``."""
@@ -89,19 +90,34 @@ def _run_some(
 
 
 def run_keys_values(
-    network: Backbone, h: Tensor, context: Tensor | None, pairs: KeysValues, index: Tensor, valid: Tensor
+    network: Backbone,
+    h: Tensor,
+    context: Tensor | None,
+    pairs: KeysValues,
+    index: Tensor,
+    valid: Tensor,
+    share: Tensor,
 ) -> tuple[Tensor, KeysValues]:
     """Run all blocks on all tokens, but project keys and values only for those in ``index``.
 
-    Algorithm 1 of E2-CRF (arXiv 2604.22901) to the letter. It saves the projections only.
+    Algorithm 1 of E2-CRF (arXiv 2604.22901) to the letter. It saves the projections only. The cached pairs move to
+    the fresh ones by the ``share`` of each token, ``(B, K)``, as equation 14 corrects the probes.
     """
-    fresh = []
+    mixed, share = [], share.gather(1, index).unsqueeze(-1)
     for block, old in zip(require_tokens(network), pairs, strict=True):
         q = block.queries(h, context)
-        mixed = put(old, index, block.keys_values(take(h, index), context), valid)
-        fresh.append(mixed)
-        h = block.finish(h, q, mixed, context)
-    return h, fresh
+        fresh = block.keys_values(take(h, index), context)
+        new = torch.where(share == 1, fresh, torch.lerp(take(old, index).to(fresh), fresh, share.to(fresh)))
+        mixed.append(put(old, index, new, valid))
+        h = block.finish(h, q, mixed[-1], context)
+    return h, mixed
+
+
+def share_of_pairs(network: Backbone, embedding: Embedding) -> float:
+    """Return the share of the FLOPs that is in projecting keys and values, for one sample."""
+    one = embedding.take(torch.zeros(1, dtype=torch.long, device=embedding.features.device))
+    projections = sum(count_flops(block.keys_values, *one) for block in require_tokens(network))
+    return projections / count_flops(network.blocks, *one)
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
