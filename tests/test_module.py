@@ -87,9 +87,9 @@ def test_ranks_start_alike_and_draw_times_and_noise_of_their_own(monkeypatch):
     """All ranks are seeded alike, so that their weights agree; their batches must not meet the same noise."""
     seen = []
 
-    def spy(score, z0, xi, t, weighting):
-        seen[-1].append((parameters_to_vector(score.parameters()).detach().clone(), t, xi))
-        return score_matching_loss(score, z0, xi, t, weighting)
+    def spy(score, z0, noise, t, *more):
+        seen[-1].append((parameters_to_vector(score.parameters()).detach().clone(), t, noise))
+        return score_matching_loss(score, z0, noise, t, *more)
 
     monkeypatch.setattr("lightning_freqdiff.module.score_matching_loss", spy)
     for rank in (0, 1, 0):

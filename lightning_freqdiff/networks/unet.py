@@ -162,7 +162,9 @@ class Body(nn.Module):
         self.enter = Residual(widths[max(0, levels - 1)], widths[-1], context, kernel, dropout)
         self.attention = Attention(widths[-1], length >> levels, heads)
         self.leave = Residual(widths[-1], widths[-1], context, kernel, dropout)
-        self.up = nn.ModuleList(column(widths[i] + widths[i + 1], widths[i]) for i in reversed(range(levels)))
+        # Added to what was kept, and not put beside it: nearly a third of the work less.
+        self.widen = nn.ModuleList(nn.Conv1d(widths[i + 1], widths[i], 1) for i in reversed(range(levels)))
+        self.up = nn.ModuleList(column(widths[i], widths[i]) for i in reversed(range(levels)))
 
     def forward(self, h: Tensor, context: Tensor) -> Tensor:
         """Go down to the coarsest level and up again, each level seeing what it was on the way down."""
@@ -171,10 +173,10 @@ class Body(nn.Module):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h, context)
             kept.append(h)
-            h = F.avg_pool1d(h, 2)
+            h = 0.5 * (h[..., ::2] + h[..., 1::2])
         h = self.leave(self.attention(self.enter(h, context)), context)
-        for blocks in self.up:
-            h = torch.cat([h.repeat_interleave(2, dim=-1), kept.pop()], dim=1)
+        for widen, blocks in zip(self.widen, self.up, strict=True):
+            h = kept.pop() + widen(h).repeat_interleave(2, dim=-1)
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h, context)
         return h.transpose(1, 2)

@@ -60,7 +60,7 @@ class GaussianBackbone(TransformerBackbone):
         number = torch.arange(z.shape[1], dtype=z.dtype).view(1, -1, 1).expand(len(z), -1, 1)
         return Embedding(torch.cat([z, t.expand(*number.shape), number], dim=-1))
 
-    def head(self, h: Tensor, context: Tensor | None) -> Tensor:
+    def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         return h[..., :-2]
 
 

@@ -328,7 +328,7 @@ def test_lightnings_tuner_finds_the_batch_size(well, caplog):
     ("args", "says"),
     [
         (["fit", "--data=Nothing"], "--data: expected one of ArrayData"),
-        (["fit", "--model.network=Nothing"], "--model.network: expected one of LSTM, MLP, Transformer"),
+        (["fit", "--model.network=Nothing"], "--model.network: expected one of LSTM, MLP, Transformer, UNet"),
         (["fit", "--model.sde=Nothing"], "--model.sde: expected one of SubVP, VE, VP"),
         (["fit", "--data.path=x.npy"], "--data.path"),
         (["fit", "--config=none.yaml"], "none.yaml"),

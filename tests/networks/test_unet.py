@@ -49,7 +49,7 @@ def test_a_shift_in_time_far_from_the_ends_shifts_what_is_seen():
         (body,) = network.layers
         body.attention.project.weight.zero_()
         body.attention.project.bias.zero_()
-        network.enter.weight[:, 2].zero_()  # the ramp
+        network.get_parameter("enter.weight")[:, 2].zero_()  # the ramp
         pulse = torch.zeros(1, 256, 1)
         pulse[0, 100:104] = 1.0
         model.codec.scale.fill_(1.0)

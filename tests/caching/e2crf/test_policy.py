@@ -10,7 +10,7 @@ from slow_e2crf import SlowE2CRF
 from torch.utils._python_dispatch import _disable_current_modes
 
 from lightning_freqdiff.caching import E2CRF, CachedScore
-from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.caching.base import Call, Outcome
 from lightning_freqdiff.caching.e2crf.policy import _plan
 from lightning_freqdiff.caching.e2crf.refresh import _intensity
 from lightning_freqdiff.diffusion.score import Trajectory
@@ -319,6 +319,7 @@ def test_probes_come_at_refreshes_and_are_corrected_by_a_part_of_what_they_lack(
         torch.manual_seed(0)
         z = torch.randn(2, *score.noise_scale.shape) * score.noise_scale
         state = chosen.begin(score, Trajectory(torch.ones(9), 1, tuple(z.shape), 0, 0))
+        outcome, before = Outcome(*[torch.empty(0)] * 5), torch.empty(0)
         with torch.no_grad():
             for step in range(5):
                 before = state.kept

@@ -343,7 +343,7 @@ def test_real_heartbeats(mitbih: ArrayData) -> None:
     assert series.y is not None
     assert set(series.y) == {0, 1, 2, 3, 4}
     start = time.perf_counter()
-    assert sum(len(b) for b in mitbih.train_dataloader()) == 18000 // 64 * 64
+    assert sum(len(b.series) for b in mitbih.train_dataloader()) == 18000 // 64 * 64
     assert time.perf_counter() - start < 2
 
 

@@ -183,7 +183,7 @@ def test_data_module() -> None:
     assert (data.shape, data.channels, data.num_train) == ((64, 1), ("ECG",), 30)
     split = np.concatenate([data.train_series().numpy(), data.val_series().numpy()])
     assert {row.tobytes() for row in split} == {row.tobytes() for row in x}
-    assert [tuple(b.shape) for b in data.train_dataloader()] == [(8, 64, 1)] * 3
+    assert [tuple(b.series.shape) for b in data.train_dataloader()] == [(8, 64, 1)] * 3
 
 
 def test_defaults_are_the_shape_of_mitbih() -> None:

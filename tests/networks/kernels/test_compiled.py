@@ -56,7 +56,7 @@ def test_caches(policy, traced):
     cached = CachedScore(fast, policy, STEPS)
     expected = draw(CachedScore(plain, policy, STEPS), plain)
     torch.testing.assert_close(draw(cached, fast), expected, atol=1e-4, rtol=1e-3)
-    assert 0 < len(traced) <= 3
+    assert 0 < len(traced) <= 4  # batches of 1, 2, 4 and 8
 
 
 def test_an_lstm(traced):
