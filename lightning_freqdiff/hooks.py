@@ -24,7 +24,7 @@ class SamplingCallback(Callback):
     def on_sampling_step(self, step: int) -> None:
         """Be told that a solver step was queued."""
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, sampling: Sampling) -> dict[str, Any]:
         """Return the settings that change the samples, as plain values; they belong to the identity of a run."""
         return {}
 

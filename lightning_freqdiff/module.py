@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +40,7 @@ from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.networks import Architecture, Transformer
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
+from lightning_freqdiff.schedule import warmup_cosine
 from lightning_freqdiff.spectral import Domain, Representation
 
 STATISTICS_BATCH = 4096
@@ -65,8 +65,8 @@ class ScoreModule(LightningModule):
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
-        warmup: Share of the training steps over which the learning rate rises linearly; it then falls as a
-            cosine to 0.
+        warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
+            steps or, under a time limit, by the clock.
         compile: Compile the network with torch.compile: its layers for training, whole calls for sampling.
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
         conditions: What the model may be told of a series. Taken from the data set; a checkpoint carries it.
@@ -227,21 +227,13 @@ class ScoreModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Make AdamW with linear warm-up and cosine decay over the whole run, per step."""
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-        rise = max(1, round(self.warmup * total))
-
-        def factor(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
-
         # Lightning clips no gradients of a fused optimizer under mixed precision.
         clipped = "mixed" in str(self.trainer.precision) and self.trainer.gradient_clip_val
         fused = self.device.type in ("cpu", "cuda") and not clipped
         optimizer = torch.optim.AdamW(
             self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=fused
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(self.trainer, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_predict_start(self) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_freqdiff.caching import CachedScore, CachePolicy, Ledger
+from lightning_freqdiff.caching.presets import Presets
 from lightning_freqdiff.checkpoint import as_settings
 from lightning_freqdiff.diffusion import Score, ScoreFunction
 from lightning_freqdiff.hooks import SamplingCallback
@@ -30,12 +31,6 @@ class CacheCallback(SamplingCallback):
         self._cached: CachedScore | None = None
         self._ledger: Ledger | None = None
         self._memory = 0
-        self._steps: int | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note how many steps there will be, by which presets go."""
-        assert isinstance(pl_module, ScoreModule)
-        self._steps = pl_module.sampling.num_steps
 
     @contextmanager
     def around(self, score: Score, sampling: Sampling) -> Iterator[CachedScore]:
@@ -126,12 +121,12 @@ class CacheCallback(SamplingCallback):
         """Detach."""
         self._detach()
 
-    def identity(self) -> dict[str, Any]:
-        """Return the policy's settings, those of its preset written out once the number of steps is known."""
+    def identity(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the policy's settings, those of its preset written out for so many steps."""
         written = as_settings(self.policy)
-        if self._steps is None:
+        if not isinstance(self.policy, Presets):
             return written
-        return {**written, "init_args": vars(self.policy.settings_for(self._steps))}
+        return {**written, "init_args": vars(self.policy.settings_for(sampling.num_steps))}
 
     def report(self) -> dict[str, Any]:
         """Return totals and curves of the run; see :class:`~lightning_freqdiff.caching.Ledger`."""

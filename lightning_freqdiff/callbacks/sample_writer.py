@@ -92,7 +92,7 @@ class SampleWriter(SamplingCallback):
     def _identity(self, trainer: Trainer, module: ScoreModule) -> dict[str, Any]:
         """Collect everything that the samples depend on, and nothing else (not batch size, not devices)."""
         callbacks = [c for c in trainer.callbacks if isinstance(c, SamplingCallback)]  # pyright: ignore
-        caches = [identity for c in callbacks if (identity := c.identity())]
+        caches = [identity for c in callbacks if (identity := c.identity(module.sampling))]
         device, matmul = trainer.strategy.root_device.type, torch.get_float32_matmul_precision()
         return {
             "weights": weights_hash(module),

@@ -77,7 +77,7 @@ def test_two_caches_are_refused_and_leave_nothing(model):
 
 
 def test_an_exception_in_mid_run_leaves_the_network_as_it_was(model, monkeypatch):
-    def explode(self, step):
+    def explode(step):
         if step == 7:
             raise RuntimeError("in mid-run")
 
@@ -110,8 +110,7 @@ def test_every_cache_writes_all_its_settings_into_the_identity(model, policy):
         if given and "short" not in policy.PRESETS:
             continue
         callback = CacheCallback(policy(**given))
-        callback.setup(None, model, "predict")
-        identities.append(callback.identity()["init_args"])
+        identities.append(callback.identity(model.sampling)["init_args"])
     assert set(identities[0]) == {field.name for field in fields(policy)}
     assert all(identities[0][name] is not None for name in policy.DEFAULTS)
     if len(identities) > 1:
