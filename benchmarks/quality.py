@@ -28,12 +28,13 @@ from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.scores import Measurement
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.networks import Architecture, Transformer, UNet
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 
 SAMPLES = 256
+NETWORKS: dict[str, Any] = {"Transformer": Transformer, "UNet": UNet}
 
 
 def open_data(name: str) -> SeriesData:
@@ -62,10 +63,12 @@ def measure(evaluator: Evaluator, series: torch.Tensor) -> dict[str, Any]:
     return {**flat(measured.samples), "at_floor_count": fewer, "over_floor": over}
 
 
-def train(data: SeriesData, parametrization: str, steps: int, folder: Path, preset: str) -> tuple[ScoreModule, float]:
+def train(
+    data: SeriesData, parametrization: str, steps: int, folder: Path, network: Architecture
+) -> tuple[ScoreModule, float]:
     weighting = "unit" if parametrization == "wiener" else "eps"
     seed_everything(0, verbose=False)
-    module = ScoreModule(Transformer(preset=preset), parametrization=parametrization, weighting=weighting)  # type: ignore
+    module = ScoreModule(network, parametrization=parametrization, weighting=weighting)  # type: ignore
     checkpoint = ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False)
     epochs = max(1, round(steps / len(data.train_dataloader())))
     trainer = Trainer(
@@ -96,6 +99,7 @@ def main() -> None:
         "--steps", type=int, default=6000, help="training steps of 64 series, rounded to whole epochs"
     )
     parser.add_argument("--sampling_steps", type=int, default=1000)
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="UNet")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpoints", type=Path, default=Path("runs/quality"))
@@ -104,7 +108,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    kept = ("steps", "sampling_steps", "preset", "threads")
+    kept = ("steps", "sampling_steps", "network", "preset", "threads")
     settings = {name: getattr(args, name) for name in kept}
     result: dict[str, Any] = {"machine": describe_hardware(), "settings": settings, "data": {}}
     for name in args.data:
@@ -115,7 +119,9 @@ def main() -> None:
         result["data"][name] = entry
         for parametrization in args.parametrizations:
             folder = args.checkpoints / f"{name}-{parametrization}-{args.steps}"
-            module, seconds = train(data, parametrization, args.steps, folder, args.preset)
+            module, seconds = train(
+                data, parametrization, args.steps, folder, NETWORKS[args.network](preset=args.preset)
+            )
             since = time.perf_counter()
             generated = draw(module, args.sampling_steps)
             run = {"training_seconds": seconds, "sampling_seconds": time.perf_counter() - since}

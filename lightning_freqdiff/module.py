@@ -37,7 +37,7 @@ from lightning_freqdiff.diffusion.losses import (
 from lightning_freqdiff.diffusion.score import Parametrization, Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
-from lightning_freqdiff.networks import Architecture, Transformer
+from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.schedule import warmup_cosine
@@ -80,7 +80,7 @@ class ScoreModule(LightningModule):
 
     def __init__(
         self,
-        network: Architecture = Transformer(),
+        network: Architecture = UNet(),
         sde: SDE = VP(),
         parametrization: Parametrization = "wiener",
         weighting: Weighting | None = None,

@@ -14,6 +14,7 @@ from lightning_freqdiff.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
+    "--model.network=Transformer",
     "--model.network.layers=1",
     "--model.network.width=8",
     "--model.network.heads=2",
