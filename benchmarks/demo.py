@@ -60,7 +60,7 @@ def main() -> None:
     floor = evaluator.baselines(SAMPLES)["floor"]
     table.add_row(f"{floor.count} real series", "", "", "", "", f"{floor.values['sw_time']['mean']:.4f}")
     Console().print(table)
-    figure = plots.sample_gallery(drawn[CACHES[-1]][0][:6], train[:6].numpy(), ("ECG",))
+    figure = plots.sample_gallery(plain[:6], train[:6].numpy(), ("ECG",))
     figure.savefig(FOLDER / "demo.png", dpi=130)
     print(f"pictures: {FOLDER}/demo.png and {', '.join(f'{FOLDER}/{name}/*.png' for name in drawn)}")
 

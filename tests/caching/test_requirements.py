@@ -167,7 +167,19 @@ def test_bands_by_frequency_are_refused_where_tokens_are_no_frequencies(network,
     run(score, make("spectral-frequency", fdc=False))
 
 
-@pytest.mark.parametrize("preset", ["paper", "naive", "no_feedback"])
+@pytest.mark.parametrize(
+    "policy",
+    [E2CRF(preset="naive"), E2CRF(preset="fixed_schedule", R=5), E2CRF(tau_safe=10.0)],
+    ids=lambda p: p.preset,
+)
+def test_what_decides_on_whole_calls_runs_on_networks_without_tokens(policy):
+    score = other_network(MLP(layers=1, width=8))
+    samples, ledger = run(score, policy)
+    assert samples.isfinite().all()
+    assert ledger.totals()["calls_skipped"] > 0
+
+
+@pytest.mark.parametrize("preset", ["paper", "no_feedback"])
 def test_a_cache_of_tokens_refuses_networks_without_tokens(preset):
     with pytest.raises(ValueError, match="expected a network whose tokens can be run one by one.*got MLPBackbone"):
         run(other_network(MLP(layers=1, width=8)), E2CRF(preset=preset))

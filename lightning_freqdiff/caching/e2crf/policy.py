@@ -37,6 +37,11 @@ def chooses(s: SimpleNamespace) -> bool:
     return s.trigger != "budget" or s.budget < 1 or s.below_safe == "low"
 
 
+def splits(s: SimpleNamespace) -> bool:
+    """Tell whether a call may recompute some tokens without the others, which takes a network with tokens."""
+    return chooses(s) and (s.trigger != "none" or s.K_low != -1 or probes(s))
+
+
 def probes(s: SimpleNamespace) -> bool:
     """Tell whether there are probes."""
     return chooses(s) and s.feedback != "off" and s.probes > 0
@@ -180,7 +185,7 @@ class E2CRF(CachePolicy):
     def begin(self, score: Score, trajectory: Trajectory) -> TokenState:
         """Start with nothing cached."""
         s = self.settings_for(len(trajectory.times) // trajectory.calls_per_step)
-        if by_token := chooses(s) or s.reuse == "kv":
+        if by_token := splits(s) or s.reuse == "kv":
             require_tokens(score.network)
         batch, tokens, _ = trajectory.shape
         device, samples = score.noise_scale.device, batch // trajectory.copies
