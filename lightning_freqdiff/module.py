@@ -181,14 +181,6 @@ class ScoreModule(LightningModule):
         default = [f"channel_{m}" for m in range(self.layout.channels)]
         return tuple(self.data_facts.get("channels") or default)
 
-    def training_density(self) -> Tensor | None:
-        """Return the training set's mean spectral density ``(K, M)``, which the frequency statistics hold."""
-        if self.domain != "frequency":
-            return None
-        codec = self.score.codec
-        power = codec.mean.square() + (codec.scale * codec.active).square()
-        return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)
-
     def on_fit_start(self) -> None:
         """Compile the layers for training; sampling compiles in its own way, see ``networks/compiled.py``."""
         if self.compile_network:

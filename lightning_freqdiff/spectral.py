@@ -213,3 +213,10 @@ class Codec(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Turn standardised tokens ``(B, K, F)`` into series ``(B, N, M)`` in the data's units."""
         return self.layout.decode(self.unstandardize(z))
+
+    def density(self) -> Tensor | None:
+        """Return the training set's mean spectral density ``(K, M)``; ``None`` where tokens are time steps."""
+        if self.layout.domain != "frequency":
+            return None
+        power = self.mean.square() + (self.scale * self.active).square()
+        return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)

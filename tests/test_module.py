@@ -69,7 +69,7 @@ def test_statistics_are_those_of_the_training_part():
     fit(module, data, fast_dev_run=1)
     z = module.layout.encode(data.train_series().double())
     torch.testing.assert_close(module.score.codec.mean, z.mean(0).float())
-    density = module.training_density()
+    density = module.score.codec.density()
     assert density is not None
     expected = torch.fft.rfft(data.train_series(), dim=1, norm="ortho").abs().square().mean(0)
     torch.testing.assert_close(density, expected, rtol=1e-3, atol=1e-5)

@@ -105,7 +105,7 @@ class RunReport(Callback):
 def _figures_alone(module: ScoreModule, samples: np.ndarray) -> dict[str, Any]:
     """Draw what the checkpoint alone allows: samples, and mean spectra beside the training statistics."""
     generated = spectral_density(torch.from_numpy(np.array(samples[:DRAWN]))).mean(0).numpy()
-    known = module.training_density()
+    known = module.score.codec.density()
     training = None if known is None else known.numpy()
     return {
         "samples": plots.sample_gallery(samples[:6], None, module.channels),
