@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from pathlib import Path
 
 ROOTS = (
     *("data", "model", "sampling", "trainer", "ckpt_path"),
@@ -32,9 +33,15 @@ def spell(text: str) -> str:
         'mend `columns` in the file of --data.path'
     """
     # A policy is plugged in as CacheCallback(policy=...), or by a callback of its own that takes its settings.
-    plugged = "CacheCallback" in text or not re.search(r"(E2CRF|Wiener)Cache", f"{text} {' '.join(sys.argv)}")
+    plugged = "CacheCallback" in text or not re.search(r"(E2CRF|Wiener)Cache", f"{text} {given()}")
     prefix = "--trainer.callbacks" + (".policy" if plugged else "")
     return SETTING.sub(r"--\1", POLICY.sub(rf"{prefix}\1", text))
+
+
+def given() -> str:
+    """Return what the user gave: the words of the command line, and what stands in the files that they name."""
+    paths = (Path(word.split("=", 1)[-1]) for word in sys.argv if word.endswith((".yaml", ".yml")))
+    return " ".join([*sys.argv, *(path.read_text(errors="replace") for path in paths if path.is_file())])
 
 
 def one_line(text: str) -> str:
