@@ -30,6 +30,26 @@ class ConditionSizes:
     covariates: int = 0
     observed: bool = False
 
+    def check(self, condition: Condition) -> None:
+        """Refuse what a model of these sizes cannot be told; observed values may be a constraint's alone.
+
+        Raises:
+            ValueError: For a label out of range, or a part of another size than the model was built for.
+        """
+        label = condition.label
+        if label is not None and len(label) and int(label.max()) >= self.classes:
+            raise ValueError(
+                f"expected labels below {self.classes}, the classes that the model was trained on, got "
+                f"{int(label.max())}: set `sampling.condition`, or train with `data.conditional` true"
+            )
+        for name in ("static", "covariates"):
+            part, size = getattr(condition, name), getattr(self, name)
+            if part is not None and part.shape[-1] != size:
+                raise ValueError(
+                    f"expected {size} {name} as the model was trained on, got {part.shape[-1]}: set "
+                    "`sampling.condition`"
+                )
+
 
 UNCONDITIONAL = ConditionSizes()
 """A model that is told nothing."""

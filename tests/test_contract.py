@@ -17,7 +17,7 @@ from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Architecture, Backbone, Embedding, FourierTime
-from lightning_freqdiff.sampling import Conditions, Constraint, Guidance, Solver
+from lightning_freqdiff.sampling import Conditions, Constraint, Guidance, Same, Sampling, Solver
 from lightning_freqdiff.sampling.guidance import both
 
 LENGTH = 16
@@ -309,3 +309,25 @@ def test_parts_of_a_condition():
         known.followed_by(known.without("static"))
     assert known.sizes.classes == 3
     assert (known.count, NOTHING.count, bool(known), bool(NOTHING)) == (3, None, True, False)
+
+
+@pytest.mark.parametrize("cache", [[], ["--trainer.callbacks+=WienerCache"]], ids=["plain", "cached"])
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        ("label=3", "expected labels below 3"),
+        ("static=[1.0]", "expected 0 static as the model was trained on, got 1"),
+    ],
+)
+def test_what_a_model_was_not_trained_on_is_refused(trained, tmp_path, capsys, cache, known, says):
+    with pytest.raises(SystemExit):
+        predict(trained, tmp_path / "none", "--sampling.condition=Same", f"--sampling.condition.{known}", *cache)
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert says in error
+    assert "--sampling.condition" in error
+
+
+def test_a_model_without_conditions_takes_no_label(model):
+    sampling = Sampling(num_samples=2, num_steps=3, condition=Same(label=0))
+    with pytest.raises(ValueError, match="expected labels below 0.*`data.conditional` true"):
+        model.draw(sampling.units()[0], sampling)

@@ -202,6 +202,7 @@ class CachedScore(ScoreFunction):
                 f"expected a trajectory of {self.ledger.calls} network calls, got {len(trajectory.times)}: attach "
                 "the cache anew after changing `sampling.num_steps` or `sampling.solver`"
             )
+        self.score.start(trajectory)
         self._trajectory, self._index = trajectory, 0
         self._states = [self.policy.begin(self.score, trajectory) for _ in range(trajectory.calls_per_step)]
 

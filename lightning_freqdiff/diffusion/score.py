@@ -133,10 +133,14 @@ class Score(nn.Module, ScoreFunction):
             )
         self.sde: SDE = sde
         self.parametrization: Parametrization = parametrization
-        self.codec = Codec(layout)
+        self.codec, self.sizes = Codec(layout), sizes
         self.network: Backbone = architecture.build(self.codec, sizes)
         self.calibration: dict[str, Tensor] = {}
         self._compiled = Compiled(self._call)
+
+    def start(self, trajectory: Trajectory) -> None:
+        """Refuse a condition that the network was not built for, before anything is drawn."""
+        self.sizes.check(trajectory.condition)
 
     @property
     def noise_scale(self) -> Tensor:
