@@ -109,7 +109,7 @@ def fill_zeros(network: nn.Module) -> nn.Module:
 def small_checkpoint(steps: int, folder: Path, samples: int = 16, sampling_steps: int = 1000) -> ScoreModule:
     """Train a small model on the embedded heartbeats, and calibrate it for the caches."""
     print(f"no --ckpt_path: training a small model on embedded heartbeats, {steps} steps", flush=True)
-    module, taken = train(SyntheticECG(), "wiener", steps, folder, Transformer())
+    module, taken = train(SyntheticECG(), "wiener", steps, folder, Transformer(preset="plain"))
     sampling = Sampling(num_samples=samples, num_steps=sampling_steps, batch_size=samples, seed=1)
     module.score.calibration = calibrate(module, sampling)[0]
     print(f"trained in {taken:.0f} s", flush=True)

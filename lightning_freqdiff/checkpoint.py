@@ -38,9 +38,10 @@ MOVED = {
 STATISTICS = {
     "score.standardizer.mean": "score.codec.mean",
     "score.standardizer.scale": "score.codec.scale",
-    "score.standardizer.variance": "score.codec.active",
+    "score.standardizer.variance": "score.codec.variance",
+    "score.codec.active": "score.codec.variance",
 }
-"""Names of version 0.1: settings, rooms, weights."""
+"""Names of older versions: settings, rooms, statistics."""
 
 WEIGHTS = "weights"
 """The array of a calibration that holds the hash of the weights."""
@@ -105,7 +106,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def translate(checkpoint: dict[str, Any]) -> None:
-    """Put the names of version 0.1 into those of today, in place; nothing happens to newer checkpoints."""
+    """Put what older versions wrote into the names of today, in place; nothing happens to newer checkpoints."""
     settings = checkpoint.get("hyper_parameters", {})
     for key, names in RENAMED.items():
         settings.update({key: names.get(settings[key], settings[key])} if key in settings else {})

@@ -41,7 +41,7 @@ from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.schedule import warmup_cosine
-from lightning_freqdiff.spectral import Domain, Representation
+from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""
@@ -63,6 +63,8 @@ class ScoreModule(LightningModule):
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
             as in EDM, which learns faster. Validation is always uniform.
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
+        colour: Colour of the noise: equal (1), the same signal-to-noise ratio at every frequency or step, as in the
+            papers of frequency diffusion; white (0), white in the data's own units, as in DDPM; or between.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
@@ -86,6 +88,7 @@ class ScoreModule(LightningModule):
         weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
+        colour: NoiseColour | float = "equal",
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
@@ -103,6 +106,7 @@ class ScoreModule(LightningModule):
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain: Domain = domain
+        self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
         self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
@@ -117,6 +121,7 @@ class ScoreModule(LightningModule):
                 "weighting": weighting,
                 "times": times,
                 "domain": domain,
+                "colour": colour,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
                 "warmup": warmup,
@@ -132,7 +137,7 @@ class ScoreModule(LightningModule):
     def _build(self, length: int, channels: int, conditions: ConditionSizes) -> None:
         """Make the parts that need the data's shape."""
         layout = Representation(self.domain, length, channels)
-        self.score = Score(self.architecture, self.sde, self.parametrization, layout, conditions)
+        self.score = Score(self.architecture, self.sde, self.parametrization, layout, conditions, self.colour)
         self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
         self.score.network.compiled = self.compile_network
 

@@ -16,6 +16,10 @@ import torch
 from torch import Tensor, nn
 
 Domain = Literal["frequency", "time"]
+NoiseColour = Literal["equal", "white"]
+
+COLOURS: dict[NoiseColour, float] = {"equal": 1.0, "white": 0.0}
+"""The colours that have a name, see :class:`Codec`."""
 
 # Below this share of the largest spread in its channel, a coordinate's spread is rounding and not data.
 CONSTANT_TOLERANCE = 1e-6
@@ -98,6 +102,10 @@ class Representation:
                 f"expected series of shape (B, {self.length}, {self.channels}), got {tuple(x.shape)}: "
                 "the model was built for other data (`data`, `ckpt_path`)"
             )
+        return self.tokenize(x)
+
+    def tokenize(self, x: Tensor) -> Tensor:
+        """Lay out any number of channels ``(B, N, C)`` as tokens, ``(B, tokens, 2C)`` or ``(B, tokens, C)``."""
         return to_half_spectrum(x) if self.domain == "frequency" else x
 
     def decode(self, z: Tensor) -> Tensor:
@@ -154,32 +162,41 @@ class Moments:
 class Codec(nn.Module):
     """Series to standardised tokens and back: layout, units and noise scale of everything that is diffused.
 
-    Tokens have zero mean and unit variance in every coordinate over the training set. The statistics are buffers:
-    they travel in the checkpoint, so that sampling needs no data set. A coordinate without variance keeps scale 1
-    and is not ``active``.
+    Tokens have zero mean over the training set, and in every coordinate a deviation that the *colour* decides: the
+    noise that is added has the same size in all of them, so this is the colour of the noise in the data's units.
+    With colour 1 every frequency drowns in noise at the same time, as in the papers of frequency diffusion; with 0
+    the noise is white in the data's own units, channel by channel, as where one diffuses in time, and the finest
+    frequencies drown first (Falck et al., arXiv 2505.11278: "equal" and "DDPM"). In between, a coordinate's scale
+    is its deviation to that power. The mean variance of a channel's coordinates is 1 in any case.
+
+    The statistics are buffers: they travel in the checkpoint, so that sampling needs no data set. A coordinate
+    without variance keeps scale 1 and is not active.
 
     Args:
         layout: Which transform, and the shape of the series.
+        colour: Power of the deviation, from 0 to 1.
 
     Attributes:
         mean: Training mean of each coordinate, ``(K, F)``.
-        scale: Training deviation, ``(K, F)``.
-        active: 1 where a coordinate varies, else 0, ``(K, F)``.
+        scale: Size of a token's unit in each coordinate, in the data's units, ``(K, F)``.
+        variance: Variance of each coordinate of the tokens, 1 or 0 with colour 1, ``(K, F)``.
         noise_scale: ``Λ``, see :meth:`Representation.noise_scale`.
     """
 
     mean: Tensor
     scale: Tensor
-    active: Tensor
+    variance: Tensor
     noise_scale: Tensor
 
-    def __init__(self, layout: Representation) -> None:
+    def __init__(self, layout: Representation, colour: float = 1.0) -> None:
         super().__init__()
-        self.layout = layout
+        if not 0 <= colour <= 1:
+            raise ValueError(f"expected a colour from 0 (white) to 1 (equal), got {colour}: set `model.colour`")
+        self.layout, self.colour = layout, colour
         shape = layout.tokens, layout.features
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
-        self.register_buffer("active", torch.ones(shape))
+        self.register_buffer("variance", torch.ones(shape))
         self.register_buffer("noise_scale", layout.noise_scale(), persistent=False)
 
     def fit(self, batches: Iterable[Tensor]) -> None:
@@ -194,12 +211,34 @@ class Codec(nn.Module):
         varies = deviation > CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // self.layout.channels)
         if not varies.any():
             raise ValueError("expected series that differ, but every training series is the same: check `data`")
+        scale = self._units(torch.where(varies, deviation, 0.0))
         self.mean.copy_(moments.mean)
-        self.scale.copy_(torch.where(varies, deviation, 1.0))
-        self.active.copy_(varies)
+        self.scale.copy_(torch.where(varies, scale, 1.0))
+        self.variance.copy_(torch.where(varies, (deviation / scale).square(), 0.0))
+
+    def _units(self, deviation: Tensor) -> Tensor:
+        """Return the unit of each coordinate for deviations ``(K, F)``, 0 where a coordinate does not vary."""
+        varies = deviation > 0
+        unit = torch.where(varies, torch.where(varies, deviation, 1.0).pow(self.colour), 1.0)
+        if self.colour == 1:
+            return unit
+        by_channel = self.layout.tokens, -1, self.layout.channels
+        power, count = ((x.view(by_channel)).sum((0, 1)) for x in ((deviation / unit).square(), varies.double()))
+        size = torch.where(power > 0, power / count.clamp(min=1), 1.0).sqrt()
+        return (unit.view(by_channel) * size).flatten(1)
+
+    @property
+    def active(self) -> Tensor:
+        """1 where a coordinate varies, else 0, ``(K, F)``."""
+        return (self.variance > 0).to(self.variance.dtype)
+
+    @property
+    def deviation(self) -> Tensor:
+        """Training deviation of each coordinate in the data's units, 0 where it does not vary, ``(K, F)``."""
+        return self.scale * self.variance.sqrt()
 
     def standardize(self, z: Tensor) -> Tensor:
-        """Standardise tokens ``(B, K, F)``; coordinates without variance become exactly 0."""
+        """Bring tokens ``(B, K, F)`` to mean 0 and their units; coordinates without variance become exactly 0."""
         return (z - self.mean) / self.scale * self.active
 
     def unstandardize(self, z: Tensor) -> Tensor:
@@ -218,5 +257,5 @@ class Codec(nn.Module):
         """Return the training set's mean spectral density ``(K, M)``; ``None`` where tokens are time steps."""
         if self.layout.domain != "frequency":
             return None
-        power = self.mean.square() + (self.scale * self.active).square()
+        power = self.mean.square() + self.deviation.square()
         return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)

@@ -1,5 +1,7 @@
 """Networks with random weights, and runs of them, for the tests of caches."""
 
+from typing import Literal
+
 import torch
 
 from lightning_freqdiff.diffusion.score import Score
@@ -9,14 +11,15 @@ from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
 
-def random_score(length: int, channels: int, seed: int = 0) -> Score:
+def random_score(length: int, channels: int, seed: int = 0, preset: Literal["plain", "small"] = "plain") -> Score:
     """A transformer with weights large enough to show mistakes, and one constant coordinate."""
     torch.manual_seed(seed)
     layout = Representation("frequency", length, channels)
-    score = Score(Transformer(layers=2, heads=2, width=8, feedforward=16), VP(), "wiener", layout).eval()
+    network = Transformer(preset, layers=2, heads=2, width=8, feedforward=16)
+    score = Score(network, VP(), "wiener", layout).eval()
     for parameter in score.network.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
-    score.codec.active[-1, 0] = 0
+    score.codec.variance[-1, 0] = 0
     return score
 
 

@@ -82,7 +82,7 @@ OLD_CLASSES = {
 OLD_WEIGHTS = {
     "score.codec.mean": "score.standardizer.mean",
     "score.codec.scale": "score.standardizer.scale",
-    "score.codec.active": "score.standardizer.variance",
+    "score.codec.variance": "score.standardizer.variance",
 }
 
 

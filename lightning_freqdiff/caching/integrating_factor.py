@@ -51,7 +51,7 @@ class Frame:
         """
         device = score.noise_scale.device
         t = times.to(device)
-        scale, variance = score.noise_scale.double(), score.codec.active.double()
+        scale, variance = score.noise_scale.double(), score.codec.variance.double()
         alpha, sigma = (f(t).reshape(-1, 1, 1) for f in (score.sde.alpha, score.sde.sigma))
         a, b, c = torch.tensor(steps, dtype=torch.float64, device=device).T.reshape(3, -1, 1, 1)
         noise = sigma * scale

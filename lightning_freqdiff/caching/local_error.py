@@ -57,7 +57,7 @@ def local_error(score: Score, moved: Tensor) -> Tensor:
     weight = torch.where(
         live, 1 / torch.where(live, score.noise_scale, 1.0), 0.0
     )  # Parseval: a frequency counts twice
-    norm = (weight * (codec.mean.square() + scale.square()).sqrt()).norm()
+    norm = (weight * (codec.mean.square() + codec.deviation.square()).sqrt()).norm()
     return (moved * (weight * scale)).double().flatten(1).norm(dim=1) / norm.clamp(min=1e-30)
 
 

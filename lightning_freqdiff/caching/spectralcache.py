@@ -126,7 +126,8 @@ def _factor(s: SimpleNamespace, step: int) -> float:
 
 def _require_frequencies(score: Score, features: Tensor) -> None:
     """Refuse to split tokens by frequency where there is one token alone, or tokens are steps in time."""
-    if score.codec.layout.domain != "frequency" or features.shape[1] < 2:
+    along = score.network.along_tokens and features.shape[1] > 1
+    if score.codec.layout.domain != "frequency" or not along:
         raise ValueError(
             f"expected tokens that are frequencies, got those of {type(score.network).__name__} in the domain "
             f"{score.codec.layout.domain}, {features.shape[1]} in number: set `policy.bands` channel"

@@ -1,7 +1,8 @@
 """What the network's raw output means: the one place that turns it into a score.
 
-Write ``s = σ(t) Λ`` for the deviation of the noise and ``v`` (1 or 0) for the variance of a standardised
-coordinate. Every parametrisation is a way to write the noise prediction ``eps``, and ``score = -eps / s``:
+Write ``s = σ(t) Λ`` for the deviation of the noise and ``v`` for the variance of a coordinate, which is 1 or 0 unless
+the noise has another colour (:class:`~lightning_freqdiff.spectral.Codec`). Every parametrisation is a way to write
+the noise prediction ``eps``, and ``score = -eps / s``:
 
 | name | raw output ``F`` | ``eps`` |
 |---|---|---|
@@ -112,6 +113,7 @@ class Score(nn.Module, ScoreFunction):
         parametrization: Meaning of the raw output.
         layout: Layout of the tokens.
         sizes: Which conditions the backbone will be given.
+        colour: Colour of the noise, see :class:`~lightning_freqdiff.spectral.Codec`.
 
     Attributes:
         calibration: What was fitted to this network for its caches, by name; see ``checkpoint.py``.
@@ -124,6 +126,7 @@ class Score(nn.Module, ScoreFunction):
         parametrization: Parametrization,
         layout: Representation,
         sizes: ConditionSizes = UNCONDITIONAL,
+        colour: float = 1.0,
     ) -> None:
         super().__init__()
         if parametrization not in get_args(Parametrization):
@@ -133,7 +136,7 @@ class Score(nn.Module, ScoreFunction):
             )
         self.sde: SDE = sde
         self.parametrization: Parametrization = parametrization
-        self.codec, self.sizes = Codec(layout), sizes
+        self.codec, self.sizes = Codec(layout, colour), sizes
         self.network: Backbone = architecture.build(self.codec, sizes)
         self.calibration: dict[str, Tensor] = {}
         self._compiled = Compiled(self._call)
@@ -151,9 +154,9 @@ class Score(nn.Module, ScoreFunction):
         """Return the scales at time ``t``, a scalar or ``(B,)``."""
         t = t.reshape(-1, 1, 1)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t) * self.noise_scale
-        active = self.codec.active
-        total = (alpha.square() * active + sigma.square()).sqrt()
-        return Coefficients(alpha, sigma, torch.where(total > 0, total, 1.0), alpha * active.sqrt())
+        variance = self.codec.variance
+        total = (alpha.square() * variance + sigma.square()).sqrt()
+        return Coefficients(alpha, sigma, torch.where(total > 0, total, 1.0), alpha * variance.sqrt())
 
     def embed(self, z: Tensor, t: Tensor, c: Coefficients, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)``, scaled to unit variance (EDM's ``c_in``), as features ``h⁰`` and context."""
@@ -186,8 +189,8 @@ class Score(nn.Module, ScoreFunction):
         """
         match self.parametrization:
             case "wiener":
-                live = (c.spread > 0).to(z0.dtype)
-                return (c.sigma * z0 * live - c.spread * noise) / c.total, c.spread / c.total
+                unit = _divide(z0, self.codec.variance.sqrt())
+                return (c.sigma * unit - c.spread * noise) / c.total, c.spread / c.total
             case "eps":
                 return noise, torch.ones_like(c.sigma)
             case "x0":

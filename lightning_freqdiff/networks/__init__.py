@@ -1,11 +1,13 @@
 """Backbones: tokens, time and condition in, raw output out."""
 
-from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, FourierTime, TokenBlock
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, TokenBlock
+from lightning_freqdiff.networks.context import Context, FourierTime
 from lightning_freqdiff.networks.kernels import Compiled
 from lightning_freqdiff.networks.lstm import LSTM
 from lightning_freqdiff.networks.mlp import MLP
 from lightning_freqdiff.networks.transformer import Transformer
 from lightning_freqdiff.networks.unet import UNet
+from lightning_freqdiff.networks.view import Frequencies, Steps, View
 
 __all__ = [
     "LSTM",
@@ -13,9 +15,13 @@ __all__ = [
     "Architecture",
     "Backbone",
     "Compiled",
+    "Context",
     "Embedding",
     "FourierTime",
+    "Frequencies",
+    "Steps",
     "TokenBlock",
     "Transformer",
     "UNet",
+    "View",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -65,12 +64,14 @@ class Backbone(nn.Module, ABC):
         layers: The blocks, in order; features keep their shape from one to the next.
         compiled: Whether sampling runs compiled code; see ``kernels/compiled.py``.
         token_blocks: The layers, where tokens can be run one by one; else ``None``.
+        along_tokens: Whether features go along the tokens, in their order, and not, say, along time.
     """
 
     layers: nn.ModuleList
     compiled: bool = False
     _compiled: Compiled | None = None
     token_blocks: Sequence[TokenBlock] | None = None
+    along_tokens: bool = True
 
     @abstractmethod
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
@@ -138,28 +139,6 @@ class Architecture(ABC):
             codec: Layout and units of the tokens; not to be registered as a part of the network.
             sizes: Which conditions it will be given.
         """
-
-
-class FourierTime(nn.Module):
-    """Diffusion time as random Fourier features and a dense layer (Tancik et al., arXiv 2006.10739).
-
-    Args:
-        width: Width of the result, even.
-        scale: Standard deviation of the random frequencies, in cycles per unit of ``t``. The papers use 30;
-            less makes the network smoother in time, which caches reward.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, width: int, scale: float) -> None:
-        super().__init__()
-        self.register_buffer("frequencies", 2 * math.pi * scale * torch.randn(width // 2))
-        self.dense = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, t: Tensor) -> Tensor:
-        """Embed times of shape ``()`` or ``(B,)`` as ``(1, 1, width)`` or ``(B, 1, width)``."""
-        angle = t.reshape(-1, 1, 1) * self.frequencies
-        return self.dense(torch.cat([angle.sin(), angle.cos()], dim=-1))
 
 
 def check_positive(**settings: int) -> None:

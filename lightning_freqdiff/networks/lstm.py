@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, FourierTime, check_positive
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, check_positive
+from lightning_freqdiff.networks.context import FourierTime
 from lightning_freqdiff.spectral import Codec
 
 

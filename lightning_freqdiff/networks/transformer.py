@@ -1,4 +1,4 @@
-"""The papers' backbone: a transformer encoder over frequencies, here pre-norm and open for caches."""
+"""Transformers over tokens, open for caches: with adaptive layer norms, and the papers' encoder, here pre-norm."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.networks.base import (
-    Architecture,
-    Backbone,
-    Embedding,
-    FourierTime,
-    TokenBlock,
-    check_positive,
-)
+from lightning_freqdiff.networks.adaptive import AdaptiveBlock, Modulation
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, TokenBlock, check_positive
+from lightning_freqdiff.networks.context import Context, FourierTime
 from lightning_freqdiff.networks.kernels import Derived, attention, chunked, feed_forward, full_precision
+from lightning_freqdiff.networks.view import Frequencies, Steps
 from lightning_freqdiff.spectral import Codec
 
 PRESETS: dict[str, dict[str, float]] = {
-    "small": {"layers": 4, "heads": 4, "width": 64, "feedforward": 256, "time_scale": 4.0},
+    "small": {"layers": 4, "heads": 4, "width": 64, "feedforward": 128, "time_scale": 4.0},
+    "base": {"layers": 6, "heads": 8, "width": 128, "feedforward": 256, "time_scale": 4.0},
+    "plain": {"layers": 4, "heads": 4, "width": 64, "feedforward": 256, "time_scale": 4.0},
     "paper": {"layers": 10, "heads": 12, "width": 72, "feedforward": 2048, "time_scale": 30.0},
 }
+PLAIN = ("plain", "paper")
+"""Presets that add the time to their tokens, and know no condition."""
 
 # Bytes of one chunk of a batch on a CPU: feed-forward activations, attention scores.
 CPU_HIDDEN_BYTES, CPU_SCORES_BYTES = 12 * 2**20, 7 * 2**20
@@ -34,11 +34,16 @@ CPU_HIDDEN_BYTES, CPU_SCORES_BYTES = 12 * 2**20, 7 * 2**20
 
 @dataclass(frozen=True)
 class Transformer(Architecture):
-    """Pre-norm transformer encoder. A setting that is not given comes from the preset.
+    """Transformer over frequencies or steps. A setting that is not given comes from the preset.
 
     Args:
-        preset: ``small`` (4 layers, 4 heads, 64 wide, feed-forward 256, 0.2 M parameters) or ``paper`` (10
-            layers, 12 heads, 72 wide, feed-forward 2048, 3.2 M parameters; arXiv 2402.05933).
+        preset: ``small`` (4 layers, 64 wide) and ``base`` (6 layers, 128 wide) scale and shift their features by time
+            and condition, and have gated feed-forward layers. ``paper`` is the encoder of arXiv 2402.05933 (10
+            layers, 12 heads, 72 wide, feed-forward 2048, 3.2 M parameters), ``plain`` the same on a small scale: they
+            add the time to their tokens, and take no notice of conditions.
+        axis: What the tokens are: frequencies, or steps, to which they are transformed and back.
+        group: Neighbouring frequencies or steps that make one token; more are faster. Caches that choose tokens want
+            the frequencies one by one.
         layers: Number of blocks.
         heads: Attention heads; must divide the width.
         width: Width of a token's features.
@@ -47,7 +52,9 @@ class Transformer(Architecture):
         dropout: Share of features dropped in training.
     """
 
-    preset: Literal["small", "paper"] = "small"
+    preset: Literal["small", "base", "plain", "paper"] = "small"
+    axis: Literal["frequency", "time"] = "frequency"
+    group: int = 1
     layers: int | None = None
     heads: int | None = None
     width: int | None = None
@@ -60,18 +67,117 @@ class Transformer(Architecture):
         value = getattr(self, name)
         return int(PRESETS[self.preset][name] if value is None else value)
 
-    def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> TransformerBackbone:
-        """Make a transformer, which takes no notice of conditions."""
+    def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> Backbone:
+        """Make a transformer."""
         chosen = {name: self.setting(name) for name in ("layers", "heads", "width", "feedforward")}
-        check_positive(**chosen)
+        check_positive(**chosen, group=self.group)
         if chosen["width"] % chosen["heads"] or chosen["width"] % 2:
             raise ValueError(
                 f"expected an even width that the heads divide, got width {chosen['width']} and heads "
                 f"{chosen['heads']}: set `model.network.width` or `model.network.heads`"
             )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"expected dropout in [0, 1), got {self.dropout}: set `model.network.dropout`")
         scale = PRESETS[self.preset]["time_scale"] if self.time_scale is None else self.time_scale
+        if self.preset not in PLAIN:
+            return AdaptiveTransformer(codec, sizes, self, scale, **chosen)
+        if self.axis != "frequency" or self.group != 1:
+            raise ValueError(
+                f"expected axis frequency and group 1 with preset {self.preset}, got {self.axis} and {self.group}: "
+                "set `model.network.preset` to small or base"
+            )
         layout = codec.layout
-        return TransformerBackbone(layout.tokens, layout.features, **chosen, time_scale=scale, dropout=self.dropout)
+        return PlainTransformer(layout.tokens, layout.features, **chosen, time_scale=scale, dropout=self.dropout)
+
+
+class TokenTransformer(Backbone):
+    """What transformers have in common: blocks whose queries may be fewer tokens than their keys and values.
+
+    Args:
+        tokens: Tokens that the blocks work on.
+        heads: Attention heads.
+        feedforward: Width of the feed-forward layer.
+    """
+
+    def __init__(self, tokens: int, heads: int, feedforward: int) -> None:
+        super().__init__()
+        fit = min(CPU_HIDDEN_BYTES // (4 * tokens * feedforward), CPU_SCORES_BYTES // (4 * heads * tokens**2))
+        self.tokens, self.cpu_chunk = tokens, 2 ** int(math.log2(max(1, fit)))
+
+    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
+        """Run on a CPU on as many samples at once as its caches hold, more of them where they have fewer tokens."""
+        h = inputs[0]
+        if not h.is_cpu or torch.is_grad_enabled():
+            return run(*inputs)
+        return chunked(run, max(1, self.cpu_chunk * self.tokens // max(1, h.shape[1])), *inputs)
+
+    def block(self, number: int, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Run one block on all tokens ``(B, K, d)``."""
+        return self.layers[number](h, context)
+
+
+class AdaptiveTransformer(TokenTransformer):
+    """Tokens of any view, blocks that time and condition scale and shift, and a head that starts at zero.
+
+    Peebles and Xie, "Scalable Diffusion Models with Transformers", arXiv 2212.09748, section 3.2.
+
+    Args:
+        codec: Layout and units of the tokens.
+        sizes: Which conditions it will be given.
+        settings: Axis, group and dropout.
+        time_scale: Scale of the Fourier features of time.
+        layers: Number of blocks.
+        heads: Attention heads.
+        width: Width of a token's features, ``d``.
+        feedforward: Width of the feed-forward layer.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        sizes: ConditionSizes,
+        settings: Transformer,
+        time_scale: float,
+        layers: int,
+        heads: int,
+        width: int,
+        feedforward: int,
+    ) -> None:
+        view = (Steps if settings.axis == "time" else Frequencies)(codec, sizes)
+        group = min(settings.group, view.rows)
+        super().__init__(-(-view.rows // group), heads, feedforward)
+        self.view, self.group, self.padding = view, group, -view.rows % group
+        self.along_tokens = settings.axis == "frequency"
+        self.context = Context(width, time_scale, sizes)
+        self.token = nn.Linear(group * view.inputs, width)
+        self.position = nn.Parameter(0.02 * torch.randn(self.tokens, width))
+        self.layers = nn.ModuleList(AdaptiveBlock(width, heads, feedforward, settings.dropout) for _ in range(layers))
+        self.norm, self.out = Modulation(width, parts=1), nn.Linear(width, group * view.outputs)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    @property
+    def token_blocks(self) -> Sequence[TokenBlock] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The blocks in order, where a token is a token of the layout."""
+        whole = isinstance(self.view, Frequencies) and self.group == 1
+        return cast("list[AdaptiveBlock]", list(self.layers)) if whole else None
+
+    def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
+        """Embed tokens ``(B, K, F)`` as ``h⁰``, ``(B, K', d)``, time and condition as ``(B, d)``."""
+        rows = F.pad(self.view.see(z, condition), (0, 0, 0, self.padding)).unflatten(1, (self.tokens, -1)).flatten(2)
+        return Embedding(self.token(rows) + self.position, self.context(len(z), t, condition))
+
+    def modulated(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the first block's normalised, scaled and shifted input."""
+        return cast(AdaptiveBlock, self.layers[0]).attended(h, context)
+
+    def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Turn features ``(B, S, d)`` into raw output ``(B, S, F)``; of some tokens where these are the layout's."""
+        ((scale, shift),) = self.norm.parts(context)
+        rows = self.out(self.norm(h, scale, shift))
+        if self.token_blocks is None:
+            rows = rows.unflatten(2, (self.group, -1)).flatten(1, 2)[:, : self.view.rows]
+        return self.view.back(rows)
 
 
 class Block(Derived):
@@ -124,7 +230,7 @@ class Block(Derived):
         return self.finish(h, *self.queries_keys_values(h))
 
 
-class TransformerBackbone(Backbone):
+class PlainTransformer(TokenTransformer):
     """Token and time embedding, encoder blocks, and a head that starts at zero.
 
     Args:
@@ -149,7 +255,7 @@ class TransformerBackbone(Backbone):
         time_scale: float,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(tokens, heads, feedforward)
         self.token = nn.Linear(features, width)
         self.position = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.time = FourierTime(width, time_scale)
@@ -158,8 +264,6 @@ class TransformerBackbone(Backbone):
         # A zero head makes the untrained model the Wiener filter, already the best linear denoiser.
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        fit = min(CPU_HIDDEN_BYTES // (4 * tokens * feedforward), CPU_SCORES_BYTES // (4 * heads * tokens**2))
-        self.tokens, self.cpu_chunk = tokens, 2 ** int(math.log2(max(1, fit)))
 
     @property
     def token_blocks(self) -> Sequence[TokenBlock]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -169,17 +273,6 @@ class TransformerBackbone(Backbone):
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` at time ``t`` as ``h⁰``, ``(B, K, d)``."""
         return Embedding(self.token(z) + self.position + self.time(t))
-
-    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
-        """Run on a CPU on as many samples at once as its caches hold, more of them where they have fewer tokens."""
-        h = inputs[0]
-        if not h.is_cpu or torch.is_grad_enabled():
-            return run(*inputs)
-        return chunked(run, max(1, self.cpu_chunk * self.tokens // max(1, h.shape[1])), *inputs)
-
-    def block(self, number: int, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Run one block on all tokens ``(B, K, d)``."""
-        return self.layers[number](h)
 
     def modulated(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the first block's normalised input."""

@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, FourierTime, check_positive
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, check_positive
+from lightning_freqdiff.networks.context import Context
+from lightning_freqdiff.networks.view import Steps
 from lightning_freqdiff.spectral import Codec
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -185,9 +187,6 @@ class Body(nn.Module):
 class UNetBackbone(Backbone):
     """From tokens to the time axis, through the U-Net, and back; the last convolution starts at zero.
 
-    Tokens are seen twice in time, as they are and in the data's colour (times the training deviations), beside a ramp
-    of positions, and beside covariates and observed values where the model has them.
-
     Args:
         codec: Layout and units of the tokens.
         sizes: Which conditions it will be given.
@@ -197,69 +196,31 @@ class UNetBackbone(Backbone):
         depth: Residual blocks at each level, down and up.
     """
 
+    along_tokens = False
+
     def __init__(
         self, codec: Codec, sizes: ConditionSizes, settings: UNet, width: int, levels: int, depth: int
     ) -> None:
         super().__init__()
-        length, channels = codec.layout.length, codec.layout.channels
-        self._codec = [codec]  # in a list, so as not to be a part of the network
-        self.padding, context = -length % 2**levels, 4 * width
-        self.time, kernel = FourierTime(context, settings.time_scale), settings.kernel
-        self.label = nn.Embedding(sizes.classes + 1, context) if sizes.classes else None  # the last: not known
-        self.static = nn.Linear(sizes.static, context) if sizes.static else None
-        self.covariates, self.observes = sizes.covariates, sizes.observed
-        inputs = 2 * channels + 1 + sizes.covariates + 2 * channels * sizes.observed
-        self.enter = nn.Conv1d(inputs, width, kernel, padding=kernel // 2)
+        self.view = Steps(codec, sizes)
+        length, kernel, context = codec.layout.length, settings.kernel, 4 * width
+        self.padding = -length % 2**levels
+        self.context = Context(context, settings.time_scale, sizes)
+        self.enter = nn.Conv1d(self.view.inputs, width, kernel, padding=kernel // 2)
         widths = [width * 2**i for i in range(levels)] + [width * 2 ** max(0, levels - 1)]
         body = Body(widths, length + self.padding, context, depth, kernel, settings.heads, settings.dropout)
         self.layers = nn.ModuleList([body])
         self.norm, self.out = (
             nn.GroupNorm(width // GROUP, width),
-            nn.Conv1d(width, channels, kernel, padding=kernel // 2),
+            nn.Conv1d(width, self.view.outputs, kernel, padding=kernel // 2),
         )
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType]
 
-    @property
-    def codec(self) -> Codec:
-        """Layout and units of the tokens."""
-        return self._codec[0]
-
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` as features over time ``(B, L, C)``, time and condition as ``(B, c)``."""
-        context = F.silu(self._context(len(z), t, condition))
-        inputs = torch.cat(self._inputs(z, condition), dim=-1).transpose(1, 2)
-        return Embedding(self.enter(F.pad(inputs, (0, self.padding))).transpose(1, 2), context)
-
-    def _context(self, count: int, t: Tensor, condition: Condition) -> Tensor:
-        context = self.time(t).flatten(1).expand(count, -1)
-        if self.label is not None:
-            unknown = torch.full((count,), -1, device=context.device)
-            label = unknown if condition.label is None else condition.label
-            context = context + self.label(label % self.label.num_embeddings)
-        if self.static is not None and condition.static is not None:
-            context = context + self.static(condition.static)
-        return context
-
-    def _inputs(self, z: Tensor, condition: Condition) -> list[Tensor]:
-        codec, layout = self.codec, self.codec.layout
-        spread = codec.scale * codec.active
-        live = codec.noise_scale > 0
-        # Parseval: the deviation of a series over time, channel by channel.
-        power = torch.where(live, spread / torch.where(live, codec.noise_scale, 1.0), 0.0).square().sum(0)
-        deviation = (power.unflatten(0, (-1, layout.channels)).sum(0) / layout.length).sqrt().clamp(min=1e-12)
-        ramp = torch.linspace(-1, 1, layout.length, device=z.device).view(1, -1, 1).expand(len(z), -1, -1)
-        found = [layout.decode(z), layout.decode(z * spread) / deviation, ramp]
-        if self.covariates:
-            none = z.new_zeros(len(z), layout.length, self.covariates)
-            found.append(none if condition.covariates is None else condition.covariates)
-        if self.observes:
-            none = z.new_zeros(len(z), layout.length, layout.channels)
-            mask = none if condition.mask is None else condition.mask
-            typical = layout.decode(codec.mean.unsqueeze(0))
-            values = none if condition.observed is None else (condition.observed - typical) / deviation
-            found += [torch.where(mask > 0, values, 0.0), mask]
-        return [part.to(z.dtype) for part in found]
+        series = F.pad(self.view.see(z, condition).transpose(1, 2), (0, self.padding))
+        return Embedding(self.enter(series).transpose(1, 2), self.context(len(z), t, condition))
 
     def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
         """Run the whole U-Net, which is one block, on features ``(B, L, C)``."""
@@ -267,7 +228,5 @@ class UNetBackbone(Backbone):
 
     def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Turn features ``(B, L, C)`` into raw output ``(B, K, F)`` of standardised token coordinates."""
-        codec, layout = self.codec, self.codec.layout
-        x = self.out(F.silu(self.norm(h.transpose(1, 2)))).transpose(1, 2)[:, : layout.length]
-        live = codec.noise_scale > 0
-        return torch.where(live, layout.encode(x.float()) / torch.where(live, codec.noise_scale, 1.0), 0.0)
+        x = self.out(F.silu(self.norm(h.transpose(1, 2)))).transpose(1, 2)
+        return self.view.back(x[:, : self.view.rows])

@@ -133,7 +133,9 @@ def test_1_under_every_solver(name, off, solver):
 
 
 BACKBONES = {
-    "transformer": Transformer(layers=2, heads=2, width=8, feedforward=16),
+    "plain": Transformer(preset="plain", layers=2, heads=2, width=8, feedforward=16),
+    "adaptive": Transformer(layers=2, heads=2, width=8, feedforward=16),
+    "steps": Transformer(axis="time", group=2, layers=2, heads=2, width=8, feedforward=16),
     "lstm": LSTM(layers=1, width=8),
     "mlp": MLP(layers=1, width=8),
 }
@@ -143,7 +145,7 @@ EVERYWHERE = ["teacache", "spectral", "firstblock", "fastcache", "taylor-1-featu
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", [*EVERYWHERE, "spectral-frequency"])
 def test_every_requirement_on_every_backbone(name, backbone):
-    if (name, backbone) == ("spectral-frequency", "mlp"):
+    if name == "spectral-frequency" and backbone in ("mlp", "steps"):
         return  # refused, see below
     score = other_network(BACKBONES[backbone])
     off = {"tau_safe": 0.0} if name == "e2crf" else next(o for n, o in OFF if n == name.removesuffix("-frequency"))
@@ -159,7 +161,7 @@ def test_every_requirement_on_every_backbone(name, backbone):
     assert torch.equal(draw(wrapped, score), once)
 
 
-@pytest.mark.parametrize(("network", "domain"), [("mlp", "frequency"), ("transformer", "time")])
+@pytest.mark.parametrize(("network", "domain"), [("mlp", "frequency"), ("steps", "frequency"), ("plain", "time")])
 def test_bands_by_frequency_are_refused_where_tokens_are_no_frequencies(network, domain):
     score = other_network(BACKBONES[network], domain)
     with pytest.raises(ValueError, match=r"expected tokens that are frequencies.*`policy\.bands` channel$"):

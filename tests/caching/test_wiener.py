@@ -64,7 +64,7 @@ class Line(Backbone):
 
 def with_constant(score: Score) -> Score:
     """Give one coordinate no variance, unless its noise falls so fast that a step erases it."""
-    score.codec.active[-1, 0] = float(isinstance(score.sde, SubVP))
+    score.codec.variance[-1, 0] = float(isinstance(score.sde, SubVP))
     return score
 
 
@@ -246,7 +246,7 @@ def test_a_remainder_on_a_straight_line_needs_calls_at_the_ends_of_stretches(sol
 def test_called_at_every_step_the_integrated_samples_are_the_uncached_ones(solver, parametrization):
     score = random_score(13, 2)
     score.parametrization = parametrization
-    score.codec.active.fill_(1)
+    score.codec.variance.fill_(1)
     made, exact, ledger = run(score, Wiener(longest=0.0, tolerance=1e-9), solver)
     assert ledger.totals()["calls_skipped"] == 0
     close(made, exact, 1e-3 if parametrization == "score" else 1e-4)

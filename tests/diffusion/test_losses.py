@@ -144,7 +144,7 @@ def test_lognormal_times_are_lognormal():
 
 def test_masked_and_constant_coordinates_do_not_count():
     score = make("wiener")
-    score.codec.active[2] = 0
+    score.codec.variance[2] = 0
     z0, xi, t = draw(score)
     z0[:, 2] = 0
     c = score.coefficients(t)

@@ -75,7 +75,7 @@ def test_untrained_wiener_model_is_exact_for_independent_gaussian_frequencies(sd
 
 def test_constant_coordinates_are_denoised_exactly():
     score = make("wiener")
-    score.codec.active[1] = 0
+    score.codec.variance[1] = 0
     nn.init.normal_(score.network.out.weight)
     t = torch.tensor(0.3)
     c = score.coefficients(t)

@@ -9,7 +9,9 @@ from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Codec, Representation
 
 ARCHITECTURES = [
+    Transformer(preset="plain", layers=2, heads=2, width=16, feedforward=24),
     Transformer(layers=2, heads=2, width=16, feedforward=24),
+    Transformer(axis="time", group=3, layers=2, heads=2, width=16, feedforward=24),
     LSTM(layers=2, width=16),
     MLP(width=32),
     UNet(width=16, heads=2),
@@ -159,20 +161,24 @@ class TestOnACPU:
         assert called == ["after", "before"]
 
     def test_a_network_gives_what_training_sees(self):
-        network = randomized(Transformer(layers=2, heads=3, width=18, feedforward=40))
+        network = randomized(Transformer(preset="plain", layers=2, heads=3, width=18, feedforward=40))
         z, t = torch.randn(5, 7, 4), torch.rand(5)
         seen = network(z, t).detach()
         with torch.no_grad():
             torch.testing.assert_close(network(z, t), seen, atol=1e-5, rtol=1e-4)
 
     def test_dropout_is_not_left_out(self):
-        network = Transformer(layers=1, width=16, heads=2, feedforward=24, dropout=0.5).build(codec()).train()
+        network = (
+            Transformer(preset="plain", layers=1, width=16, heads=2, feedforward=24, dropout=0.5)
+            .build(codec())
+            .train()
+        )
         h = torch.randn(5, 7, 16)
         with torch.no_grad():
             assert not network.blocks(h, None).equal(network.blocks(h, None))
 
     def test_bfloat16(self):
-        network = Transformer(width=64, heads=4, feedforward=128).build(codec(20, 4)).eval()
+        network = Transformer(preset="plain", width=64, heads=4, feedforward=128).build(codec(20, 4)).eval()
         h = torch.randn(5, 20, 64)
         with torch.no_grad():
             plain = network.blocks(h, None)
@@ -192,7 +198,7 @@ class TestOnACPU:
             assert network.blocks(torch.randn(2, 7, 16), None).isnan().any()
 
     def test_bfloat16_sees_new_weights(self):
-        network = Transformer(layers=1, width=16, heads=2, feedforward=24).build(codec()).eval()
+        network = Transformer(preset="plain", layers=1, width=16, heads=2, feedforward=24).build(codec()).eval()
         h = torch.randn(2, 7, 16)
 
         def low():

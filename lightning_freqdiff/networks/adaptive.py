@@ -1,0 +1,92 @@
+"""A transformer block whose normalised features time and condition scale and shift, with gated layers.
+
+Adaptive layer norm: Peebles and Xie, arXiv 2212.09748, section 3.2; gated feed-forward layers: Shazeer, arXiv
+2002.05202.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_freqdiff.networks.kernels import attention
+
+
+class Modulation(nn.Module):
+    """Layer norms without weights of their own, scaled and shifted by the context; at the start they do neither.
+
+    Args:
+        width: Width of features and context.
+        parts: Norms that share one linear layer.
+        gates: Whether each has a factor on what is made of its output, too.
+    """
+
+    def __init__(self, width: int, parts: int, gates: bool = False) -> None:
+        super().__init__()
+        self.width, self.each = width, 3 if gates else 2
+        self.linear = nn.Linear(width, parts * self.each * width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def parts(self, context: Tensor | None) -> list[tuple[Tensor, ...]]:
+        """Return scale, shift (and gate) of every norm, each ``(B, 1, d)``, for a context ``(B, d)``."""
+        assert context is not None
+        rows = self.linear(context).unsqueeze(1).split(self.width, dim=-1)
+        return [rows[i : i + self.each] for i in range(0, len(rows), self.each)]
+
+    def forward(self, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Normalise features ``(B, S, d)``, then scale and shift them."""
+        return F.layer_norm(h, (self.width,)) * (1 + scale) + shift
+
+
+class AdaptiveBlock(nn.Module):
+    """Attention, then a gated feed-forward layer, each beside the identity; queries may be fewer than keys.
+
+    Args:
+        width: Width of a token's features.
+        heads: Attention heads.
+        feedforward: Width of the feed-forward layer.
+        dropout: Share of features dropped in training.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm = Modulation(width, parts=2, gates=True)
+        self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.expand, self.contract = nn.Linear(width, 2 * feedforward), nn.Linear(feedforward, width)
+
+    def attended(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Return what the attention is made of: features ``(B, S, d)``, normalised, scaled and shifted."""
+        scale, shift, _ = self.norm.parts(context)[0]
+        return self.norm(h, scale, shift)
+
+    def queries_keys_values(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Project the block's input ``(B, S, d)`` to queries ``(B, S, d)``, and keys beside values ``(B, S, 2d)``."""
+        q, kv = self.query_key_value(self.attended(h, context)).tensor_split([h.shape[-1]], dim=-1)
+        return q, kv
+
+    def queries(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Project to queries alone."""
+        return self._project(h, context, slice(None, h.shape[-1]))
+
+    def keys_values(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Project to keys and values alone."""
+        return self._project(h, context, slice(h.shape[-1], None))
+
+    def _project(self, h: Tensor, context: Tensor | None, rows: slice) -> Tensor:
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        return F.linear(self.attended(h, context), weight[rows], bias[rows])
+
+    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None) -> Tensor:
+        """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, 2d)``, then feed forward ``h``."""
+        rate = self.dropout if self.training else 0.0
+        (_, _, gate), (scale, shift, feed) = self.norm.parts(context)
+        mixed = self.project(attention(q, kv, self.heads, rate))
+        h = h + (1 + gate) * F.dropout(mixed, rate, rate > 0)
+        value, opening = self.expand(self.norm(h, scale, shift)).chunk(2, dim=-1)
+        return h + (1 + feed) * F.dropout(self.contract(F.silu(opening) * value), rate, rate > 0)
+
+    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Run the whole block on all tokens ``(B, K, d)``."""
+        return self.finish(h, *self.queries_keys_values(h, context), context)

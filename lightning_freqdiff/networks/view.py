@@ -1,0 +1,122 @@
+"""How a network sees tokens: along their frequencies, or back on the time axis.
+
+A spike or an edge is one place in time and a phase relation over all frequencies; an oscillation is the other way
+round. What is diffused, its noise and its Wiener filter do not depend on the view.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from lightning_freqdiff.condition import Condition, ConditionSizes
+from lightning_freqdiff.spectral import Codec
+
+
+class View(nn.Module, ABC):
+    """Tokens, covariates and observed values as rows of features, and rows of output as tokens.
+
+    Args:
+        codec: Layout and units of the tokens; not a part of the network.
+        sizes: Which conditions there will be.
+
+    Attributes:
+        rows: Rows that are seen.
+        inputs: Features of a row.
+        outputs: Features of a row of output.
+    """
+
+    rows: int
+    inputs: int
+    outputs: int
+
+    def __init__(self, codec: Codec, sizes: ConditionSizes) -> None:
+        super().__init__()
+        self._codec = [codec]  # in a list, so as not to be registered
+        self.sizes = sizes
+
+    @property
+    def codec(self) -> Codec:
+        """Layout and units of the tokens."""
+        return self._codec[0]
+
+    @abstractmethod
+    def see(self, z: Tensor, condition: Condition) -> Tensor:
+        """Return rows ``(B, rows, inputs)`` of tokens ``(B, K, F)`` and what is known of them."""
+
+    @abstractmethod
+    def back(self, x: Tensor) -> Tensor:
+        """Return raw output ``(B, K, F)`` of rows ``(B, rows, outputs)``."""
+
+    def known(self, z: Tensor, condition: Condition) -> list[Tensor]:
+        """Return covariates, observed values and mask as series, each ``(B, N, C)``; zeros where they are missing."""
+        layout, found = self.codec.layout, []
+        if self.sizes.covariates:
+            none = z.new_zeros(len(z), layout.length, self.sizes.covariates)
+            found.append(none if condition.covariates is None else condition.covariates)
+        if self.sizes.observed:
+            none = z.new_zeros(len(z), layout.length, layout.channels)
+            mask = none if condition.mask is None else condition.mask
+            typical = layout.decode(self.codec.mean.unsqueeze(0))
+            values = none if condition.observed is None else (condition.observed - typical) / self.deviation()
+            found += [torch.where(mask > 0, values, 0.0), mask]
+        return [part.to(z.dtype) for part in found]
+
+    def deviation(self) -> Tensor:
+        """Return the deviation of the training series over time, channel by channel, ``(M,)``, by Parseval."""
+        codec, layout = self.codec, self.codec.layout
+        whitened = torch.where(self._live, codec.deviation / self._unit, 0.0).square().sum(0)
+        return (whitened.unflatten(0, (-1, layout.channels)).sum(0) / layout.length).sqrt().clamp(min=1e-12)
+
+    @property
+    def _live(self) -> Tensor:
+        return self.codec.noise_scale > 0
+
+    @property
+    def _unit(self) -> Tensor:
+        return torch.where(self._live, self.codec.noise_scale, 1.0)
+
+
+class Frequencies(View):
+    """Tokens as they are (steps, in the time domain), conditions beside them in their layout."""
+
+    def __init__(self, codec: Codec, sizes: ConditionSizes) -> None:
+        super().__init__(codec, sizes)
+        layout = codec.layout
+        known = sizes.covariates + 2 * layout.channels * sizes.observed
+        self.rows, self.outputs = layout.tokens, layout.features
+        self.inputs = layout.features + known * (2 if layout.domain == "frequency" else 1)
+
+    def see(self, z: Tensor, condition: Condition) -> Tensor:
+        """Return tokens, and conditions as tokens."""
+        return torch.cat([z, *(self.codec.layout.tokenize(part) for part in self.known(z, condition))], dim=-1)
+
+    def back(self, x: Tensor) -> Tensor:
+        """Return rows as they are."""
+        return x
+
+
+class Steps(View):
+    """Series over time: tokens as they are and in the data's colour, and a ramp of positions.
+
+    As they are, all frequencies are equally loud; times the training deviations, they are what the eye sees.
+    """
+
+    def __init__(self, codec: Codec, sizes: ConditionSizes) -> None:
+        super().__init__(codec, sizes)
+        layout = codec.layout
+        self.rows, self.outputs = layout.length, layout.channels
+        self.inputs = 2 * layout.channels + 1 + sizes.covariates + 2 * layout.channels * sizes.observed
+
+    def see(self, z: Tensor, condition: Condition) -> Tensor:
+        """Return the series that the tokens stand for."""
+        codec, layout = self.codec, self.codec.layout
+        ramp = torch.linspace(-1, 1, layout.length, device=z.device).to(z).view(1, -1, 1).expand(len(z), -1, -1)
+        coloured = layout.decode(z * codec.deviation) / self.deviation()
+        return torch.cat([layout.decode(z), coloured, ramp, *self.known(z, condition)], dim=-1)
+
+    def back(self, x: Tensor) -> Tensor:
+        """Return the tokens of series, each coordinate on the scale of its noise."""
+        return torch.where(self._live, self.codec.layout.encode(x.float()) / self._unit, 0.0)
