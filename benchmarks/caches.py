@@ -16,8 +16,8 @@ from statistics import median
 from typing import Any
 
 import torch
+from common import open_data
 from matplotlib.figure import Figure
-from quality import open_data
 
 from lightning_freqdiff.caching import E2CRF, CachedScore, CachePolicy
 from lightning_freqdiff.evaluation.evaluator import Evaluator

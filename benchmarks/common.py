@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -13,14 +14,17 @@ from statistics import median
 from typing import Any
 
 import torch
-from quality import train
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, Timer
 from torch import nn
 
-from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
 from lightning_freqdiff.evaluation.calibrate import calibrate
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.scores import Measurement
 from lightning_freqdiff.files import replace_json
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.networks import Architecture, Transformer
 from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.sampling.loop import Sampling
 
@@ -106,11 +110,84 @@ def fill_zeros(network: nn.Module) -> nn.Module:
     return network
 
 
+def open_data(name: str) -> SeriesData:
+    """Open a file of ``FREQDIFF_DATA`` by its name, or ``synthetic``."""
+    if name == "synthetic":
+        return SyntheticECG()
+    folder = os.environ.get("FREQDIFF_DATA")
+    if folder is None:
+        raise SystemExit("set FREQDIFF_DATA to the folder of the data sets, or use --data synthetic")
+    return ArrayData(str(Path(folder) / f"{name}.npz"))
+
+
+def train(
+    data: SeriesData,
+    folder: Path,
+    network: Architecture,
+    steps: int = -1,
+    max_time: dict[str, float] | None = None,
+    precision: Any = "32-true",
+    seed: int = 0,
+    **settings: Any,
+) -> tuple[ScoreModule, dict[str, float]]:
+    """Train as ``fit`` does, for some steps or some time; return the best checkpoint, steps and seconds.
+
+    Args:
+        data: Data set.
+        folder: Where checkpoints go.
+        network: Backbone.
+        steps: Training steps.
+        max_time: Time to train, as ``timedelta`` takes it; the learning rate falls with the clock.
+        precision: Lightning's.
+        seed: Weights, order and noise.
+        **settings: Of the module.
+    """
+    seed_everything(seed, verbose=False)
+    module = ScoreModule(network, **settings)
+    checkpoint = ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False)
+    timer = [Timer(max_time, interval="step", verbose=False)] if max_time else []  # pyright: ignore
+    trainer = Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        callbacks=[EMAWeightAveraging(decay=0.995), checkpoint, *timer],
+        gradient_clip_val=1.0,
+        precision=precision,
+        val_check_interval=100,
+        check_val_every_n_epoch=None,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    since = time.perf_counter()
+    trainer.fit(module, datamodule=data)
+    taken = {"steps": trainer.global_step, "training_seconds": time.perf_counter() - since}
+    best = ScoreModule.load_from_checkpoint(checkpoint.best_model_path)
+    return best, {**taken, "val_loss": float(checkpoint.best_model_score or torch.nan)}
+
+
+def flat(measurement: Measurement) -> dict[str, float]:
+    """Lay a measurement out for JSON: how many series, and for every metric its mean and twice its error."""
+    result: dict[str, float] = {"count": measurement.count}
+    for name, values in measurement.values.items():
+        result |= {name: values["mean"], f"{name}_two_se": values["two_se"]}
+    return result
+
+
+def measure(evaluator: Evaluator, series: torch.Tensor) -> dict[str, Any]:
+    """Measure all samples, and as many as the floor is taken at: only these compare with it."""
+    measured = evaluator.measure(series)
+    assert measured.at_floor_count is not None
+    fewer, floor = flat(measured.at_floor_count), evaluator.baselines(len(series))["floor"]
+    over = fewer["sw_time"] / floor.values["sw_time"]["mean"]
+    return {**flat(measured.samples), "at_floor_count": fewer, "floor": flat(floor), "over_floor": over}
+
+
 def small_checkpoint(steps: int, folder: Path, samples: int = 16, sampling_steps: int = 1000) -> ScoreModule:
     """Train a small model on the embedded heartbeats, and calibrate it for the caches."""
     print(f"no --ckpt_path: training a small model on embedded heartbeats, {steps} steps", flush=True)
-    module, taken = train(SyntheticECG(), "wiener", steps, folder, Transformer(preset="plain"))
+    module, taken = train(SyntheticECG(), folder, Transformer(preset="plain"), steps)
     sampling = Sampling(num_samples=samples, num_steps=sampling_steps, batch_size=samples, seed=1)
     module.score.calibration = calibrate(module, sampling)[0]
-    print(f"trained in {taken:.0f} s", flush=True)
+    print(f"trained in {taken['training_seconds']:.0f} s", flush=True)
     return module

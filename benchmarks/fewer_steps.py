@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import flat, open_data
 from matplotlib.figure import Figure
-from quality import flat, open_data
 
 from lightning_freqdiff.caching import Wiener
 from lightning_freqdiff.evaluation.bench import Bench, Run

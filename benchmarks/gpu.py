@@ -23,10 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, alternate, autocast, begin, parser, ratio, save
+from common import RESULTS, alternate, autocast, begin, flat, measure, parser, ratio, save
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from quality import flat, measure
 
 from lightning_freqdiff.caching import CachedScore
 from lightning_freqdiff.checkpoint import MARK, read_checkpoint, weights_hash

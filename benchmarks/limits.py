@@ -161,7 +161,7 @@ def main() -> None:
     options = parser(__doc__, "limits.json")
     options.add_argument("--length", type=int, default=187)
     options.add_argument("--channels", type=int, default=1)
-    options.add_argument("--preset", choices=("small", "paper"), default="paper")
+    options.add_argument("--preset", choices=("plain", "paper"), default="paper")
     options.add_argument("--batches", type=int, nargs="+", default=[1, 64, 1024])
     options.add_argument("--growth_batch", type=int, default=8, help="batch while another size grows")
     options.add_argument("--growth_steps", type=int, nargs="+", default=[10, 20, 40])

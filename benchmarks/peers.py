@@ -20,8 +20,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from common import PAPER, autocast, begin, parser, ratio, save, seconds, sizes_of, small_checkpoint
-from quality import open_data
+from common import PAPER, autocast, begin, open_data, parser, ratio, save, seconds, sizes_of, small_checkpoint
 from reference import ReferenceNetwork, reference_steps, uniform_times
 from torch import nn
 

@@ -1,140 +1,219 @@
-"""Train on a data set for a stated budget and measure the samples against the training set.
+"""Train networks on data sets for some minutes each, and measure their samples as the field does.
 
-    python benchmarks/quality.py --data ecg_mitbih nasa_discharge --output benchmarks/results/quality.json
+    python benchmarks/quality.py --sets ecg nasa-charge --networks unet transformer --minutes 10 --seeds 0
 
-For each data set (a file of ``FREQDIFF_DATA``, or ``synthetic``) and parametrisation: the training time, the
-distances of 256 samples, and beside them the floor (as many real series that were not trained on, or all where there
-are fewer, and so many of the samples), half of the training set against the other half, and the mean series alone.
-Every figure has its ``count`` with it.
+A set is a config of that name, with its splits; ``droughts`` is the file ``us_drought_dsci`` of ``FREQDIFF_DATA``.
+Each run adds a row to the output, in place of an older one of the same set, network, colour, domain and seed, and
+draws a plate. All choices (the checkpoint, the time it stops) are made on the validation part; the figures are of
+samples against the training set, and the floor is the same number of test rows against it. Windows of 24 steps are
+measured by the protocol that the field publishes, against the whole set.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from common import RESULTS, begin, measure, save, train
+from jsonargparse import ArgumentParser
+from omegaconf import OmegaConf
+from torch import Tensor
 
-from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
+from lightning_freqdiff.data import ArrayData, SeriesData
 from lightning_freqdiff.evaluation.evaluator import Evaluator
-from lightning_freqdiff.evaluation.scores import Measurement
+from lightning_freqdiff.metrics import context_fid, correlational_score, discriminative_score, predictive_score
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks import Architecture, Transformer, UNet
-from lightning_freqdiff.reporting import plots
-from lightning_freqdiff.reporting.hardware import describe_hardware
-from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
+from lightning_freqdiff.networks import Transformer, UNet
+from lightning_freqdiff.reporting.plate import plate
+from lightning_freqdiff.sampling import Sampling, WorkUnit
+from lightning_freqdiff.sampling.solvers import Heun
 
-SAMPLES = 256
-NETWORKS: dict[str, Any] = {"Transformer": Transformer, "UNet": UNet}
+CONFIGS = Path(__file__).parent.parent / "configs"
+SETS = ("ecg", "nasa-charge", "nasa-discharge", "nasdaq", "droughts", "stocks", "energy", "ett", "sines")
+NETWORKS: dict[str, Any] = {
+    "unet": UNet(),
+    "unet-base": UNet(preset="base"),
+    "unet-large": UNet(preset="large"),
+    "transformer": Transformer(),
+    "transformer-time": Transformer(preset="base", axis="time", layers=4),
+    "transformer-groups": Transformer(preset="base", group=4, layers=4),
+    "plain": Transformer(preset="plain"),
+    "paper": Transformer(preset="paper"),
+}
+RATES = {"transformer-time": 1e-3, "transformer-groups": 1e-3, "paper": 1e-3, "transformer": 2e-3, "unet-large": 1e-3}
+"""Peak learning rates that are not the default; wide transformers want less."""
 
+WINDOWED = {"stocks": "stock_timegan.npz", "energy": "energy_timegan.npz", "ett": "etth1.npz"}
+WINDOW, WINDOWS_DRAWN = 24, 3000
+"""Windows of this length are measured by the published protocol, on so many samples."""
 
-def open_data(name: str) -> SeriesData:
-    if name == "synthetic":
-        return SyntheticECG()
-    folder = os.environ.get("FREQDIFF_DATA")
-    if folder is None:
-        raise SystemExit("set FREQDIFF_DATA to the folder of the data sets, or use --data synthetic")
-    return ArrayData(str(Path(folder) / f"{name}.npz"))
-
-
-def flat(measurement: Measurement) -> dict[str, float]:
-    """Lay a measurement out for JSON: how many series, and for every metric its mean and twice its error."""
-    result: dict[str, float] = {"count": measurement.count}
-    for name, values in measurement.values.items():
-        result |= {name: values["mean"], f"{name}_two_se": values["two_se"]}
-    return result
-
-
-def measure(evaluator: Evaluator, series: torch.Tensor) -> dict[str, Any]:
-    """Measure all samples, and as many as the floor is taken at: only these compare with it."""
-    measured = evaluator.measure(series)
-    assert measured.at_floor_count is not None
-    fewer, floor = flat(measured.at_floor_count), evaluator.baselines(len(series))["floor"]
-    over = fewer["sw_time"] / floor.values["sw_time"]["mean"]
-    return {**flat(measured.samples), "at_floor_count": fewer, "over_floor": over}
+HEUN_STEPS = 30
+"""Steps of Heun's method on EDM's grid: 59 network calls."""
 
 
-def train(
-    data: SeriesData, parametrization: str, steps: int, folder: Path, network: Architecture
-) -> tuple[ScoreModule, float]:
-    weighting = "unit" if parametrization == "wiener" else "eps"
-    seed_everything(0, verbose=False)
-    module = ScoreModule(network, parametrization=parametrization, weighting=weighting)  # type: ignore
-    checkpoint = ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False)
-    epochs = max(1, round(steps / len(data.train_dataloader())))
-    trainer = Trainer(
-        max_epochs=epochs,
-        callbacks=[EMAWeightAveraging(decay=0.999), checkpoint],
-        gradient_clip_val=1.0,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+def open_set(name: str) -> SeriesData:
+    """Open a set as its config does; windows as the field has them, shuffled before any are held out."""
+    home = Path(os.environ.get("FREQDIFF_DATA", ""))
+    if name == "droughts":
+        data: SeriesData = ArrayData(str(home / "us_drought_dsci.npz"))
+    elif name in WINDOWED:
+        long = np.load(home / WINDOWED[name])["series"].astype(np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(long, WINDOW, axis=0).transpose(0, 2, 1)
+        data = ArrayData.of(windows.copy(), val_fraction=0.05, test_fraction=0.05)
+    else:
+        settings = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml").data, resolve=True)
+        reader = ArgumentParser(exit_on_error=False)
+        reader.add_subclass_arguments(SeriesData, "data")
+        data = reader.instantiate(reader.parse_object({"data": settings}))["data"]
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    return data
+
+
+def draw(module: ScoreModule, count: int, seed: int, batch: int = 100) -> Tensor:
+    sampling = Sampling(num_samples=count, num_steps=HEUN_STEPS, solver=Heun(), grid="edm", seed=seed)
+    units = (WorkUnit(seed, first, min(batch, count - first)) for first in range(0, count, batch))
+    return torch.cat([module.draw(unit, sampling).cpu() for unit in units])
+
+
+def flat_tails(x: Tensor) -> float:
+    """Return the share of series whose last 10 steps lie within 0.02 of each other."""
+    return float((x[:, -10:].amax(1) - x[:, -10:].amin(1) < 0.02).all(-1).float().mean())
+
+
+def learnt_scores(generated: Tensor, data: SeriesData, repetitions: int) -> dict[str, Any]:
+    """Train the field's judges on samples and real rows; beside each, what they say of fresh real rows."""
+    train_rows, fresh = data.reference_series(), data.reference_series(part="test")
+    window = train_rows.shape[1] == WINDOW
+    protocol: dict[str, Any] = {"protocol": "timegan"} if window else {}
+    real = torch.cat([train_rows, fresh]) if window and fresh is not None else train_rows
+    shuffle = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))
+    real, found = real[shuffle[: len(generated)]], {}
+    for name, score in (
+        ("discriminative", discriminative_score),
+        ("predictive", predictive_score),
+        ("context_fid", context_fid),
+        ("correlational", correlational_score),
+    ):
+        repeats = 1 if name == "correlational" else repetitions
+        for kind, rows in (("", generated), ("_floor", fresh)):
+            if rows is None or len(rows) < 32:
+                continue
+            others = real if kind == "" else real[: len(rows)]
+            since = time.perf_counter()
+            values = [float(judged(score, rows, others, seed, protocol)) for seed in range(repeats)]
+            found[name + kind] = float(np.mean(values))
+            found[f"{name}{kind}_sd"] = float(np.std(values))
+            print(f"  {name + kind} {np.mean(values):.4f} ({time.perf_counter() - since:.0f} s)", flush=True)
+    return found
+
+
+def judged(score: Any, rows: Tensor, real: Tensor, seed: int, protocol: dict[str, Any]) -> Tensor:
+    if score is correlational_score:
+        return score(rows, real)
+    return score(rows, real, seed=seed, **protocol)
+
+
+def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[str, Any]:
+    data = open_set(name)
+    count = max(args.samples, WINDOWS_DRAWN) if data.shape[0] == WINDOW else args.samples
+    folder = args.checkpoints / f"{name}-{network}-{args.domain}-{args.colour}-{seed}"
+    rate = RATES.get(network, 3e-3) if args.learning_rate is None else args.learning_rate
+    module, taken = train(
+        data,
+        folder,
+        NETWORKS[network],
+        max_time={"minutes": args.minutes},
+        precision=args.precision,
+        seed=seed,
+        learning_rate=rate,
+        domain=args.domain,
+        colour=args.colour,
     )
+    module.to(args.device)
     since = time.perf_counter()
-    trainer.fit(module, datamodule=data)
-    seconds = time.perf_counter() - since
-    return ScoreModule.load_from_checkpoint(checkpoint.best_model_path), seconds
+    generated = draw(module, count, seed)
+    row: dict[str, Any] = {
+        "set": name,
+        "network": network,
+        "domain": args.domain,
+        "colour": args.colour,
+        "seed": seed,
+    }
+    row |= {"minutes": args.minutes, "threads": args.threads, "precision": args.precision, "learning_rate": rate}
+    row |= {"shape": [data.num_train, *data.shape], "parameters": sum(p.numel() for p in module.parameters())}
+    row |= {**taken, "sampling_seconds": time.perf_counter() - since, "samples": count}
+    evaluator = Evaluator(data, num_directions=args.directions)
+    row |= measure(evaluator, generated)
+    row["ceiling"] = measure(evaluator, gaussian(data, count, seed))["at_floor_count"]
+    if name == "ecg":
+        row["flat_tails"], row["flat_tails_real"] = flat_tails(generated), flat_tails(data.reference_series())
+    if args.scores:
+        row |= learnt_scores(generated, data, args.repetitions)
+    np.save(folder / "samples.npy", generated.numpy())
+    if seed == 0 and args.plates:
+        title = f"{name}: {network}, {args.minutes:g} minutes, {taken['steps']} steps"
+        figure = plate(generated.numpy(), data.reference_series()[:count].numpy(), data.channels, title)
+        figure.savefig(args.output.parent / f"plate-{name}-{network}.png", dpi=80)
+    return row
 
 
-def draw(module: ScoreModule, steps: int, seed: int = 0) -> torch.Tensor:
-    module.sampling = Sampling(num_samples=SAMPLES, num_steps=steps)
-    return module.predict_step(WorkUnit(seed, 0, SAMPLES), 0)
+def gaussian(data: SeriesData, count: int, seed: int) -> Tensor:
+    """Draw from the Gaussian that has the training set's mean and covariance: the linear model, sampled exactly."""
+    rows = data.reference_series().flatten(1).double()
+    mean, centred = rows.mean(0), rows - rows.mean(0)
+    random = torch.Generator().manual_seed(seed)
+    if len(rows) < rows.shape[1]:  # a random mixture of all rows has their covariance
+        mixed = torch.randn(count, len(rows), generator=random, dtype=torch.float64) @ centred / len(rows) ** 0.5
+    else:
+        values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
+        mixed = (torch.randn(count, len(values), generator=random).double() * values.clamp(min=0).sqrt()) @ vectors.T
+    return (mean + mixed).float().view(count, *data.shape)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
-    parser.add_argument("--data", nargs="+", default=["synthetic"])
-    parser.add_argument("--parametrizations", nargs="+", default=["wiener", "eps", "x0", "score"])
-    parser.add_argument(
-        "--steps", type=int, default=6000, help="training steps of 64 series, rounded to whole epochs"
-    )
-    parser.add_argument("--sampling_steps", type=int, default=1000)
-    parser.add_argument("--network", choices=sorted(NETWORKS), default="UNet")
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--checkpoints", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    kept = ("steps", "sampling_steps", "network", "preset", "threads")
-    settings = {name: getattr(args, name) for name in kept}
-    result: dict[str, Any] = {"machine": describe_hardware(), "settings": settings, "data": {}}
-    for name in args.data:
-        data = open_data(name)
-        evaluator = Evaluator(data)
-        baselines = {kind: flat(found) for kind, found in evaluator.baselines(SAMPLES).items()}
-        entry: dict[str, Any] = {"shape": [data.num_train, *data.shape], **baselines, "runs": {}}
-        result["data"][name] = entry
-        for parametrization in args.parametrizations:
-            folder = args.checkpoints / f"{name}-{parametrization}-{args.steps}"
-            module, seconds = train(
-                data, parametrization, args.steps, folder, NETWORKS[args.network](preset=args.preset)
-            )
-            since = time.perf_counter()
-            generated = draw(module, args.sampling_steps)
-            run = {"training_seconds": seconds, "sampling_seconds": time.perf_counter() - since}
-            run |= measure(evaluator, generated)
-            entry["runs"][parametrization] = run
-            shown = {k: round(v, 4) for k, v in run.items() if not isinstance(v, dict)}
-            print(name, parametrization, json.dumps(shown), flush=True)
-            figure = plots.sample_gallery(generated[:6].numpy(), data.train_series()[:6].numpy(), data.channels)
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(args.output.with_name(f"{args.output.stem}-{name}-{parametrization}.png"), dpi=100)
-            np.save(folder / "samples.npy", generated.numpy())
-        print(name, json.dumps({k: entry[k] for k in ("floor", "self", "dummy")}), flush=True)
-        args.output.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    options.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    options.add_argument("--networks", nargs="+", choices=sorted(NETWORKS), default=["unet"])
+    options.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options.add_argument("--minutes", type=float, default=10, help="of training, for each set, network and seed")
+    options.add_argument("--samples", type=int, default=1000)
+    options.add_argument("--directions", type=int, default=2000, help="of the sliced Wasserstein distance")
+    options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
+    options.add_argument("--colour", type=float, default=1.0)
+    options.add_argument("--learning_rate", type=float)
+    options.add_argument("--precision", default="32-true")
+    options.add_argument("--scores", type=int, choices=(0, 1), default=1, help="0: leave out what trains networks")
+    options.add_argument("--repetitions", type=int, default=1, help="of the scores that train networks")
+    options.add_argument("--plates", type=int, choices=(0, 1), default=1)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--checkpoints", type=Path, default=Path("runs/quality"))
+    options.add_argument("--output", type=Path, default=RESULTS / "quality.json")
+    args = options.parse_args()
+    machine = begin(args)["machine"]
+    for name in args.sets:
+        for network in args.networks:
+            for seed in args.seeds:
+                row = {**run(args, name, network, seed), "machine": machine}
+                add(args.output, row)
+                shown = ("steps", "val_loss", "sw_time", "over_floor", "discriminative", "flat_tails")
+                print(name, network, seed, {k: round(row[k], 4) for k in shown if k in row}, flush=True)
+
+
+def add(path: Path, row: dict[str, Any]) -> None:
+    """Put a row into the file of all rows, in place of an older one of the same run."""
+    key = ("set", "network", "domain", "colour", "seed", "minutes", "samples")
+    rows = json.loads(path.read_text())["runs"] if path.is_file() else []
+    rows = [old for old in rows if any(old[k] != row[k] for k in key)]
+    save(path, {"runs": sorted([*rows, row], key=lambda r: tuple(str(r[k]) for k in key))})
 
 
 if __name__ == "__main__":

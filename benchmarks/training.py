@@ -191,7 +191,7 @@ def main() -> None:
     options = parser(__doc__, "training.json")
     options.add_argument("--length", type=int, default=187)
     options.add_argument("--channels", type=int, default=1)
-    options.add_argument("--preset", choices=("small", "paper"), default="paper")
+    options.add_argument("--preset", choices=("plain", "paper"), default="paper")
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--steps", type=int, default=2, help="training steps of a timing")
     options.add_argument("--compile", action="store_true", help="compiled networks as well, on both sides")

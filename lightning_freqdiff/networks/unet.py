@@ -210,10 +210,8 @@ class UNetBackbone(Backbone):
         widths = [width * 2**i for i in range(levels)] + [width * 2 ** max(0, levels - 1)]
         body = Body(widths, length + self.padding, context, depth, kernel, settings.heads, settings.dropout)
         self.layers = nn.ModuleList([body])
-        self.norm, self.out = (
-            nn.GroupNorm(width // GROUP, width),
-            nn.Conv1d(width, self.view.outputs, kernel, padding=kernel // 2),
-        )
+        # No norm before it: how loud a series is as a whole would be lost, and samples would be too quiet.
+        self.out = nn.Conv1d(width, self.view.outputs, kernel, padding=kernel // 2)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType]
 
@@ -228,5 +226,5 @@ class UNetBackbone(Backbone):
 
     def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Turn features ``(B, L, C)`` into raw output ``(B, K, F)`` of standardised token coordinates."""
-        x = self.out(F.silu(self.norm(h.transpose(1, 2)))).transpose(1, 2)
+        x = self.out(F.silu(h).transpose(1, 2)).transpose(1, 2)
         return self.view.back(x[:, : self.view.rows])

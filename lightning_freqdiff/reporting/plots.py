@@ -15,7 +15,8 @@ GENERATED, TRAINING = "#c2410c", "#334155"
 Array = NDArray[np.floating]
 
 
-def _style(axis: Axes, xlabel: str = "", ylabel: str = "") -> None:
+def style(axis: Axes, xlabel: str = "", ylabel: str = "") -> None:
+    """Give an axis the look that all figures share."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
     axis.set_xlabel(xlabel, fontsize=9)
@@ -45,7 +46,7 @@ def sample_gallery(
     several = generated.shape[2] > 1
     for row, (label, series, color) in zip(axes, rows, strict=True):
         for axis in row:
-            _style(axis)
+            style(axis)
             axis.set_visible(False)
         for axis, one in zip(row, series, strict=False):
             axis.set_visible(True)
@@ -81,7 +82,7 @@ def mean_spectra(generated: Array, training: Array | None, channels: Sequence[st
         if training is not None:
             axis.semilogy(_positive(training[:, m]), color=TRAINING, lw=1.4, label="training")
         axis.semilogy(_positive(generated[:, m]), color=GENERATED, lw=1.0, label="generated")
-        _style(axis, "frequency (cycles per series)", "mean |x̃|²")
+        style(axis, "frequency (cycles per series)", "mean |x̃|²")
         axis.set_title(channels[m] if m < len(channels) else f"channel {m}", fontsize=9)
     axes[0].legend(fontsize=8, frameon=False)
     return figure
@@ -112,7 +113,7 @@ def spectra_with_bands(generated: Array, training: Array, channels: Sequence[str
             low, middle, high = (_positive(q) for q in np.quantile(density[:, :, m], (0.1, 0.5, 0.9), axis=0))
             axis.fill_between(np.arange(len(middle)), low, high, color=color, alpha=0.2, lw=0)
             axis.semilogy(middle, color=color, lw=1.2, label=label)
-        _style(axis, "frequency (cycles per series)", "|x̃|², median and 10 to 90 %")
+        style(axis, "frequency (cycles per series)", "|x̃|², median and 10 to 90 %")
         axis.set_title(channels[m] if m < len(channels) else f"channel {m}", fontsize=9)
     axes[0].legend(fontsize=8, frameon=False)
     return figure
@@ -130,7 +131,7 @@ def cache_curves(curves: dict[str, list[float]]) -> Figure:
         values = np.asarray(curves[name], dtype=float)
         known = np.flatnonzero(np.isfinite(values))
         axis.plot(known, values[known], color=GENERATED, lw=0.9)
-        _style(axis, "network call", label)
+        style(axis, "network call", label)
         if name == "hit_rate":
             axis.set_ylim(-0.03, 1.03)
         elif (values[known] > 0).any():
@@ -160,7 +161,7 @@ def series_and_spectra(series: Array, density: Array, channels: Sequence[str] = 
         right.semilogy(middle, color=GENERATED, lw=1)
         left.set_title(channels[m] if m < len(channels) else f"channel {m}", fontsize=9)
         for axis in (left, right):
-            _style(axis)
+            style(axis)
     axes[-1][0].set_xlabel("time step", fontsize=9)
     axes[-1][1].set_xlabel("frequency (cycles per series)", fontsize=9)
     axes[0][1].set_title("|x̃|², median and 10 to 90 %", fontsize=9)
@@ -205,6 +206,6 @@ def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
     right.axhline(0, color=TRAINING, lw=0.6)
     right.set_yscale("symlog", linthresh=5)
     right.yaxis.set_major_formatter("{x:.2g}")
-    _style(left, "speedup over uncached", "relative L2 to the uncached samples")
-    _style(right, "speedup over uncached", "change of SW to the training set, %")
+    style(left, "speedup over uncached", "relative L2 to the uncached samples")
+    style(right, "speedup over uncached", "change of SW to the training set, %")
     return figure
