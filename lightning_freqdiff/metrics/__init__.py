@@ -14,6 +14,7 @@ from lightning_freqdiff.metrics.marginal import MarginalWasserstein, marginal_wa
 from lightning_freqdiff.metrics.post_hoc import PostHoc
 from lightning_freqdiff.metrics.predictive import PredictiveScore, predictive_score
 from lightning_freqdiff.metrics.projections import SortedReference, random_directions
+from lightning_freqdiff.metrics.protocol import Protocol, repeated, unit_scale
 from lightning_freqdiff.metrics.relative_l2 import relative_l2
 from lightning_freqdiff.metrics.sliced_wasserstein import (
     SlicedWasserstein,
@@ -25,6 +26,7 @@ from lightning_freqdiff.metrics.spectral import (
     spectral_density_distance,
     spectral_localisation,
 )
+from lightning_freqdiff.metrics.ts2vec import TS2Vec
 from lightning_freqdiff.metrics.wasserstein import wasserstein_1d
 
 __all__ = [
@@ -35,9 +37,11 @@ __all__ = [
     "MarginalWasserstein",
     "PostHoc",
     "PredictiveScore",
+    "Protocol",
     "SlicedWasserstein",
     "SortedReference",
     "SpectralDensityDistance",
+    "TS2Vec",
     "bootstrap_floor",
     "context_fid",
     "correlational_score",
@@ -50,10 +54,12 @@ __all__ = [
     "predictive_score",
     "random_directions",
     "relative_l2",
+    "repeated",
     "self_baseline",
     "sliced_distances",
     "sliced_wasserstein",
     "spectral_density_distance",
     "spectral_localisation",
+    "unit_scale",
     "wasserstein_1d",
 ]
