@@ -11,6 +11,8 @@ from lightning_freqdiff.metrics.contrastive import EncoderSettings
 from lightning_freqdiff.metrics.correlational import CorrelationalScore, correlational_score
 from lightning_freqdiff.metrics.discriminative import DiscriminativeScore, discriminative_score
 from lightning_freqdiff.metrics.marginal import MarginalWasserstein, marginal_wasserstein
+from lightning_freqdiff.metrics.memorization import Copy, Memorization, memorization
+from lightning_freqdiff.metrics.nearest import NearestEuclidean, nearest_euclidean
 from lightning_freqdiff.metrics.post_hoc import PostHoc
 from lightning_freqdiff.metrics.predictive import PredictiveScore, predictive_score
 from lightning_freqdiff.metrics.projections import SortedReference, random_directions
@@ -31,10 +33,13 @@ from lightning_freqdiff.metrics.wasserstein import wasserstein_1d
 
 __all__ = [
     "ContextFID",
+    "Copy",
     "CorrelationalScore",
     "DiscriminativeScore",
     "EncoderSettings",
     "MarginalWasserstein",
+    "Memorization",
+    "NearestEuclidean",
     "PostHoc",
     "PredictiveScore",
     "Protocol",
@@ -51,6 +56,8 @@ __all__ = [
     "floor",
     "frechet_distance",
     "marginal_wasserstein",
+    "memorization",
+    "nearest_euclidean",
     "predictive_score",
     "random_directions",
     "relative_l2",
