@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -48,6 +49,22 @@ def nearest_rows(queries: Tensor, rows: Tensor, count: int) -> tuple[Tensor, Ten
         distances.append(exact)
         which.append(found.gather(1, order))
     return torch.cat(distances), torch.cat(which)
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield squared distances between rows ``(n, D)`` and ``(m, D)``, some rows of ``a`` at a time, ``(chunk, m)``.
+
+    In float64 and on the CPU, by a product of matrices: to 1e-15 of the rows' size about the mean of ``b``.
+    """
+    a, b = a.detach().cpu().double(), b.detach().cpu().double()
+    center = b.mean(0)
+    b = b - center
+    size = b.square().sum(1)
+    step = max(1, PAIRS // len(b))
+    for start in range(0, len(a), step):
+        part = a[start : start + step] - center
+        between = torch.addmm(size + part.square().sum(1, keepdim=True), part, b.T, alpha=-2)
+        yield slice(start, start + len(part)), between.clamp_(min=0)
 
 
 def flat_rows(generated: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
