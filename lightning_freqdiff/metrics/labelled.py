@@ -30,7 +30,7 @@ def train_on_synthetic(
 ) -> dict[str, float]:
     """Train a recurrent classifier on generated series and another on real ones, and test both on held-out real ones.
 
-    (Esteban et al., arXiv 1706.02633, section 4.2.) Both see as many series: of the larger set a random part is left
+    (Esteban et al., arXiv 1706.02633.) Both see as many series: of the larger set a random part is left
     out. Costs two post-hoc networks: with the default settings and 187 steps, some minutes of a core.
 
     Args:

@@ -67,6 +67,11 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield slice(start, start + len(part)), between.clamp_(min=0)
 
 
+def in_own_order(x: Tensor) -> Tensor:
+    """Order rows by their sum, so that a part of them does not depend on the order in which ranks gathered them."""
+    return x[x.double().flatten(1).sum(1).argsort(stable=True)]
+
+
 def flat_rows(generated: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Lay out series ``(n, N, M)`` as vectors, with channels standardised by the reference; leave vectors ``(n, D)``.
 

@@ -47,7 +47,7 @@ def predictive_score(
     ``protocol="timegan"`` is what tables in the field report: one layer of ``M // 2`` recurrent units (one unit where
     ``M`` is 1, and the channel its own input, for which TimeGAN has no rule), a sigmoid, the absolute error, 5,000
     steps of Adam at 1e-3 on 128 distinct series. The gate of a cuDNN unit acts after the recurrent product,
-    TensorFlow's before it; initial values are TensorFlow's. For 24 steps that is about twenty seconds of a core, and
+    TensorFlow's before it; initial values are TensorFlow's. For 24 steps that is about half a minute of a core, and
     in proportion to the length.
 
     Args:
