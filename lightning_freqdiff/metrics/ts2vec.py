@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -144,7 +145,7 @@ def train_ts2vec(series: Tensor, settings: TS2Vec) -> TS2VecEncoder:
             offset = int(torch.randint(series.shape[1] - length + 1, (), generator=random))
             batch = series[rows.to(device), offset : offset + length]
             optimizer.zero_grad()
-            hierarchical_contrast(*_views(net, batch, random), coarsest=0.5).backward()
+            hierarchical_contrast(*shifted_views(net, batch, random), coarsest=0.5).backward()
             optimizer.step()
             averaged.update_parameters(net)
     encoder = averaged.module
@@ -152,13 +153,16 @@ def train_ts2vec(series: Tensor, settings: TS2Vec) -> TS2VecEncoder:
     return encoder.eval()
 
 
-def _views(net: TS2VecEncoder, batch: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def shifted_views(
+    encode: Callable[[Tensor, Tensor], Tensor], batch: Tensor, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Encode two crops of series, half of their steps hidden, with dropout, and return both where they overlap."""
     left, right, overlap = shifted_crops(len(batch), batch.shape[1], random)
     rows = torch.arange(len(batch))[:, None]
 
     def view(steps: Tensor) -> Tensor:
         keep = torch.rand(steps.shape, generator=random) < 0.5
-        encoded = net(batch[rows.to(batch.device), steps.to(batch.device)], keep.to(batch.device))
+        encoded = encode(batch[rows.to(batch.device), steps.to(batch.device)], keep.to(batch.device))
         # By our own generator, so that nothing global decides.
         live = torch.rand(encoded.shape, generator=random) >= DROPOUT
         return encoded * live.to(encoded.device) / (1 - DROPOUT)

@@ -45,6 +45,19 @@ def test_a_class_that_was_dropped_is_missed() -> None:
     assert found["difference"] > 0.2
 
 
+def test_both_see_as_many_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def accuracy(x: Tensor, labels: Tensor, test: Tensor, *_) -> float:
+        seen.append((len(x), len(labels), len(test)))
+        return 0.0
+
+    monkeypatch.setattr("lightning_freqdiff.metrics.labelled._accuracy", accuracy)
+    train_on_synthetic(*waves(150, 0), *waves(100, 1), *waves(260, 2))
+    train_on_synthetic(*waves(50, 0), *waves(100, 1), *waves(260, 2))
+    assert seen == [(100, 100, 260)] * 2 + [(50, 50, 260)] * 2
+
+
 def test_equal_sets_score_the_same_and_leave_no_trace() -> None:
     before = torch.get_rng_state()
     sets = (*waves(100, 1), *waves(60, 2))

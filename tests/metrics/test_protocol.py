@@ -26,9 +26,9 @@ from lightning_freqdiff.metrics import (
 )
 from lightning_freqdiff.metrics.context_fid import fit_context_encoder
 from lightning_freqdiff.metrics.contrastive import hierarchical_contrast
-from lightning_freqdiff.metrics.post_hoc import RecurrentHead, build
+from lightning_freqdiff.metrics.post_hoc import RecurrentHead, build, draw_distinct
 from lightning_freqdiff.metrics.protocol import initialize_like_timegan, student_quantile, timegan_network
-from lightning_freqdiff.metrics.ts2vec import TS2VecEncoder, shifted_crops, train_ts2vec
+from lightning_freqdiff.metrics.ts2vec import TS2VecEncoder, shifted_crops, shifted_views, train_ts2vec
 
 QUICK = PostHoc(hidden=4, layers=1, steps=150, batch_size=32, lr=0.03)
 SMALL = TS2Vec(embedding=8, hidden=8, depth=2, steps=30)
@@ -133,6 +133,7 @@ def test_the_protocol_chooses_the_network_s_size_and_steps(monkeypatch: pytest.M
             assert loss().ndim == 0
 
         monkeypatch.setattr(module, "fit", fit)
+        monkeypatch.delattr(module, "draw")  # which may take a series twice
     x = white(300, channels=6)
     discriminative_score(x, x, protocol="timegan")
     predictive_score(x, x, protocol="timegan")
@@ -151,6 +152,12 @@ def test_seeds_decide_and_classes_agree(score, metric) -> None:
     measured = metric(few, protocol="timegan", seed=3)
     measured.update(a, b)
     assert_close(measured.compute(), values[-1])
+
+
+def test_distinct_rows_are_drawn() -> None:
+    random = torch.Generator().manual_seed(0)
+    assert len(draw_distinct(torch.arange(50), 40, random).unique()) == 40
+    assert draw_distinct(torch.arange(5), 40, random).sort().values.tolist() == [0, 1, 2, 3, 4]
 
 
 # Context-FID
@@ -210,6 +217,21 @@ def test_crops_overlap_in_the_same_steps(length: int) -> None:
         assert max(left.max(), right.max()) < length
         overlaps.add(overlap)
     assert overlaps == set(range(2, length + 1))
+
+
+def test_views_are_of_the_same_steps() -> None:
+    random = torch.Generator().manual_seed(0)
+    x = 1 + torch.arange(5 * 30.0).reshape(5, 30, 1)
+    seen, lost, lengths = [], [], set()
+    for _ in range(50):
+        first, second = shifted_views(lambda crop, keep: seen.append(keep) or crop, x, random)
+        both = (first != 0) & (second != 0)
+        assert torch.equal(first[both], second[both])
+        lost.append((first == 0).float().mean())
+        lengths.add(first.shape[1])
+    assert abs(float(torch.cat([keep.flatten() for keep in seen]).float().mean()) - 0.5) < 0.02
+    assert abs(float(torch.stack(lost).mean()) - 0.1) < 0.02
+    assert len(lengths) > 10
 
 
 def test_weights_are_averaged_from_the_first() -> None:

@@ -148,6 +148,18 @@ def test_shuffled_time_changes_autocorrelation_alone() -> None:
     assert autocorrelation_difference(flat, flat + 1)["max"] == 0
 
 
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, -7.3e-5])
+def test_a_constant_channel_has_no_moments(value: float) -> None:
+    flat = torch.full((7, 13, 1), value, dtype=torch.float64)  # whose mean is not quite its value
+    two_points = torch.tensor([-1.0, 1.0]).reshape(1, 2, 1).repeat(7, 7, 1)[:, :13]
+    assert float(kurtosis_difference(flat, two_points)["mean"]) == pytest.approx(
+        stats.kurtosis(two_points.numpy().ravel(), fisher=False), rel=1e-6
+    )
+    assert float(skewness_difference(flat, two_points)["mean"]) == pytest.approx(
+        abs(stats.skew(two_points.numpy().ravel())), rel=1e-4
+    )
+
+
 # Warping
 
 
