@@ -9,11 +9,26 @@ from lightning_freqdiff.metrics.context_fid import (
 )
 from lightning_freqdiff.metrics.contrastive import EncoderSettings
 from lightning_freqdiff.metrics.correlational import CorrelationalScore, correlational_score
+from lightning_freqdiff.metrics.discrepancy import MaximumMeanDiscrepancy, maximum_mean_discrepancy
 from lightning_freqdiff.metrics.discriminative import DiscriminativeScore, discriminative_score
+from lightning_freqdiff.metrics.histogram import HistogramDifference, histogram_difference
+from lightning_freqdiff.metrics.labelled import train_on_synthetic
+from lightning_freqdiff.metrics.manifold import PRDC, prdc
 from lightning_freqdiff.metrics.marginal import MarginalWasserstein, marginal_wasserstein
+from lightning_freqdiff.metrics.memorization import Copy, Memorization, memorization
+from lightning_freqdiff.metrics.moments import (
+    AutocorrelationDifference,
+    KurtosisDifference,
+    SkewnessDifference,
+    autocorrelation_difference,
+    kurtosis_difference,
+    skewness_difference,
+)
+from lightning_freqdiff.metrics.nearest import NearestEuclidean, nearest_euclidean
 from lightning_freqdiff.metrics.post_hoc import PostHoc
 from lightning_freqdiff.metrics.predictive import PredictiveScore, predictive_score
 from lightning_freqdiff.metrics.projections import SortedReference, random_directions
+from lightning_freqdiff.metrics.protocol import Protocol, repeated, unit_scale
 from lightning_freqdiff.metrics.relative_l2 import relative_l2
 from lightning_freqdiff.metrics.sliced_wasserstein import (
     SlicedWasserstein,
@@ -25,19 +40,34 @@ from lightning_freqdiff.metrics.spectral import (
     spectral_density_distance,
     spectral_localisation,
 )
+from lightning_freqdiff.metrics.ts2vec import TS2Vec
+from lightning_freqdiff.metrics.warping import NearestWarping, nearest_warping, warping_distances
 from lightning_freqdiff.metrics.wasserstein import wasserstein_1d
 
 __all__ = [
+    "PRDC",
+    "AutocorrelationDifference",
     "ContextFID",
+    "Copy",
     "CorrelationalScore",
     "DiscriminativeScore",
     "EncoderSettings",
+    "HistogramDifference",
+    "KurtosisDifference",
     "MarginalWasserstein",
+    "MaximumMeanDiscrepancy",
+    "Memorization",
+    "NearestEuclidean",
+    "NearestWarping",
     "PostHoc",
     "PredictiveScore",
+    "Protocol",
+    "SkewnessDifference",
     "SlicedWasserstein",
     "SortedReference",
     "SpectralDensityDistance",
+    "TS2Vec",
+    "autocorrelation_difference",
     "bootstrap_floor",
     "context_fid",
     "correlational_score",
@@ -46,14 +76,26 @@ __all__ = [
     "fit_context_encoder",
     "floor",
     "frechet_distance",
+    "histogram_difference",
+    "kurtosis_difference",
     "marginal_wasserstein",
+    "maximum_mean_discrepancy",
+    "memorization",
+    "nearest_euclidean",
+    "nearest_warping",
+    "prdc",
     "predictive_score",
     "random_directions",
     "relative_l2",
+    "repeated",
     "self_baseline",
+    "skewness_difference",
     "sliced_distances",
     "sliced_wasserstein",
     "spectral_density_distance",
     "spectral_localisation",
+    "train_on_synthetic",
+    "unit_scale",
+    "warping_distances",
     "wasserstein_1d",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +13,9 @@ from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.contrastive import DilatedEncoder, EncoderSettings, train_encoder
 from lightning_freqdiff.metrics.post_hoc import batched, standardize
 from lightning_freqdiff.metrics.projections import exact_matmul
+from lightning_freqdiff.metrics.protocol import Protocol, check_protocol, unit_scale
 from lightning_freqdiff.metrics.samples import check_pair, check_samples, widen
+from lightning_freqdiff.metrics.ts2vec import TS2Vec, TS2VecEncoder, train_ts2vec
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -46,8 +50,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
 def context_fid(
     generated: Tensor,
     reference: Tensor,
-    settings: EncoderSettings | None = None,
-    encoder: DilatedEncoder | None = None,
+    settings: EncoderSettings | TS2Vec | None = None,
+    encoder: DilatedEncoder | TS2VecEncoder | None = None,
+    protocol: Protocol = "project",
+    seed: int | None = None,
 ) -> Tensor:
     """Compute the Fréchet distance between embeddings of generated and of real series.
 
@@ -55,11 +61,18 @@ def context_fid(
     is a small TS2Vec). **Values are comparable only under the same encoder settings, reference
     and counts**, and not with figures published with other encoders.
 
+    ``protocol="timegan"`` is what tables in the field report since Diffusion-TS (Yuan and Qiao, ICLR 2024): channels
+    scaled to the real ``[0, 1]``, and the whole TS2Vec (:class:`~lightning_freqdiff.metrics.ts2vec.TS2Vec`, which
+    tells the cost). Give as many generated series as real ones.
+
     Args:
         generated: Series, ``(n, N, M)``, ``n >= 2``.
         reference: Real series, ``(m, N, M)``, ``m >= 2`` and ``N >= 2``.
-        settings: How the encoder is built and trained.
-        encoder: One that :func:`fit_context_encoder` trained on the same reference, to be used again.
+        settings: How the encoder is built and trained; by default as the protocol says.
+        encoder: One that :func:`fit_context_encoder` trained on the same reference by the same protocol, to be used
+            again.
+        protocol: ``project`` or ``timegan``.
+        seed: In place of the settings' seed.
 
     Returns:
         Scalar, lower is better.
@@ -72,20 +85,41 @@ def context_fid(
     check_pair(generated, reference)
     if min(len(generated), len(reference)) < 2:
         raise ValueError("expected at least 2 series for a covariance, got 1: add some to the smaller set")
-    encoder = encoder or fit_context_encoder(reference, settings)
+    encoder = encoder or fit_context_encoder(reference, settings, protocol, seed)
     device = reference.device
     real, fake = widen(reference), widen(generated).to(device)
+    scale = _scale(protocol)
     with exact_matmul(device):
-        embedded = [batched(encoder.embed, standardize(x, real)) for x in (fake, real)]
+        embedded = [batched(encoder.embed, scale(x, real)) for x in (fake, real)]
     return frechet_distance(*embedded).to(device, torch.float32)
 
 
-def fit_context_encoder(reference: Tensor, settings: EncoderSettings | None = None) -> DilatedEncoder:
-    """Train the encoder of :func:`context_fid` on real series ``(m, N, M)``, ``N >= 2``."""
-    if check_samples(reference, "reference").shape[1] < 2:
+def fit_context_encoder(
+    reference: Tensor,
+    settings: EncoderSettings | TS2Vec | None = None,
+    protocol: Protocol = "project",
+    seed: int | None = None,
+) -> DilatedEncoder | TS2VecEncoder:
+    """Train the encoder of :func:`context_fid` on real series ``(m, N, M)``, ``N >= 2``; ``m >= 2`` for TS2Vec."""
+    check_protocol(protocol)
+    count, length, _ = check_samples(reference, "reference").shape
+    if length < 2:
         raise ValueError("expected at least 2 steps to tell one from another, got 1: lengthen the series")
+    chosen = settings or (TS2Vec() if protocol == "timegan" else EncoderSettings())
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
     real = widen(reference)
-    return train_encoder(standardize(real, real), settings or EncoderSettings())
+    scaled = _scale(protocol)(real, real)
+    if isinstance(chosen, EncoderSettings):
+        return train_encoder(scaled, chosen)
+    if count < 2:
+        raise ValueError("expected at least 2 series to tell one from another, got 1: add some to `reference`")
+    return train_ts2vec(scaled, chosen)
+
+
+def _scale(protocol: Protocol) -> Callable[[Tensor, Tensor], Tensor]:
+    check_protocol(protocol)
+    return unit_scale if protocol == "timegan" else standardize
 
 
 class ContextFID(TwoSampleMetric):
@@ -95,16 +129,27 @@ class ContextFID(TwoSampleMetric):
     of any trained network does, so it may differ a little with the number of ranks.
 
     Args:
-        settings: How the encoder is built and trained; values compare only under equal settings.
+        settings: How the encoder is built and trained; values compare only under equal settings. By default as the
+            protocol says.
+        protocol: ``project`` or ``timegan``.
+        seed: In place of the settings' seed.
         kwargs: Options of ``torchmetrics.Metric``.
     """
 
     higher_is_better = False
 
-    def __init__(self, settings: EncoderSettings | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        settings: EncoderSettings | TS2Vec | None = None,
+        protocol: Protocol = "project",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.settings = settings or EncoderSettings()
+        check_protocol(protocol)
+        self.settings, self.seed = settings, seed
+        self.protocol: Protocol = protocol
 
     def compute(self) -> Tensor:
         """Return the distance, a scalar."""
-        return context_fid(*self.samples(), settings=self.settings)
+        return context_fid(*self.samples(), self.settings, protocol=self.protocol, seed=self.seed)

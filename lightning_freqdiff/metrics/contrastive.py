@@ -95,16 +95,18 @@ def contrast(a: Tensor, b: Tensor) -> Tensor:
     return cross_entropy(similarity.flatten(0, 1), partner.repeat(len(views)))
 
 
-def hierarchical_contrast(a: Tensor, b: Tensor) -> Tensor:
+def hierarchical_contrast(a: Tensor, b: Tensor, coarsest: float = 1.0) -> Tensor:
     """Contrast two views ``(B, T, C)`` between series and between steps, at every scale of time.
 
     The mean of instance-wise (eq. 2) and temporal (eq. 1) losses of TS2Vec, averaged over the scales that
-    max-pooling by 2 passes through (algorithm 1). At the coarsest scale there is no other step.
+    max-pooling by 2 passes through (algorithm 1). At the coarsest scale there is no other step, and the loss between
+    series alone has the weight ``coarsest``; the authors' code has 1/2.
     """
     losses = []
     while True:
         losses.append(contrast(a.transpose(0, 1), b.transpose(0, 1)))
         if a.shape[1] == 1:
+            losses[-1] = coarsest * losses[-1]
             break
         losses[-1] = (losses[-1] + contrast(a, b)) / 2
         a, b = (max_pool1d(view.transpose(1, 2), 2).transpose(1, 2) for view in (a, b))

@@ -47,15 +47,18 @@ class PostHoc:
 
 
 class RecurrentHead(nn.Module):
-    """Gated recurrent units with a linear output at every step: ``(B, N, inputs)`` to ``(B, N)``."""
+    """Gated recurrent units with a linear output at every step: ``(B, N, inputs)`` to ``(B, N)``.
 
-    def __init__(self, inputs: int, hidden: int, layers: int) -> None:
+    With several ``outputs``, to ``(B, N, outputs)``.
+    """
+
+    def __init__(self, inputs: int, hidden: int, layers: int, outputs: int = 1) -> None:
         super().__init__()
         self.gru = nn.GRU(inputs, hidden, layers, batch_first=True)
-        self.head = nn.Linear(hidden, 1)
+        self.head = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return one number per step, which depends on that step and those before it."""
+        """Return what each step and those before it tell."""
         return self.head(self.gru(x)[0]).squeeze(-1)
 
 
@@ -91,6 +94,11 @@ def fit(network: nn.Module, loss: Callable[[], Tensor], steps: int, lr: float) -
 def draw(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Draw rows of ``x`` with replacement, by a generator on the CPU."""
     return x[torch.randint(len(x), (count,), generator=generator).to(x.device)]
+
+
+def draw_distinct(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw rows of ``x`` without replacement, all of them where there are no more than ``count``."""
+    return x[torch.randperm(len(x), generator=generator)[:count].to(x.device)]
 
 
 def batched(network: Callable[[Tensor], Tensor], x: Tensor, size: int = 1024) -> Tensor:

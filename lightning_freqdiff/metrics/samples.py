@@ -43,6 +43,12 @@ def check_pair(generated: Tensor, reference: Tensor, ndim: tuple[int, ...] = (3,
         )
 
 
+def check_least(x: Tensor, name: str, least: int, ndim: tuple[int, ...] = (3,)) -> None:
+    """Raise a ``ValueError`` unless the argument ``name`` holds at least ``least`` valid samples."""
+    if len(check_samples(x, name, ndim)) < least:
+        raise ValueError(f"expected at least {least} samples, got {len(x)}: add rows to `{name}`")
+
+
 def check_count(value: int, name: str, least: int = 1) -> None:
     """Raise a ``ValueError`` unless the argument ``name`` is an integer of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

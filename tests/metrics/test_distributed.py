@@ -13,8 +13,16 @@ from torch.testing import assert_close
 from torchmetrics import Metric
 
 from lightning_freqdiff.metrics import (
+    PRDC,
+    AutocorrelationDifference,
     CorrelationalScore,
+    HistogramDifference,
+    KurtosisDifference,
     MarginalWasserstein,
+    MaximumMeanDiscrepancy,
+    NearestEuclidean,
+    NearestWarping,
+    SkewnessDifference,
     SlicedWasserstein,
     SpectralDensityDistance,
 )
@@ -36,6 +44,15 @@ def metrics() -> dict[str, Metric]:
         "marginal": MarginalWasserstein(),
         "spectral": SpectralDensityDistance(p=1),
         "correlational": CorrelationalScore(),
+        "published correlational": CorrelationalScore(protocol="timegan"),
+        "histogram": HistogramDifference(bins=5),
+        "skewness": SkewnessDifference(),
+        "kurtosis": KurtosisDifference(),
+        "autocorrelation": AutocorrelationDifference(),
+        "nearest": NearestEuclidean(),
+        "nearest, warped": NearestWarping(rows=10),  # fewer than there are
+        "discrepancy": MaximumMeanDiscrepancy(),
+        "manifold": PRDC(),
     }
 
 
