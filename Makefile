@@ -72,7 +72,7 @@ bench-gpu: .venv  ## train at the papers' size, draw 10,000 series with and with
 	$(MEASURE)/peers.py --ckpt_path $(GPU_RUNS)/ecg.ckpt --output $(GPU_RESULTS)/gpu-peers.json $(if $(TINY),--threads 1 \
 		--data none --steps 12 --batches 1 4 --samples 4 --rounds 1,--data ecg_mitbih --batches 1 64 1024 --samples 1024 \
 		--reference_steps 50)
-	$(MEASURE)/limits.py --output $(GPU_RESULTS)/gpu-limits.json $(if $(TINY),--tiny --threads 1 --preset small --length 16 \
+	$(MEASURE)/limits.py --output $(GPU_RESULTS)/gpu-limits.json $(if $(TINY),--tiny --threads 1 --preset plain --length 16 \
 		--batches 1 4 --peak_size 64 --rounds 1,--batches 1 64 1024 8192)
 	$(MEASURE)/training.py --output $(GPU_RESULTS)/gpu-training.json --bf16 $(if $(TINY),--threads 1 --preset small \
 		--length 16 --batch 4 --rounds 1,--steps 50 --compile)

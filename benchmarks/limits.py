@@ -21,7 +21,7 @@ from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.networks.flops import count_flops
-from lightning_freqdiff.networks.transformer import Block, TransformerBackbone
+from lightning_freqdiff.networks.transformer import Block, PlainTransformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
@@ -53,14 +53,14 @@ def call(score: Score, batch: int) -> Callable[[], Tensor]:
 def flops(score: Score) -> int:
     """Count the FLOPs of one call for one sample: blocks, embedding, head (time is embedded once for a batch)."""
     network, z = score.network, torch.zeros(1, *score.noise_scale.shape, device=score.noise_scale.device)
-    assert isinstance(network, TransformerBackbone)
+    assert isinstance(network, PlainTransformer)
     return count_flops(lambda: network.head(network.blocks(network.token(z), None)))
 
 
 def traffic(score: Score, batch: int) -> dict[str, float]:
     """Work out the bytes of a call in float32: at the very least, and if every operator reads and writes memory."""
     network = score.network
-    assert isinstance(network, TransformerBackbone)
+    assert isinstance(network, PlainTransformer)
     block = cast(Block, network.layers[0])
     tokens, layers, (hidden, width) = network.tokens, len(network.layers), block.expand.weight.shape
     weights = sum(p.numel() for p in network.parameters())

@@ -58,12 +58,14 @@ HEUN_STEPS = 30
 
 
 def open_set(name: str) -> SeriesData:
-    """Open a set as its config does; windows as the field has them, shuffled before any are held out."""
+    """Open a set as its config does; windows as the field has them: in [0, 1], and shuffled before any are held out."""
     home = Path(os.environ.get("FREQDIFF_DATA", ""))
     if name == "droughts":
         data: SeriesData = ArrayData(str(home / "us_drought_dsci.npz"))
     elif name in WINDOWED:
         long = np.load(home / WINDOWED[name])["series"].astype(np.float32)
+        low, high = long.min(0), long.max(0)
+        long = (long - low) / np.where(high > low, high - low, 1)
         windows = np.lib.stride_tricks.sliding_window_view(long, WINDOW, axis=0).transpose(0, 2, 1)
         data = ArrayData.of(windows.copy(), val_fraction=0.05, test_fraction=0.05)
     else:

@@ -117,7 +117,7 @@ def test_the_page_that_is_kept_is_the_one_that_is_written(monkeypatch, tmp_path)
 def test_limits(monkeypatch, tmp_path):
     sizes = (
         "--preset",
-        "small",
+        "plain",
         "--length",
         16,
         "--batches",
@@ -142,7 +142,7 @@ def test_limits(monkeypatch, tmp_path):
 
 
 def test_training(monkeypatch, tmp_path):
-    sizes = ("--preset", "small", "--length", 16, "--batch", 4, "--steps", 1, "--bf16", "--tiny")
+    sizes = ("--preset", "plain", "--length", 16, "--batch", 4, "--steps", 1, "--bf16", "--tiny")
     to_loss = ("--to_loss", "--loss_steps", 4, "--loss_every", 2, "--loss_series", 64)
     found = run(monkeypatch, "training.py", tmp_path / "training.json", *sizes, *to_loss)
     assert found["complete"]
@@ -185,7 +185,7 @@ def test_pieces_for_a_gpu(monkeypatch, tmp_path):
         ScoreModule.load_from_checkpoint(path).state_dict()
         for path in (tmp_path / "ecg.ckpt", tmp_path / "runs" / "ecg" / "best.ckpt")
     )
-    assert torch.equal(kept["score.network.time.frequencies"], trained["score.network.time.frequencies"])
+    assert torch.equal(kept["score.network.context.time.frequencies"], trained["score.network.context.time.frequencies"])
     assert torch.equal(kept["score.codec.mean"], trained["score.codec.mean"])
     for name, value in trained.items():
         torch.testing.assert_close(kept[name], value, rtol=2**-8, atol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ def plate(generated: Array, real: Array, channels: Sequence[str] = (), title: st
     """
     figure = Figure(figsize=(15, 9.2), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    whole, below = figure.subfigures(2, 1, height_ratios=(1, 1.35))
+    whole, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.35)))  # pyright: ignore
     _series(whole, generated, real, channels)
     mean, deviation = real.mean((0, 1)), real.std((0, 1))
     unit = np.where(deviation > 0, deviation, 1.0)
@@ -42,7 +43,7 @@ def plate(generated: Array, real: Array, channels: Sequence[str] = (), title: st
     axes = below.subplots(2, 3).flatten()
     _quantiles(axes[0], ours, theirs)
     _density(axes[1], ours, theirs)
-    _lines(axes[2], *(_autocorrelation(x) for x in (ours, theirs)), "lag", "autocorrelation")
+    _lines(axes[2], _autocorrelation(ours), _autocorrelation(theirs), "lag", "autocorrelation")
     _spectra(axes[3], ours, theirs)
     _points(axes[4], *_components(ours, theirs), "first two principal components of the real series")
     mapped = _neighbours(ours, theirs)
@@ -53,7 +54,7 @@ def plate(generated: Array, real: Array, channels: Sequence[str] = (), title: st
     return figure
 
 
-def _series(figure, generated: Array, real: Array, channels: Sequence[str]) -> None:
+def _series(figure: Any, generated: Array, real: Array, channels: Sequence[str]) -> None:
     columns = min(SHOWN, len(generated), len(real))
     axes = figure.subplots(2, columns, squeeze=False, sharex=True, sharey=generated.shape[2] == 1)
     several = generated.shape[2] > 1
@@ -82,7 +83,8 @@ def _quantiles(axis: Axes, ours: Array, theirs: Array) -> None:
 
 def _density(axis: Axes, ours: Array, theirs: Array) -> None:
     """Draw the density of all values, channels standardised by the real ones."""
-    edges = np.linspace(*np.quantile(theirs, (0.001, 0.999)), 81)
+    low, high = np.quantile(theirs, (0.001, 0.999))
+    edges = np.linspace(low, high, 81)
     for x, color in ((theirs, TRAINING), (ours, GENERATED)):
         axis.stairs(np.histogram(x, edges)[0] / x.size / np.diff(edges), edges, color=color, lw=1.3)
     axis.set_yscale("log")
