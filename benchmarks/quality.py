@@ -58,7 +58,7 @@ HEUN_STEPS = 30
 
 
 def open_set(name: str) -> SeriesData:
-    """Open a set as its config does; windows as the field has them: in [0, 1], and shuffled before any are held out."""
+    """Open a set as its config does; windows as the field has them: in [0, 1], shuffled before any are held out."""
     home = Path(os.environ.get("FREQDIFF_DATA", ""))
     if name == "droughts":
         data: SeriesData = ArrayData(str(home / "us_drought_dsci.npz"))
