@@ -18,7 +18,7 @@ def random_score(length: int, channels: int, seed: int = 0, preset: Literal["pla
     network = Transformer(preset, layers=2, heads=2, width=8, feedforward=16)
     score = Score(network, VP(), "wiener", layout).eval()
     for parameter in score.network.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
+        torch.nn.init.normal_(parameter, std=0.4 if preset == "plain" else 0.2)
     score.codec.variance[-1, 0] = 0
     return score
 

@@ -27,7 +27,8 @@ class SlowE2CRF:
         self.alpha, self.sd, self.total, self.spread = (
             torch.broadcast_to(x, (1, *z.shape))[0] for x in (c.alpha, c.sigma, c.total, c.spread)
         )
-        h0 = [self.score.network.embed((z / self.total)[None], t).features[0, k] for k in every]
+        embedded, context = self.score.network.embed((z / self.total)[None], t)
+        self.context, h0 = context, [embedded[0, k] for k in every]
         if self.kept is None:
             fresh = self.blocks(dict(enumerate(h0)), first=True)
             noise = {k: self.noise(fresh[k], z, k) for k in every}
@@ -128,7 +129,7 @@ class SlowE2CRF:
             size = width // block.heads
             queries = {}
             for k, x in h.items():
-                projected = block.query_key_value(block.norm_attention(x))
+                projected = block.query_key_value(self.normed(block, x, 0))
                 queries[k], key, value = projected.split(width)
                 if refreshed is None or k in refreshed:
                     share = (alpha or {}).get(k, 1.0)
@@ -147,13 +148,30 @@ class SlowE2CRF:
                     weights = scores.exp() / scores.exp().sum()
                     values = torch.stack([pairs[j][1][a : a + size] for j in sorted(pairs)])
                     heads.append(weights @ values)
-                y = x + block.project(torch.cat(heads))
-                out[k] = y + block.contract(block.expand(block.norm_feedforward(y)).clamp(min=0))
+                y = x + self.gate(block, 0) * block.project(torch.cat(heads))
+                up = block.expand(self.normed(block, y, 1))
+                if self.context is not None:
+                    value, opening = up.chunk(2)
+                    up = value * opening / (1 + (-opening).exp())
+                else:
+                    up = up.clamp(min=0)
+                out[k] = y + self.gate(block, 1) * block.contract(up)
             h = out
         return h
 
+    def normed(self, block, x, half):
+        """The norm before attention (0) or feed-forward layer (1), with weights of its own or made of the context."""
+        if self.context is None:
+            return (block.norm_attention, block.norm_feedforward)[half](x)
+        scale, shift, _ = block.norm.linear(self.context[0]).unflatten(0, (2, 3, -1))[half]
+        unit = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt()
+        return unit * (1 + scale) + shift
+
+    def gate(self, block, half):
+        return 1 if self.context is None else 1 + block.norm.linear(self.context[0]).unflatten(0, (2, 3, -1))[half, 2]
+
     def noise(self, features, z, k):
-        raw = self.score.network.head(features, None)
+        raw = self.score.network.head(features[None, None], self.context)[0, 0]
         return self.sd[k] * z[k] / self.total[k] ** 2 - self.spread[k] / self.total[k] * raw
 
     def keep(self, noise, z, k, h0, features):

@@ -185,7 +185,9 @@ def test_pieces_for_a_gpu(monkeypatch, tmp_path):
         ScoreModule.load_from_checkpoint(path).state_dict()
         for path in (tmp_path / "ecg.ckpt", tmp_path / "runs" / "ecg" / "best.ckpt")
     )
-    assert torch.equal(kept["score.network.context.time.frequencies"], trained["score.network.context.time.frequencies"])
+    assert torch.equal(
+        kept["score.network.context.time.frequencies"], trained["score.network.context.time.frequencies"]
+    )
     assert torch.equal(kept["score.codec.mean"], trained["score.codec.mean"])
     for name, value in trained.items():
         torch.testing.assert_close(kept[name], value, rtol=2**-8, atol=0)

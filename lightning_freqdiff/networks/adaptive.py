@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_freqdiff.networks.kernels import attention
+from lightning_freqdiff.networks.unet import Residual
+from lightning_freqdiff.spectral import Representation, from_half_spectrum, to_half_spectrum
 
 
 class Modulation(nn.Module):
@@ -90,3 +92,24 @@ class AdaptiveBlock(nn.Module):
     def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
         """Run the whole block on all tokens ``(B, K, d)``."""
         return self.finish(h, *self.queries_keys_values(h, context), context)
+
+
+class OverTime(nn.Module):
+    """Features of frequencies, on the time axis through a residual block, and back: half of them real parts.
+
+    Args:
+        layout: Layout of the tokens, one for each frequency.
+        width: Width of a token's features, and of the context.
+        kernel: Steps that a convolution sees, odd.
+        dropout: Share of features dropped in training.
+    """
+
+    def __init__(self, layout: Representation, width: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.length = layout.length
+        self.residual = Residual(width // 2, width // 2, width, kernel, dropout)
+
+    def forward(self, h: Tensor, context: Tensor) -> Tensor:
+        """Mix features ``(B, K, d)`` over time."""
+        series = from_half_spectrum(h.float(), self.length).to(h.dtype).transpose(1, 2)
+        return to_half_spectrum(self.residual(series, context).transpose(1, 2).float()).to(h.dtype)

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.networks.adaptive import AdaptiveBlock, Modulation
+from lightning_freqdiff.networks.adaptive import AdaptiveBlock, Modulation, OverTime
 from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, TokenBlock, check_positive
 from lightning_freqdiff.networks.context import Context, FourierTime
 from lightning_freqdiff.networks.kernels import Derived, attention, chunked, feed_forward, full_precision
+from lightning_freqdiff.networks.unet import GROUP
 from lightning_freqdiff.networks.view import Frequencies, Steps
 from lightning_freqdiff.spectral import Codec
 
@@ -44,6 +45,8 @@ class Transformer(Architecture):
         axis: What the tokens are: frequencies, or steps, to which they are transformed and back.
         group: Neighbouring frequencies or steps that make one token; more are faster. Caches that choose tokens want
             the frequencies one by one.
+        kernel: Steps that a convolution over time sees, odd: after each block over frequencies the features go to the
+            time axis, through a residual block of two convolutions, and back. 0: none.
         layers: Number of blocks.
         heads: Attention heads; must divide the width.
         width: Width of a token's features.
@@ -55,6 +58,7 @@ class Transformer(Architecture):
     preset: Literal["small", "base", "plain", "paper"] = "small"
     axis: Literal["frequency", "time"] = "frequency"
     group: int = 1
+    kernel: int = 0
     layers: int | None = None
     heads: int | None = None
     width: int | None = None
@@ -71,6 +75,16 @@ class Transformer(Architecture):
         """Make a transformer."""
         chosen = {name: self.setting(name) for name in ("layers", "heads", "width", "feedforward")}
         check_positive(**chosen, group=self.group)
+        if self.kernel and (self.axis, self.group, codec.layout.domain) != ("frequency", 1, "frequency"):
+            raise ValueError(
+                f"expected single frequencies where kernel is set, got axis {self.axis}, group {self.group} in the "
+                f"domain {codec.layout.domain}: set `model.network.kernel` 0"
+            )
+        if self.kernel and (self.kernel < 0 or not self.kernel % 2 or chosen["width"] % (2 * GROUP)):
+            raise ValueError(
+                f"expected an odd kernel and a width that {2 * GROUP} divides, got {self.kernel} and "
+                f"{chosen['width']}: set `model.network.kernel` or `model.network.width`"
+            )
         if chosen["width"] % chosen["heads"] or chosen["width"] % 2:
             raise ValueError(
                 f"expected an even width that the heads divide, got width {chosen['width']} and heads "
@@ -81,10 +95,10 @@ class Transformer(Architecture):
         scale = PRESETS[self.preset]["time_scale"] if self.time_scale is None else self.time_scale
         if self.preset not in PLAIN:
             return AdaptiveTransformer(codec, sizes, self, scale, **chosen)
-        if self.axis != "frequency" or self.group != 1:
+        if (self.axis, self.group, self.kernel) != ("frequency", 1, 0):
             raise ValueError(
-                f"expected axis frequency and group 1 with preset {self.preset}, got {self.axis} and {self.group}: "
-                "set `model.network.preset` to small or base"
+                f"expected axis frequency, group 1 and kernel 0 with preset {self.preset}, got {self.axis}, "
+                f"{self.group} and {self.kernel}: set `model.network.preset` to small or base"
             )
         layout = codec.layout
         return PlainTransformer(layout.tokens, layout.features, **chosen, time_scale=scale, dropout=self.dropout)
@@ -151,16 +165,24 @@ class AdaptiveTransformer(TokenTransformer):
         self.context = Context(width, time_scale, sizes)
         self.token = nn.Linear(group * view.inputs, width)
         self.position = nn.Parameter(0.02 * torch.randn(self.tokens, width))
-        self.layers = nn.ModuleList(AdaptiveBlock(width, heads, feedforward, settings.dropout) for _ in range(layers))
+        self.layers = nn.ModuleList()
+        for _ in range(layers):
+            self.layers.append(AdaptiveBlock(width, heads, feedforward, settings.dropout))
+            if settings.kernel:
+                self.layers.append(OverTime(codec.layout, width, settings.kernel, settings.dropout))
         self.norm, self.out = Modulation(width, parts=1), nn.Linear(width, group * view.outputs)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     @property
     def token_blocks(self) -> Sequence[TokenBlock] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The blocks in order, where a token is a token of the layout."""
-        whole = isinstance(self.view, Frequencies) and self.group == 1
+        """The blocks in order, where a token is a token of the layout and nothing but attention mixes tokens."""
+        whole = self._whole and all(isinstance(layer, AdaptiveBlock) for layer in self.layers)
         return cast("list[AdaptiveBlock]", list(self.layers)) if whole else None
+
+    @property
+    def _whole(self) -> bool:
+        return isinstance(self.view, Frequencies) and self.group == 1
 
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` as ``h⁰``, ``(B, K', d)``, time and condition as ``(B, d)``."""
@@ -175,7 +197,7 @@ class AdaptiveTransformer(TokenTransformer):
         """Turn features ``(B, S, d)`` into raw output ``(B, S, F)``; of some tokens where these are the layout's."""
         ((scale, shift),) = self.norm.parts(context)
         rows = self.out(self.norm(h, scale, shift))
-        if self.token_blocks is None:
+        if not self._whole:
             rows = rows.unflatten(2, (self.group, -1)).flatten(1, 2)[:, : self.view.rows]
         return self.view.back(rows)
 

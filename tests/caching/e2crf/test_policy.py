@@ -184,9 +184,10 @@ def test_6_it_says_what_it_did(name):
     json.dumps(totals)
 
 
+@pytest.mark.parametrize("preset", ["plain", "small"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_equations_against_a_slow_second_implementation(name):
-    score = random_score(13, 2)
+def test_the_equations_against_a_slow_second_implementation(name, preset):
+    score = random_score(13, 2, preset=preset)
     chosen = policy(name)
     tokens, features = score.noise_scale.shape
     times = time_grid(VP(), 16)[:-1]
