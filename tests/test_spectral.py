@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_freqdiff.spectral import (
+    COLOURS,
     Codec,
     Representation,
     from_half_spectrum,
@@ -135,3 +136,38 @@ def test_constant_coordinates_return_to_their_value_whatever_was_sampled():
 def test_series_that_are_all_the_same_are_refused():
     with pytest.raises(ValueError, match="every training series is the same"):
         Codec(Representation("time", 2, 2)).fit([torch.ones(5, 2, 2)])
+
+
+@given(st.integers(2, 33), st.integers(1, 3), st.sampled_from(["frequency", "time"]), st.floats(0, 1))
+def test_the_colour_is_the_power_of_the_deviation_and_keeps_the_mean_variance(n, m, domain, colour):
+    layout = Representation(domain, n, m)
+    steps = torch.arange(1.0, m + 1) * torch.randn(40, n, m, generator=torch.Generator().manual_seed(n)).cumsum(1)
+    steps[..., 0] = steps[0, :, 0]  # a constant channel
+    if m == 1:
+        steps = torch.randn(40, n, 1, generator=torch.Generator().manual_seed(n)).cumsum(1)
+    equal, codec = Codec(layout), Codec(layout, colour)
+    equal.fit([steps])
+    codec.fit([steps])
+    live = codec.active > 0
+    assert torch.equal(live, equal.active > 0)
+    tokens = codec.encode(steps)
+    torch.testing.assert_close(tokens.var(0, correction=0), codec.variance, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(codec.decode(tokens), steps, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(codec.deviation[live], equal.scale[live], rtol=1e-4, atol=0)
+    for k in range(m):
+        of, on = codec.variance[:, k::m], live[:, k::m]
+        if on.any():
+            assert of[on].mean() == pytest.approx(1, rel=1e-4)
+            slope = codec.scale[:, k::m][on].log() - colour * equal.scale[:, k::m][on].log()
+            torch.testing.assert_close(slope, slope.mean().expand_as(slope), atol=1e-4, rtol=0)
+
+
+def test_white_is_one_unit_for_all_and_an_unknown_colour_is_refused():
+    x = torch.randn(30, 9, 2).cumsum(1)
+    codec = Codec(Representation("frequency", 9, 2), COLOURS["white"])
+    codec.fit([x])
+    for k in range(2):
+        units = codec.scale[:, k::2][codec.active[:, k::2] > 0]
+        torch.testing.assert_close(units, units[:1].expand_as(units))
+    with pytest.raises(ValueError, match="colour from 0 .white. to 1 .equal., got 1.5: set `model.colour`"):
+        Codec(Representation("frequency", 9, 2), 1.5)

@@ -40,6 +40,25 @@ def test_every_parametrization_gives_the_same_score(sde, t):
         torch.testing.assert_close(value, exact, atol=2e-5 + digits, rtol=1e-4)
 
 
+@pytest.mark.parametrize("colour", [0.0, 0.5])
+def test_a_coloured_model_has_the_exact_score_and_a_target_of_unit_variance(colour):
+    """The same untrained model: only the noise differs, and the Wiener filter with it."""
+    torch.manual_seed(0)
+    score = Score(TINY, VP(), "wiener", LAYOUT, colour=colour)
+    score.codec.fit([torch.randn(4000, 8, 2).cumsum(1)])
+    codec, live = score.codec, (score.noise_scale > 0).flatten()
+    oracle = GaussianScore(VP(), score.noise_scale, torch.diag(codec.variance.double().flatten()))
+    z, xi = torch.randn(2, 4000, 5, 4) * score.noise_scale.gt(0)
+    z0 = z * codec.variance.sqrt()
+    for t in (1e-3, 0.2, 1.0):
+        t = torch.tensor(t)
+        torch.testing.assert_close(score(z[:3], t), oracle(z[:3], t), rtol=1e-3, atol=1e-4)
+        c = score.coefficients(t)
+        target, _ = score.target(z0, xi, c)
+        assert target.flatten(1)[:, live].std(0).sub(1).abs().max() < 0.06
+        torch.testing.assert_close(score.eps(target, c.alpha * z0 + c.sigma * xi, c), xi, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["eps", "x0", "score", "wiener"])
 def test_target_and_unit_error_agree_with_the_meaning(name):
     """Raising the raw output by d must raise the noise prediction by unit_error * d, up to sign."""
