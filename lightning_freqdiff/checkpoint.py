@@ -110,6 +110,11 @@ def translate(checkpoint: dict[str, Any]) -> None:
     settings = checkpoint.get("hyper_parameters", {})
     for key, names in RENAMED.items():
         settings.update({key: names.get(settings[key], settings[key])} if key in settings else {})
+    if settings and "colour" not in settings:  # before the noise had a colour, and transformers adaptive norms
+        settings["colour"] = "equal"
+        network = settings.get("network") or {}
+        if network.get("class_path", "").endswith(".Transformer") and network["init_args"].get("preset") == "small":
+            network["init_args"]["preset"] = "plain"
     for component in (settings.get("network"), settings.get("sde")):
         if isinstance(component, dict):
             room, _, name = component["class_path"].rpartition(".")

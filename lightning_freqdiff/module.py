@@ -63,8 +63,8 @@ class ScoreModule(LightningModule):
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
             as in EDM, which learns faster. Validation is always uniform.
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
-        colour: Colour of the noise: equal (1), the same signal-to-noise ratio at every frequency or step, as in the
-            papers of frequency diffusion; white (0), white in the data's own units, as in DDPM; or between.
+        colour: Colour of the noise: white (0), white in the data's own units, as in DDPM; equal (1), the same
+            signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
@@ -88,7 +88,7 @@ class ScoreModule(LightningModule):
         weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
-        colour: NoiseColour | float = "equal",
+        colour: NoiseColour | float = "white",
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,

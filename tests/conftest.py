@@ -50,7 +50,7 @@ def checkpoint(tmp_path_factory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         seed_everything(0, verbose=False)
-        module = ScoreModule(Transformer(layers=2, heads=2, width=16, feedforward=32), VP())
+        module = ScoreModule(Transformer(preset="plain", layers=2, heads=2, width=16, feedforward=32), VP())
         trainer = Trainer(
             max_epochs=4,
             accelerator="cpu",

@@ -90,7 +90,11 @@ def as_version_0_1(checkpoint: Path, target: Path) -> Path:
     """Write a checkpoint down in the names that version 0.1 used."""
     content = torch.load(checkpoint, weights_only=True)
     settings = content["hyper_parameters"]
-    del settings["conditions"]
+    del settings["conditions"], settings["colour"]
+    sizes = settings["network"]["init_args"]
+    assert sizes["preset"] == "plain"
+    sizes["preset"] = "small"
+    del sizes["axis"], sizes["group"], sizes["mix"]
     for component in (settings["network"], settings["sde"]):
         component["class_path"] = OLD_CLASSES[component["class_path"]]
     content["state_dict"] = {OLD_WEIGHTS.get(name, name): value for name, value in content["state_dict"].items()}

@@ -45,7 +45,7 @@ class Transformer(Architecture):
         axis: What the tokens are: frequencies, or steps, to which they are transformed and back.
         group: Neighbouring frequencies or steps that make one token; more are faster. Caches that choose tokens want
             the frequencies one by one.
-        kernel: Steps that a convolution over time sees, odd: after each block over frequencies the features go to the
+        mix: Steps that a convolution over time sees, odd: after each block over frequencies the features go to the
             time axis, through a residual block of two convolutions, and back. 0: none.
         layers: Number of blocks.
         heads: Attention heads; must divide the width.
@@ -58,7 +58,7 @@ class Transformer(Architecture):
     preset: Literal["small", "base", "plain", "paper"] = "small"
     axis: Literal["frequency", "time"] = "frequency"
     group: int = 1
-    kernel: int = 0
+    mix: int = 0
     layers: int | None = None
     heads: int | None = None
     width: int | None = None
@@ -75,15 +75,15 @@ class Transformer(Architecture):
         """Make a transformer."""
         chosen = {name: self.setting(name) for name in ("layers", "heads", "width", "feedforward")}
         check_positive(**chosen, group=self.group)
-        if self.kernel and (self.axis, self.group, codec.layout.domain) != ("frequency", 1, "frequency"):
+        if self.mix and (self.axis, self.group, codec.layout.domain) != ("frequency", 1, "frequency"):
             raise ValueError(
-                f"expected single frequencies where kernel is set, got axis {self.axis}, group {self.group} in the "
-                f"domain {codec.layout.domain}: set `model.network.kernel` 0"
+                f"expected single frequencies where mix is set, got axis {self.axis}, group {self.group} in the "
+                f"domain {codec.layout.domain}: set `model.network.mix` 0"
             )
-        if self.kernel and (self.kernel < 0 or not self.kernel % 2 or chosen["width"] % (2 * GROUP)):
+        if self.mix and (self.mix < 0 or not self.mix % 2 or chosen["width"] % (2 * GROUP)):
             raise ValueError(
-                f"expected an odd kernel and a width that {2 * GROUP} divides, got {self.kernel} and "
-                f"{chosen['width']}: set `model.network.kernel` or `model.network.width`"
+                f"expected an odd mix and a width that {2 * GROUP} divides, got {self.mix} and "
+                f"{chosen['width']}: set `model.network.mix` or `model.network.width`"
             )
         if chosen["width"] % chosen["heads"] or chosen["width"] % 2:
             raise ValueError(
@@ -95,10 +95,10 @@ class Transformer(Architecture):
         scale = PRESETS[self.preset]["time_scale"] if self.time_scale is None else self.time_scale
         if self.preset not in PLAIN:
             return AdaptiveTransformer(codec, sizes, self, scale, **chosen)
-        if (self.axis, self.group, self.kernel) != ("frequency", 1, 0):
+        if (self.axis, self.group, self.mix) != ("frequency", 1, 0):
             raise ValueError(
-                f"expected axis frequency, group 1 and kernel 0 with preset {self.preset}, got {self.axis}, "
-                f"{self.group} and {self.kernel}: set `model.network.preset` to small or base"
+                f"expected axis frequency, group 1 and mix 0 with preset {self.preset}, got {self.axis}, "
+                f"{self.group} and {self.mix}: set `model.network.preset` to small or base"
             )
         layout = codec.layout
         return PlainTransformer(layout.tokens, layout.features, **chosen, time_scale=scale, dropout=self.dropout)
@@ -168,8 +168,8 @@ class AdaptiveTransformer(TokenTransformer):
         self.layers = nn.ModuleList()
         for _ in range(layers):
             self.layers.append(AdaptiveBlock(width, heads, feedforward, settings.dropout))
-            if settings.kernel:
-                self.layers.append(OverTime(codec.layout, width, settings.kernel, settings.dropout))
+            if settings.mix:
+                self.layers.append(OverTime(codec.layout, width, settings.mix, settings.dropout))
         self.norm, self.out = Modulation(width, parts=1), nn.Linear(width, group * view.outputs)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)

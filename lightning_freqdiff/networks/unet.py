@@ -24,10 +24,11 @@ from lightning_freqdiff.networks.view import Steps
 from lightning_freqdiff.spectral import Codec
 
 PRESETS: dict[str, dict[str, int]] = {
-    "small": {"width": 32, "levels": 3, "depth": 1},
-    "base": {"width": 64, "levels": 3, "depth": 2},
-    "large": {"width": 128, "levels": 4, "depth": 2},
+    "small": {"width": 32, "levels": 3, "depth": 1, "heads": 4},
+    "base": {"width": 64, "levels": 3, "depth": 2, "heads": 4},
+    "large": {"width": 128, "levels": 4, "depth": 2, "heads": 4},
 }
+TIME_SCALE = 4.0
 GROUP = 8
 """Channels that are normalised together."""
 
@@ -53,8 +54,8 @@ class UNet(Architecture):
     levels: int | None = None
     depth: int | None = None
     kernel: int = 5
-    heads: int = 4
-    time_scale: float = 4.0
+    heads: int | None = None
+    time_scale: float | None = None
     dropout: float = 0.0
 
     def setting(self, name: str) -> int:
@@ -64,18 +65,18 @@ class UNet(Architecture):
 
     def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> UNetBackbone:
         """Make a U-Net for series of the codec's length and channels."""
-        width, levels, depth = (self.setting(name) for name in ("width", "levels", "depth"))
-        check_positive(width=width, depth=depth, kernel=self.kernel, heads=self.heads)
-        if levels < 0 or not self.kernel % 2 or width % GROUP or width % self.heads:
+        width, levels, depth, heads = (self.setting(name) for name in ("width", "levels", "depth", "heads"))
+        check_positive(width=width, depth=depth, kernel=self.kernel, heads=heads)
+        if levels < 0 or not self.kernel % 2 or width % GROUP or width % heads:
             raise ValueError(
                 f"expected levels >= 0, an odd kernel and a width that {GROUP} and the heads divide, got levels "
-                f"{levels}, kernel {self.kernel}, width {width} and heads {self.heads}: set `model.network`"
+                f"{levels}, kernel {self.kernel}, width {width} and heads {heads}: set `model.network`"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"expected dropout in [0, 1), got {self.dropout}: set `model.network.dropout`")
         # Four steps are left at the coarsest level, where there are as many.
         levels = min(levels, max(0, int(math.log2(codec.layout.length)) - 2))
-        return UNetBackbone(codec, sizes, self, width, levels, depth)
+        return UNetBackbone(codec, sizes, self, width, levels, depth, heads)
 
 
 class Residual(nn.Module):
@@ -194,21 +195,23 @@ class UNetBackbone(Backbone):
         width: Channels of the first level.
         levels: Times that the length is halved.
         depth: Residual blocks at each level, down and up.
+        heads: Heads of the attention.
     """
 
     along_tokens = False
 
     def __init__(
-        self, codec: Codec, sizes: ConditionSizes, settings: UNet, width: int, levels: int, depth: int
+        self, codec: Codec, sizes: ConditionSizes, settings: UNet, width: int, levels: int, depth: int, heads: int
     ) -> None:
         super().__init__()
         self.view = Steps(codec, sizes)
         length, kernel, context = codec.layout.length, settings.kernel, 4 * width
         self.padding = -length % 2**levels
-        self.context = Context(context, settings.time_scale, sizes)
+        scale = TIME_SCALE if settings.time_scale is None else settings.time_scale
+        self.context = Context(context, scale, sizes)
         self.enter = nn.Conv1d(self.view.inputs, width, kernel, padding=kernel // 2)
         widths = [width * 2**i for i in range(levels)] + [width * 2 ** max(0, levels - 1)]
-        body = Body(widths, length + self.padding, context, depth, kernel, settings.heads, settings.dropout)
+        body = Body(widths, length + self.padding, context, depth, kernel, heads, settings.dropout)
         self.layers = nn.ModuleList([body])
         # No norm before it: how loud a series is as a whole would be lost, and samples would be too quiet.
         self.out = nn.Conv1d(width, self.view.outputs, kernel, padding=kernel // 2)

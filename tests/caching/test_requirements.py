@@ -135,7 +135,7 @@ def test_1_under_every_solver(name, off, solver):
 BACKBONES = {
     "plain": Transformer(preset="plain", layers=2, heads=2, width=8, feedforward=16),
     "adaptive": Transformer(layers=2, heads=2, width=8, feedforward=16),
-    "hybrid": Transformer(kernel=3, layers=2, heads=2, width=16, feedforward=16),
+    "hybrid": Transformer(mix=3, layers=2, heads=2, width=16, feedforward=16),
     "steps": Transformer(axis="time", group=2, layers=2, heads=2, width=8, feedforward=16),
     "lstm": LSTM(layers=1, width=8),
     "mlp": MLP(layers=1, width=8),
