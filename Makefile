@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FREQDIFF_DATA
 
-.PHONY: demo test lint wheel bench bench-gpu clean
+.PHONY: demo test lint wheel quality bench bench-gpu clean
 
 .venv: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -48,6 +48,18 @@ bench: .venv  ## measure speed against the reference design and this machine's l
 	$(MEASURE)/limits.py --threads $(THREADS) --output $(RESULTS)/limits.json
 	$(MEASURE)/training.py --threads $(THREADS) --rounds 2 --bf16 --to_loss --loss_steps 300 --output $(RESULTS)/training.json
 	$(MEASURE)/metrics.py --threads $(THREADS) --repeats 2 --output $(RESULTS)/metrics.json
+	$(MEASURE)/page.py
+
+# Ten minutes of training for each data set and network, and a few for the scores: an hour and a half in all.
+SETS_OF_QUALITY ?= ecg nasa-charge nasa-discharge nasdaq droughts
+WINDOWS ?= stocks energy ett sines
+MINUTES ?= 10
+SEEDS ?= 0
+QUALITY_FLAGS ?= --threads $(THREADS) --minutes $(MINUTES) --seeds $(SEEDS)
+
+quality: .venv  ## train on every data set at hand, and measure and draw how real the samples are
+	$(MEASURE)/quality.py --sets $(SETS_OF_QUALITY) --networks unet $(QUALITY_FLAGS)
+	$(MEASURE)/quality.py --sets $(WINDOWS) --networks transformer-time $(QUALITY_FLAGS)
 	$(MEASURE)/page.py
 
 # Every line is meant for less than ten minutes on one H100, and can be run by itself. TINY=1 does all of it on a CPU,

@@ -11,6 +11,7 @@ from pathlib import Path
 from comparisons import comparisons_section, fewer_steps_section
 from goals import MISSING, bars
 from matplotlib.figure import Figure
+from quality_page import colour_section, quality_section
 from sections import (
     Results,
     engine_section,
@@ -64,8 +65,19 @@ COMMANDS = [
         ("fewer-steps-ecg.json", "fewer-steps-charge.json"),
     ),
     (
-        "sample quality by parametrisation",
-        "`python benchmarks/quality.py --data ecg_mitbih --parametrizations wiener --steps 5600 --output ...`",
+        "how real samples are, every set",
+        "`make quality`, which is `python benchmarks/quality.py`",
+        ("quality.json",),
+    ),
+    (
+        "the same under noise of other colours",
+        "`python benchmarks/quality.py --sets ecg nasa-charge --colour 0.5 --minutes 4 --samples 500 --scores 0 "
+        "--output ...`",
+        ("colour.json",),
+    ),
+    (
+        "sample quality by parametrisation, a script that is gone (in the history)",
+        "`quality.py --data ecg_mitbih --parametrizations wiener --steps 5600`",
         ("quality-ecg.json", "quality-nasa.json"),
     ),
     (
@@ -162,6 +174,8 @@ def main() -> None:
     lines = [PREFACE, *bars(cpu, gpu)]
     for results in (cpu, gpu):
         body = [
+            *quality_section(results),
+            *colour_section(results),
             *engine_section(results),
             *peers_section(results),
             *limits_section(results),

@@ -1,0 +1,85 @@
+"""The sections of the page on how real samples are: every set, and the colour of the noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sections import Results, number, table
+
+PUBLISHED = {
+    "stocks": "Diffusion-TS 0.067, FM-TS 0.019",
+    "energy": "Diffusion-TS 0.122, FM-TS 0.053",
+    "ett": "Diffusion-TS 0.061, FM-TS 0.011",
+    "sines": "Diffusion-TS 0.006, FM-TS 0.005",
+}
+"""Discriminative scores of windows of 24 steps as published, after whole trainings on GPUs."""
+
+
+def beside(row: dict[str, Any], name: str) -> str:
+    """Show a score, and in brackets what fresh real rows score."""
+    floor = row.get(f"{name}_floor")
+    return number(row.get(name), ".3f") + (f" ({floor:.3f})" if floor is not None else "")
+
+
+def quality_section(results: Results) -> list[str]:
+    runs = results.load("quality").get("runs", [])
+    if not runs:
+        return []
+    lines = [
+        "## How real samples are",
+        "",
+        "`make quality`. Each row is one training of so many minutes of wall clock, on threads that other jobs may "
+        "have shared; the steps say how much of it was training. Samples by 30 steps of Heun's method on EDM's grid. "
+        "Sliced Wasserstein distance (time) of as many samples as there are fresh real rows, over that of the fresh "
+        "rows (the floor); the same for samples of the Gaussian with the training set's covariance, the linear model. "
+        "In brackets: fresh real rows. Windows of 24 steps by the published protocol on 3,000 samples, everything else "
+        "by the project's settings on 1,000.",
+    ]
+    head = ["set", "network", "seed", "minutes", "steps", "SW over floor", "Gaussian", "discriminative", "published"]
+    head += ["predictive", "Context-FID", "correlation"]
+    rows = []
+    for row in runs:
+        floor = row["floor"]["sw_time"]
+        seed, minutes, steps = (f"{row[name]:g}" for name in ("seed", "minutes", "steps"))
+        over = [f"**{row['over_floor']:.2f}**", number(row["ceiling"]["sw_time"] / floor, ".2f")]
+        scores = [beside(row, name) for name in ("discriminative", "predictive", "context_fid", "correlational")]
+        rows.append(
+            [row["set"], row["network"], seed, minutes, steps, *over, scores[0], PUBLISHED.get(row["set"], "")]
+        )
+        rows[-1] += scores[1:]
+    lines += table(head, rows)
+    for row in runs:
+        if "flat_tails" in row:
+            ours, real = row["flat_tails"], row["flat_tails_real"]
+            lines += [f"Heartbeats with a flat tail, seed {row['seed']}: {ours:.1%}, of real ones {real:.1%}.", ""]
+    return [*lines, *plates(results, runs)]
+
+
+def plates(results: Results, runs: list[dict[str, Any]]) -> list[str]:
+    """Show the plates that lie beside the figures."""
+    lines = []
+    for row in runs:
+        name = Path(f"{results.prefix}plate-{row['set']}-{row['network']}.png")
+        if row["seed"] == 0 and (results.folder / name).is_file():
+            lines += [f"![{row['set']}: generated above, real below](results/{name})", ""]
+    return lines
+
+
+def colour_section(results: Results) -> list[str]:
+    runs = results.load("colour").get("runs", [])
+    if not runs:
+        return []
+    lines = [
+        "## When is frequency diffusion better?",
+        "",
+        "The same network and budget under noise of another colour: 1 drowns all frequencies alike, as the papers of "
+        "frequency diffusion do, 0 is white in the data's own units. In the domain `time` a transformer's tokens are "
+        "steps. One training each, of so many steps in the given minutes, 500 samples: leads rather than results.",
+    ]
+    head = ["set", "network", "domain", "colour", "steps", "SW over floor", "flat tails"]
+    rows = []
+    for row in runs:
+        shown = [row["set"], row["network"], row["domain"], f"{row['colour']:g}", f"{row['steps']:g}"]
+        rows.append([*shown, f"{row['over_floor']:.2f}", number(row.get("flat_tails"), ".1%")])
+    return [*lines, *table(head, rows)]
