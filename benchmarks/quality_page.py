@@ -32,8 +32,8 @@ def quality_section(results: Results) -> list[str]:
         "`make quality`. Each row is one training of so many minutes of wall clock, on threads that other jobs may "
         "have shared; the steps say how much of it was training. Samples by 30 steps of Heun's method on EDM's grid. "
         "Sliced Wasserstein distance (time) of as many samples as there are fresh real rows, over that of the fresh "
-        "rows (the floor); the same for samples of the Gaussian with the training set's covariance, the linear model. "
-        "In brackets: fresh real rows. Windows of 24 steps by the published protocol on 3,000 samples, everything else "
+        "rows (the floor); the same for the Gaussian with the training set's covariance, the linear model. "
+        "In brackets: fresh real rows. Windows of 24 steps by the published protocol on 3,000 samples, all else "
         "by the project's settings on 1,000.",
     ]
     head = ["set", "network", "seed", "minutes", "steps", "SW over floor", "Gaussian", "discriminative", "published"]
