@@ -4,7 +4,7 @@ from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
 from lightning_freqdiff.callbacks.finite import FiniteLoss
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
-from lightning_freqdiff.callbacks.progress import SamplingProgress
+from lightning_freqdiff.callbacks.progress import SamplingProgress, TrainingProgress
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.validations import Validations
@@ -20,6 +20,7 @@ __all__ = [
     "SampleWriter",
     "SamplingCallback",
     "SamplingProgress",
+    "TrainingProgress",
     "Validations",
     "WienerCache",
 ]

@@ -14,11 +14,18 @@ from typing import Any, NoReturn
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_freqdiff.callbacks import FiniteLoss, RunReport, SampleWriter, SamplingProgress, Validations
+from lightning_freqdiff.callbacks import (
+    FiniteLoss,
+    RunReport,
+    SampleWriter,
+    SamplingProgress,
+    TrainingProgress,
+    Validations,
+)
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.checkpoint import read_checkpoint
@@ -234,8 +241,13 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what the command needs to the callbacks asked for."""
         if self.subcommand == "fit":
-            stopping = self.config_init["fit"]["early_stopping"]
-            self.trainer_defaults["callbacks"] = [Validations(), FiniteLoss(), *([stopping] if stopping else [])]
+            config = self.config_init["fit"]
+            trainer, stopping = config["trainer"], config["early_stopping"]
+            added = [Validations(), FiniteLoss(), *([stopping] if stopping else [])]
+            own = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else [trainer["callbacks"]]
+            if trainer["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
+                added.append(TrainingProgress())
+            self.trainer_defaults["callbacks"] = added
         elif self.subcommand == "predict":
             sampling: SamplingRun = self.config_init["predict"]["sampling"]
             self.trainer_defaults["callbacks"] = [
@@ -293,13 +305,14 @@ class CLI(LightningCLI):
         callback = trainer.checkpoint_callback
         if not isinstance(callback, ModelCheckpoint):
             return
-        loss, linear = callback.best_model_score, trainer.callback_metrics.get("val_loss_linear")
-        best = callback.best_model_path
-        if not best and not callback.last_model_path:
+        # One that a resumed run began from may have been moved away meanwhile.
+        best, last = (p if Path(p).is_file() else "" for p in (callback.best_model_path, callback.last_model_path))
+        if not best and not last:
             print("no checkpoint was saved")
             return
-        path = Path(best or callback.last_model_path)
+        path = Path(best or last)
         path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        loss, linear = callback.best_model_score, trainer.callback_metrics.get("val_loss_linear")
         shown, warning = "", None
         if best and loss is not None and callback.monitor == "val_loss":
             shown = f" (val_loss {float(loss):.4f}"

@@ -168,3 +168,17 @@ def test_an_interrupted_run_says_what_it_leaves(tmp_path):
     assert process.returncode != 0
     assert re.search(rf"interrupted: step [\d,]+ after \d+ s\nbest checkpoint: {BEST} \(.*step 0\)", said), said
     assert weights(tmp_path / BEST)
+
+
+def test_the_bar_counts_no_epochs_that_nobody_asked_for(call):
+    small = [*SMALL, "--trainer.accelerator=cpu", "--data.num_series=64", "--data.length=16"]
+    for budget, shown in (("--trainer.max_steps=3", "Epoch 2 "), ("--trainer.max_epochs=3", "Epoch 2/2")):
+        code, said = call("fit", *small, budget)
+        assert code == 0, said
+        assert shown in said
+
+
+def test_without_validation_the_last_checkpoint_is_named(fit, tmp_path):
+    said = fit("--trainer.max_steps=3", "--trainer.limit_val_batches=0")
+    assert f"last checkpoint: {BEST.replace('best', 'last')}\n" in said
+    assert weights(tmp_path / BEST.replace("best", "last"))
