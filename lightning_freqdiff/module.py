@@ -30,6 +30,7 @@ from lightning_freqdiff.data import Batch, SeriesData
 from lightning_freqdiff.diffusion.losses import (
     TimeDensity,
     Weighting,
+    linear_loss,
     score_matching_loss,
     stratified_times,
     time_quantiles,
@@ -205,22 +206,38 @@ class ScoreModule(LightningModule):
         self.log("train_loss", loss, prog_bar=True, batch_size=len(z0))
         return loss
 
-    def _evaluation_loss(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss under noise that is fixed by the batch's place, so that epochs compare."""
+    def _log_evaluation(self, stage: str, batch: Batch, batch_idx: int) -> None:
+        """Log our loss and the linear model's under noise fixed by the batch's place, so that epochs compare."""
         z0 = self.score.codec.encode(batch.series)
         generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
         t = stratified_times(self.validation_times, len(z0), generator)
         noise = torch.randn(z0.shape, generator=generator).to(z0)
-        return score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
+        self.log(f"{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(z0))
+        linear = linear_loss(self.score, z0, noise, t, self.weighting)
+        self.log(f"{stage}_loss_linear", linear, sync_dist=True, batch_size=len(z0))
+
+    def _log_gain(self, stage: str) -> None:
+        """Log the share of the linear model's error that the network removes."""
+        loss, linear = (self.trainer.callback_metrics.get(f"{stage}_loss{of}") for of in ("", "_linear"))
+        if loss is not None and linear is not None:
+            self.log(f"{stage}_gain", 1 - loss / linear, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the validation loss."""
-        loss = self._evaluation_loss(batch, batch_idx)
-        self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch.series))
+        self._log_evaluation("val", batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what it is worth: the same on every data set, 0 for a Gaussian and 1 at best."""
+        self._log_gain("val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the test loss."""
-        self.log("test_loss", self._evaluation_loss(batch, batch_idx), sync_dist=True, batch_size=len(batch.series))
+        self._log_evaluation("test", batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what it is worth."""
+        self._log_gain("test")
 
     def configure_optimizers(self) -> Any:
         """Make AdamW with linear warm-up and cosine decay over the whole run, per step."""
@@ -275,8 +292,10 @@ class ScoreModule(LightningModule):
             hook.on_sampling_step(step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Mark the checkpoint as ours and note what it was trained on."""
-        checkpoint[MARK] = {"version": __version__, **self.data_facts}
+        """Mark the checkpoint as ours and note what it was trained on, and how well."""
+        gain = self.trainer.callback_metrics.get("val_gain")
+        known = {} if gain is None else {"val_gain": float(gain)}
+        checkpoint[MARK] = {"version": __version__, **self.data_facts, **known}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the notes on the training data, and names that an older version gave."""

@@ -83,6 +83,17 @@ def test_validation_noise_is_fixed():
     assert values[0] == values[1]
 
 
+@pytest.mark.parametrize("parametrization", ["wiener", "eps"])
+def test_the_gain_is_the_share_of_the_linear_models_error_that_is_removed(parametrization):
+    trainer = fit(ScoreModule(TINY, parametrization=parametrization))
+    loss, linear, gain = (float(trainer.callback_metrics[f"val_{name}"]) for name in ("loss", "loss_linear", "gain"))
+    assert gain == pytest.approx(1 - loss / linear, abs=1e-6)
+    # With a step or two behind it, one is the linear model still, and the other knows nothing yet.
+    assert (abs(gain) < 0.1) == (parametrization == "wiener")
+    test = trainer.test(trainer.lightning_module, datamodule=trainer.datamodule, verbose=False)[0]
+    assert test["test_gain"] == pytest.approx(1 - test["test_loss"] / test["test_loss_linear"], abs=1e-6)
+
+
 def test_ranks_start_alike_and_draw_times_and_noise_of_their_own(monkeypatch):
     """All ranks are seeded alike, so that their weights agree; their batches must not meet the same noise."""
     seen = []

@@ -2,20 +2,25 @@
 
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
+from lightning_freqdiff.callbacks.finite import FiniteLoss
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
-from lightning_freqdiff.callbacks.progress import SamplingProgress
+from lightning_freqdiff.callbacks.progress import SamplingProgress, TrainingProgress
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
+from lightning_freqdiff.callbacks.validations import Validations
 from lightning_freqdiff.callbacks.wiener import WienerCache
 from lightning_freqdiff.hooks import SamplingCallback
 
 __all__ = [
     "CacheCallback",
     "E2CRFCache",
+    "FiniteLoss",
     "RunReport",
     "SampleMonitor",
     "SampleWriter",
     "SamplingCallback",
     "SamplingProgress",
+    "TrainingProgress",
+    "Validations",
     "WienerCache",
 ]

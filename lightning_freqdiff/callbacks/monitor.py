@@ -1,4 +1,4 @@
-"""Watch samples while a model trains: a small sampling every so many epochs, measured and drawn."""
+"""Watch samples while a model trains: a small sampling after every so many validations, measured and drawn."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
+from lightning_freqdiff.schedule import at_end
 
 
 def draw_share(trainer: Trainer, module: ScoreModule, sampling: Sampling) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -50,28 +51,30 @@ class SampleMonitor(Callback):
     Results go to every logger of the trainer (W&B with pictures and tables) and to the run folder.
 
     Args:
-        every_n_epochs: Epochs between samplings; the last epoch is always among them.
+        every_n_validations: Validations between samplings; the one at the end of the run is always among them.
         num_samples: Samples each time, over all ranks.
         num_steps: Steps of DPM-Solver++(2M) SDE, uniform in log-SNR.
         num_directions: Directions of the sliced Wasserstein distance.
-        seed: Seed of the samples: the same noise each time, so that epochs compare.
+        seed: Seed of the samples: the same noise each time, so that samplings compare.
     """
 
     def __init__(
         self,
-        every_n_epochs: int = 5,
+        every_n_validations: int = 5,
         num_samples: int = 128,
         num_steps: int = 50,
         num_directions: int = 500,
         seed: int = 0,
     ) -> None:
-        if every_n_epochs < 1:
+        if every_n_validations < 1:
             raise ValueError(
-                f"expected every_n_epochs >= 1, got {every_n_epochs}: set `trainer.callbacks.every_n_epochs`"
+                f"expected every_n_validations >= 1, got {every_n_validations}: "
+                "set `trainer.callbacks.every_n_validations`"
             )
-        self.every_n_epochs, self.num_directions = every_n_epochs, num_directions
+        self.every_n_validations, self.num_directions = every_n_validations, num_directions
         self.sampling = Sampling(num_samples, num_steps, DPMSolverPP("sde"), "logsnr", seed)
         self.history: list[Evaluation] = []
+        self._validations = 0
         self._evaluator: Evaluator | None = None
         self._boards: list[Board] = []
 
@@ -87,10 +90,10 @@ class SampleMonitor(Callback):
         """Sample after the last validation batch: the averaged weights are surely in place then."""
         batches = trainer.num_val_batches
         count = batches[0] if isinstance(batches, list) else batches
-        if trainer.sanity_checking or trainer.state.fn != "fit" or batch_idx + 1 < count:
-            return
-        last = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
-        if (trainer.current_epoch + 1) % self.every_n_epochs and not last:
+        if trainer.state.fn != "fit" or not trainer.global_step or batch_idx + 1 < count:
+            return  # before the first step there is nothing to see
+        self._validations += 1
+        if self._validations % self.every_n_validations and not at_end(trainer):
             return
         assert isinstance(pl_module, ScoreModule)
         # Sampling must not move the generator that training draws its noise from.

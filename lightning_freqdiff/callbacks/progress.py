@@ -1,4 +1,4 @@
-"""A progress bar over solver steps and batches, with samples per second."""
+"""Progress bars: over the batches of an epoch, and over solver steps and batches with samples per second."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from tqdm import tqdm
 
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
+
+
+class TrainingProgress(RichProgressBar):
+    """Lightning's bar, without the number of the last epoch where steps or the clock end the run (it would be -2)."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return super()._get_train_description(current_epoch).replace("/-2", "")
 
 
 class SamplingProgress(ProgressBar, SamplingCallback):

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning_freqdiff.callbacks.boards import boards
 from lightning_freqdiff.callbacks.monitor import draw_share, share_numbers
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
+from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.evaluator import DRAWN, Evaluator
 from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
@@ -75,7 +76,9 @@ class RunReport(Callback):
             pl_module.log(f"test_{name}", values["mean"], rank_zero_only=True)
         if trainer.is_global_zero:
             result = evaluator.evaluate(measured, series.cpu().numpy(), pl_module.channels)
-            facts = {"reports": reports, "checkpoint": pl_module.checkpoint_hash}
+            metrics = trainer.callback_metrics
+            gain = 1 - float(metrics["test_loss"] / metrics["test_loss_linear"])
+            facts = {"reports": reports, "checkpoint": pl_module.checkpoint_hash, "gain": gain}
             self._leave(trainer, pl_module, result, self.folder, facts, sampling.num_samples)
 
     def _leave(
@@ -117,6 +120,9 @@ def _page(module: ScoreModule, result: Evaluation, facts: dict[str, Any], count:
     """Lay out the page."""
     layout = module.layout
     page = Page(f"{count} series of {layout.length} steps and {layout.channels} channel(s)")
+    warning = verdict(facts.get("gain", module.data_facts.get("val_gain", 1.0)))
+    if warning:
+        page.text(f"The model is {warning}.")
     if result.rows:
         page.heading("Distance to the training set")
         page.text(

@@ -96,13 +96,38 @@ def score_matching_loss(
     h, context = score.embed(zt, t, c, condition)
     raw = score.network.head(score.network.blocks(h, context), context).float()
     target, unit_error = score.target(z0, noise, c)
-    carries = (score.noise_scale > 0).to(z0.dtype)
+    return _mean_square(score, raw - target, unit_error, t, c, weighting)
+
+
+def linear_loss(score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
+    """Return the same loss of the Wiener filter, the linear model that takes the data for Gaussian, a scalar.
+
+    Args:
+        score: The model, of which no more is used than its units.
+        z0: Clean, standardised tokens, ``(B, K, F)``.
+        noise: Standard normal noise, ``(B, K, F)``.
+        t: Times in ``[ε, 1]``, ``(B,)``.
+        weighting: One of the weightings above.
+    """
+    c = score.coefficients(t)
+    if score.parametrization == "wiener":  # a raw output of 0 is the filter
+        target, unit_error = score.target(z0, noise, c)
+        return _mean_square(score, -target, unit_error, t, c, weighting)
+    error = score.wiener_eps(c.alpha * z0 + c.sigma * noise, c) - noise
+    return _mean_square(score, error, torch.ones_like(error), t, c, weighting)
+
+
+def _mean_square(
+    score: Score, error: Tensor, unit_error: Tensor, t: Tensor, c: Coefficients, weighting: Weighting
+) -> Tensor:
+    """Return the weighted mean square of an error, given that of ``eps`` which a unit of it makes."""
+    carries = (score.noise_scale > 0).to(error.dtype)
     if weighting == "unit" and score.parametrization == "wiener":
         # Written out, the weight and the error of eps cancel: the loss is the plain square of the raw error.
         carries = carries * score.codec.active
-        return ((raw - target).square() * carries).sum() / (carries.sum().clamp(min=1) * len(z0))
+        return (error.square() * carries).sum() / (carries.sum().clamp(min=1) * len(error))
     factor = unit_error * weight(score, weighting, t, c).sqrt()
-    return ((factor * (raw - target)).square() * carries).sum() / (carries.sum() * len(z0))
+    return ((factor * error).square() * carries).sum() / (carries.sum() * len(error))
 
 
 def weight(score: Score, weighting: Weighting, t: Tensor, c: Coefficients) -> Tensor:

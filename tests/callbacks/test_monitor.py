@@ -34,7 +34,9 @@ def fit(tmp_path, *callbacks, epochs=3):
 
 
 def monitor(**settings) -> SampleMonitor:
-    return SampleMonitor(**{"every_n_epochs": 2, "num_samples": 10, "num_steps": 6, "num_directions": 20, **settings})
+    return SampleMonitor(
+        **{"every_n_validations": 2, "num_samples": 10, "num_steps": 6, "num_directions": 20, **settings}
+    )
 
 
 def read(path):
@@ -42,11 +44,14 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def test_samples_are_measured_every_so_many_epochs_and_at_the_last(tmp_path):
+def test_samples_are_measured_after_every_so_many_validations_and_at_the_end(tmp_path):
     watch = monitor(num_samples=12)
     fit(tmp_path, watch)
     rows = read(tmp_path / "evaluation.csv")
-    assert [int(row["step"]) for row in rows] == [2, 3]  # one step an epoch; after the second epoch, and the last
+    assert [int(row["step"]) for row in rows] == [
+        2,
+        3,
+    ]  # a step and a validation each epoch
     for name in ("sw_time", "sw_frequency", "marginal", "spectral"):
         assert float(rows[0][f"{name}/mean"]) > 0
         assert 0 < float(rows[0][f"{name}/floor"]) < float(rows[0][f"{name}/dummy"])
@@ -59,7 +64,7 @@ def test_samples_are_measured_every_so_many_epochs_and_at_the_last(tmp_path):
 
 
 def test_watching_does_not_change_the_training(tmp_path):
-    plain, watched = fit(tmp_path / "a"), fit(tmp_path / "b", monitor(every_n_epochs=1))
+    plain, watched = fit(tmp_path / "a"), fit(tmp_path / "b", monitor(every_n_validations=1))
     for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -73,7 +78,7 @@ def test_samples_come_from_the_averaged_weights_in_either_order(tmp_path, first)
             seen.append(module.score.network.token.weight.detach().clone())
             super()._evaluate(trainer, module, data)
 
-    watch = Recorder(every_n_epochs=2, num_samples=4, num_steps=3, num_directions=5)
+    watch = Recorder(every_n_validations=2, num_samples=4, num_steps=3, num_directions=5)
     # With a decay of 1 the average never moves from the first weights it was given.
     average = EMAWeightAveraging(decay=1.0)
     fit(tmp_path, *([average, watch] if first == "average" else [watch, average]), epochs=4)
@@ -103,5 +108,5 @@ def test_reports_need_nothing_but_themselves(tmp_path):
 
 
 def test_bad_settings_name_themselves():
-    with pytest.raises(ValueError, match="every_n_epochs"):
-        SampleMonitor(every_n_epochs=0)
+    with pytest.raises(ValueError, match="every_n_validations"):
+        SampleMonitor(every_n_validations=0)

@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_freqdiff.diffusion.losses import score_matching_loss, stratified_times, time_quantiles, weight
+from lightning_freqdiff.diffusion.losses import (
+    linear_loss,
+    score_matching_loss,
+    stratified_times,
+    time_quantiles,
+    weight,
+)
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP, SubVP
 from lightning_freqdiff.networks import Transformer
@@ -162,3 +168,16 @@ def test_unknown_weighting_names_its_setting():
     score = make()
     with pytest.raises(ValueError, match=r"`model\.weighting`"):
         score_matching_loss(score, *draw(score), weighting="snr")
+
+
+@pytest.mark.parametrize("weighting", ["unit", "eps", "likelihood", "fd"])
+def test_the_linear_models_loss_is_that_of_a_network_which_adds_nothing(weighting):
+    """By the Wiener form with a raw output of zero; no other form has another value."""
+    score = make("wiener")
+    nn.init.zeros_(score.network.out.weight)
+    nn.init.zeros_(score.network.out.bias)
+    z0, xi, t = draw(score)
+    expected = score_matching_loss(score, z0, xi, t, weighting)
+    torch.testing.assert_close(linear_loss(score, z0, xi, t, weighting), expected)
+    for parametrization in ("eps", "x0", "score"):
+        torch.testing.assert_close(linear_loss(make(parametrization), z0, xi, t, weighting), expected)
