@@ -28,6 +28,7 @@ from torch import Tensor
 
 from lightning_freqdiff.data import ArrayData, SeriesData
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.files import replace_json
 from lightning_freqdiff.metrics import (
     context_fid,
     correlational_score,
@@ -114,8 +115,9 @@ def learnt_scores(generated: Tensor, data: SeriesData, repetitions: int) -> dict
     scores: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
         "discriminative": lambda x, y, seed: discriminative_score(x, y, protocol=protocol, seed=seed),
         "context_fid": lambda x, y, seed: context_fid(x, y, encoder=encoders[seed], protocol=protocol, seed=seed),
-        "correlational": lambda x, y, _: correlational_score(x, y, protocol=protocol),
     }
+    if train_rows.shape[2] > 1:
+        scores["correlational"] = lambda x, y, _: correlational_score(x, y, protocol=protocol)
     if window:
         scores["predictive"] = lambda x, y, seed: predictive_score(x, y, protocol=protocol, seed=seed)
     found: dict[str, Any] = {"protocol": protocol}
@@ -135,17 +137,24 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
     count = max(args.samples, WINDOWS_DRAWN) if data.shape[0] == WINDOW else args.samples
     folder = args.checkpoints / f"{name}-{network}-{args.domain}-{args.colour}-{seed}"
     rate = RATES.get(network, 3e-3) if args.learning_rate is None else args.learning_rate
-    module, taken = train(
-        data,
-        folder,
-        NETWORKS[network],
-        max_time={"minutes": args.minutes},
-        precision=args.precision,
-        seed=seed,
-        learning_rate=rate,
-        domain=args.domain,
-        colour=args.colour,
-    )
+    if args.again and (folder / "training.json").is_file():
+        module, taken = (
+            ScoreModule.load_from_checkpoint(folder / "best.ckpt"),
+            json.loads((folder / "training.json").read_text()),
+        )
+    else:
+        module, taken = train(
+            data,
+            folder,
+            NETWORKS[network],
+            max_time={"minutes": args.minutes},
+            precision=args.precision,
+            seed=seed,
+            learning_rate=rate,
+            domain=args.domain,
+            colour=args.colour,
+        )
+        replace_json(folder / "training.json", taken)
     module.to(args.device)
     since = time.perf_counter()
     generated = draw(module, count, seed)
@@ -196,11 +205,12 @@ def main() -> None:
     options.add_argument("--samples", type=int, default=1000)
     options.add_argument("--directions", type=int, default=2000, help="of the sliced Wasserstein distance")
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
-    options.add_argument("--colour", type=float, default=1.0)
+    options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
     options.add_argument("--learning_rate", type=float)
-    options.add_argument("--precision", default="32-true")
+    options.add_argument("--precision", default="bf16-mixed")
     options.add_argument("--scores", type=int, choices=(0, 1), default=1, help="0: leave out what trains networks")
     options.add_argument("--repetitions", type=int, default=1, help="of the scores that train networks")
+    options.add_argument("--again", type=int, choices=(0, 1), default=0, help="1: measure what was trained before")
     options.add_argument("--plates", type=int, choices=(0, 1), default=1)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
