@@ -1,0 +1,210 @@
+"""`evaluate`: any two sets of series, every metric beside what fresh real series and a linear model score."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from lightning_freqdiff.evaluation.judges import NAMES, SLOW, Figures, Judges, choose, higher_is_better
+from lightning_freqdiff.evaluation.sets import Sets
+from lightning_freqdiff.metrics import Memorization, Protocol, memorization, sample_gaussian
+from lightning_freqdiff.metrics.protocol import check_protocol
+from lightning_freqdiff.metrics.samples import check_count
+
+KINDS = ("value", "floor", "ceiling")
+"""Generated series; held-out real ones; samples of the training set's Gaussian."""
+SEEN = 0.1
+"""Share of the floor by which the ceiling must be worse for positions between them to mean something."""
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What is measured, and at what cost.
+
+    Args:
+        metrics: Names, or ``default``: all but ``nearest_dtw``, and for series of more than 48 steps without
+            ``discriminative`` and ``predictive``, which cost minutes of a core there.
+        protocol: How scores that train networks are taken: ``project``, or ``timegan`` as tables in the field do.
+        repetitions: How often networks are trained, each time under another seed; published tables have 5.
+        rows: Series of each set at most; the cost of distances between all series goes with its square.
+        directions: Of the sliced Wasserstein distance.
+        seed: Which series are drawn and held out, directions, and networks.
+    """
+
+    metrics: tuple[str, ...] = ("default",)
+    protocol: Protocol = "project"
+    repetitions: int = 1
+    rows: int = 5000
+    directions: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choose(self.metrics)
+        check_protocol(self.protocol)
+        for name in ("repetitions", "rows", "directions"):
+            check_count(getattr(self, name), name)
+        check_count(self.seed, "seed", least=0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric: of generated series, of as many real ones (floor), of as many of a Gaussian (ceiling).
+
+    What could not be measured is ``None``, and ``note`` says why. ``position`` tells where the value stands: 0 at the
+    floor, 1 at the ceiling; none where the ceiling is not a tenth worse than the floor, so that the metric hardly
+    sees what a linear model lacks.
+    """
+
+    higher_is_better: bool
+    value: float | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+    position: float | None = None
+    value_two_se: float | None = None
+    floor_two_se: float | None = None
+    ceiling_two_se: float | None = None
+    value_max: float | None = None
+    seconds: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found out.
+
+    Args:
+        sets: What was compared.
+        scores: For every metric, also those that were not asked for.
+        memorization: Of all generated series, against all training series; ``None`` where it could not be told.
+        settings: As given.
+        counts: Series of the equal sets, ``compared``, and of the ``reference`` that all were held against.
+        notes: What to bear in mind.
+        seconds: It took.
+    """
+
+    sets: Sets
+    scores: dict[str, Score]
+    memorization: Memorization | None
+    settings: EvaluateSettings
+    counts: dict[str, int]
+    notes: tuple[str, ...]
+    seconds: float = 0.0
+
+
+@dataclass
+class _Taken:
+    """Figures of one measurement as they come in."""
+
+    figures: dict[str, Figures] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def score(self, name: str) -> Score:
+        """Put together what is known of a metric."""
+        found = {kind: self.figures[kind][name] for kind in KINDS if kind in self.figures}
+        values: dict[str, Any] = {kind: one["mean"] for kind, one in found.items()}
+        errors = {f"{kind}_two_se": one.get("two_se") for kind, one in found.items()}
+        better = higher_is_better(name)
+        return Score(
+            better,
+            **values,
+            **errors,
+            position=_position(better, **values),
+            value_max=found.get("value", {}).get("max"),
+            seconds=self.seconds,
+            note=next(iter(self.notes.values()), None),
+        )
+
+
+def evaluate(
+    generated: Tensor,
+    reference: Tensor,
+    holdout: Tensor | None = None,
+    settings: EvaluateSettings | None = None,
+    channels: Sequence[str] = (),
+) -> Findings:
+    """Measure generated series against real ones, whatever model made them.
+
+    Args:
+        generated: Series ``(n, N, M)``.
+        reference: What the model was trained on, ``(m, N, M)``.
+        holdout: Real series that it was not trained on, ``(r, N, M)``; a part of the reference if not given.
+        settings: What is measured.
+        channels: Names of the channels.
+
+    Raises:
+        ValueError: On unequal shapes, NaN, no series. A metric that the series do not allow is left out with a note.
+
+    Examples:
+        >>> import torch
+        >>> train, fresh, made = torch.randn(3, 40, 8, 1, generator=torch.Generator().manual_seed(0))
+        >>> found = evaluate(made + 3, train, fresh, EvaluateSettings(("sw",)))
+        >>> sw = found.scores["sliced_wasserstein"]
+        >>> sw.floor < sw.value, found.counts
+        (True, {'compared': 40, 'reference': 40})
+    """
+    settings = settings or EvaluateSettings()
+    return measure(Sets.of(generated, reference, holdout, channels, settings.seed), settings)
+
+
+def measure(sets: Sets, settings: EvaluateSettings, tell: Tell = lambda _: None) -> Findings:
+    """Take every metric of the sets; ``tell`` is called with what comes next."""
+    since = time.perf_counter()
+    asked = choose(settings.metrics, sets.shape[0])
+    generated, held, train = sets.equal(settings.rows, settings.seed)
+    rows = {"value": generated, "floor": held}
+    notes = list(sets.warnings)
+    if len(sets.train) > 1:
+        tell("Gaussian of the training set")
+        rows["ceiling"] = sample_gaussian(sets.train, len(generated), settings.seed)
+    else:
+        notes.append("no ceiling: a covariance takes 2 training series at least")
+    judges = Judges(train, settings.protocol, settings.repetitions, settings.directions, settings.seed)
+    scores, done = {name: Score(higher_is_better(name), note="not asked for") for name in NAMES}, set()
+    copied = _memorized(sets, notes, tell)
+    for name in sorted(asked, key=SLOW.__contains__):
+        if name not in done:
+            group = [other for other in judges.together(name) if other in asked]
+            done.update(group)
+            taken = _take(judges, name, rows, tell)
+            if len(sets.held_out) < len(sets.generated):  # who is to be more numerous, where too few were compared
+                taken.notes = {k: text.replace("`generated`", "`holdout`") for k, text in taken.notes.items()}
+            scores |= {other: taken.score(other) for other in group}
+    counts = {"compared": len(generated), "reference": len(train)}
+    return Findings(sets, scores, copied, settings, counts, tuple(notes), time.perf_counter() - since)
+
+
+def _memorized(sets: Sets, notes: list[str], tell: Tell) -> Memorization | None:
+    tell("memorization")
+    try:
+        return memorization(sets.generated, sets.train, sets.held_out)
+    except ValueError as error:
+        text = str(error).replace("`train`", "`reference`").replace("`held_out`", "`holdout`")
+        notes.append(f"memorization left out: {text}")
+    return None
+
+
+def _take(judges: Judges, name: str, rows: dict[str, Tensor], tell: Tell) -> _Taken:
+    taken, since = _Taken(), time.perf_counter()
+    for kind, x in rows.items():
+        tell(f"{name}: {dict(zip(KINDS, ('generated series', 'floor', 'ceiling'), strict=True))[kind]}")
+        try:
+            taken.figures[kind] = judges.take(name, x)
+        except ValueError as error:
+            taken.notes[kind] = str(error)
+    taken.seconds = time.perf_counter() - since
+    return taken
+
+
+def _position(
+    better: bool, value: float | None = None, floor: float | None = None, ceiling: float | None = None
+) -> float | None:
+    if value is None or floor is None or ceiling is None:
+        return None
+    apart = floor - ceiling if better else ceiling - floor
+    return (value - floor) / (ceiling - floor) if apart > SEEN * abs(floor) else None
