@@ -15,8 +15,8 @@ from lightning_freqdiff.metrics import Memorization, Protocol, memorization, sam
 from lightning_freqdiff.metrics.protocol import check_protocol
 from lightning_freqdiff.metrics.samples import check_count
 
-KINDS = ("value", "floor", "ceiling")
-"""Generated series; held-out real ones; samples of the training set's Gaussian."""
+KINDS = {"value": "generated series", "floor": "held-out series", "ceiling": "Gaussian"}
+"""What each metric is taken of."""
 SEEN = 0.1
 """Share of the floor by which the ceiling must be worse for positions between them to mean something."""
 Tell = Callable[[str], None]
@@ -192,7 +192,7 @@ def _memorized(sets: Sets, notes: list[str], tell: Tell) -> Memorization | None:
 def _take(judges: Judges, name: str, rows: dict[str, Tensor], tell: Tell) -> _Taken:
     taken, since = _Taken(), time.perf_counter()
     for kind, x in rows.items():
-        tell(f"{name}: {dict(zip(KINDS, ('generated series', 'floor', 'ceiling'), strict=True))[kind]}")
+        tell(f"{name}: {KINDS[kind]}")
         try:
             taken.figures[kind] = judges.take(name, x)
         except ValueError as error:

@@ -32,10 +32,10 @@ def pictures(found: Findings) -> Iterator[tuple[str, Figure, str]]:
         "red and real in grey.",
     )
     if sets.shape[1] > 1:
-        matrices = (channel_correlation(x).numpy() for x in (generated, train))
+        ours, real = (channel_correlation(x).numpy() for x in (generated, train))
         yield (
             "Channels",
-            correlation_matrices(*matrices, sets.channels),
+            correlation_matrices(ours, real, sets.channels),
             "Correlation of every channel with every other, over all series and steps.",
         )
     yield (
@@ -54,7 +54,7 @@ def _relatives(found: Findings) -> Figure:
     chosen = distances.argsort()[torch.linspace(0, len(ours) - 1, min(SHOWN, len(ours))).round().long()]
     unit = math.sqrt(fake.shape[1])
     titles = [
-        f"{sets.generated_rows[i]} beside {sets.train_rows[which[i]]}, distance {float(distances[i]) / unit:.3g}"
+        f"generated {sets.generated_rows[i]}, training {sets.train_rows[which[i]]}: {float(distances[i]) / unit:.3g}"
         for i in chosen.tolist()
     ]
     scale = torch.stack([sets.train.mean((0, 1)), sets.train.std((0, 1), correction=0)])

@@ -126,15 +126,15 @@ def locate(path: Path, role: str) -> Path:
     if manifest.is_file():
         try:
             run = json.loads(manifest.read_text(encoding="utf-8"))
-            finished = run["status"] == "complete" and (path / run["file"]).is_file()
+            samples = path / run["file"] if run["status"] == "complete" else None
         except (ValueError, KeyError, TypeError):
-            finished = False
-        if not finished:
+            samples = None
+        if samples is None or not samples.is_file():
             raise ValueError(
                 f"{path}: expected the samples of a finished run, got a run that is not: finish it by the same "
                 f"`predict`, or mend `{role}`"
             )
-        return path / run["file"]
+        return samples
     # Others may have copied the samples alone.
     copied = [path / f"samples{suffix}" for suffix in SUFFIXES if (path / f"samples{suffix}").is_file()]
     return copied[0] if copied else path

@@ -36,8 +36,10 @@ def correlation_matrices(generated: Array, real: Array, channels: Sequence[str] 
         if count <= NAMED // 2:
             for i, j in np.ndindex(count, count):
                 color = "white" if abs(matrix[i, j]) > 0.6 else "black"
-                axis.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=8, color=color)
-    figure.colorbar(axes[0].images[0], ax=axes, shrink=0.8)
+                axis.text(
+                    j, i, f"{round(float(matrix[i, j]), 2) + 0.0:.2f}", ha="center", va="center", fontsize=8, color=color
+                )
+    figure.colorbar(axes[0].images[0], ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
     return figure
 
 
