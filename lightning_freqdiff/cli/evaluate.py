@@ -83,6 +83,8 @@ def evaluate(config: Any, console: Console) -> None:
         write(found, output, names_only)
     _show(found, console)
     _say(console, f"written: {', '.join(str(output / name) for name in WRITTEN)}")
+    if not found.complete:
+        raise KeyboardInterrupt
 
 
 def _show(found: Findings, console: Console) -> None:

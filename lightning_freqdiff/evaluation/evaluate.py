@@ -17,6 +17,7 @@ from lightning_freqdiff.metrics.samples import check_count
 
 KINDS = {"value": "generated series", "floor": "held-out series", "ceiling": "Gaussian"}
 """What each metric is taken of."""
+NOT_ASKED, INTERRUPTED = "not asked for", "interrupted before its end"
 SEEN = 0.1
 """Share of the floor by which the ceiling must be worse for positions between them to mean something."""
 Tell = Callable[[str], None]
@@ -85,6 +86,7 @@ class Findings:
         counts: Series of the equal sets, ``compared``, and of the ``reference`` that all were held against.
         notes: What to bear in mind.
         seconds: It took.
+        complete: Whether it came to its end; after Ctrl-C what was measured is there.
     """
 
     sets: Sets
@@ -93,7 +95,8 @@ class Findings:
     settings: EvaluateSettings
     counts: dict[str, int]
     notes: tuple[str, ...]
-    seconds: float = 0.0
+    seconds: float
+    complete: bool
 
 
 @dataclass
@@ -165,18 +168,20 @@ def measure(sets: Sets, settings: EvaluateSettings, tell: Tell = lambda _: None)
     else:
         notes.append("no ceiling: a covariance takes 2 training series at least")
     judges = Judges(train, settings.protocol, settings.repetitions, settings.directions, settings.seed)
-    scores, done = {name: Score(higher_is_better(name), note="not asked for") for name in NAMES}, set()
+    scores, complete = {name: Score(higher_is_better(name), note=NOT_ASKED) for name in NAMES}, True
     copied = _memorized(sets, notes, tell)
-    for name in sorted(asked, key=SLOW.__contains__):
-        if name not in done:
-            group = [other for other in judges.together(name) if other in asked]
-            done.update(group)
-            taken = _take(judges, name, rows, tell)
-            if len(sets.held_out) < len(sets.generated):  # who is to be more numerous, where too few were compared
-                taken.notes = {k: text.replace("`generated`", "`holdout`") for k, text in taken.notes.items()}
-            scores |= {other: taken.score(other) for other in group}
+    scores |= {name: Score(higher_is_better(name), note=INTERRUPTED) for name in asked}
+    try:
+        for name in sorted(asked, key=SLOW.__contains__):
+            if scores[name].note == INTERRUPTED:
+                taken = _take(judges, name, rows, tell)
+                if len(sets.held_out) < len(sets.generated):  # which set is the one that lacks series
+                    taken.notes = {k: text.replace("`generated`", "`holdout`") for k, text in taken.notes.items()}
+                scores |= {other: taken.score(other) for other in judges.together(name) if other in asked}
+    except KeyboardInterrupt:
+        complete = False
     counts = {"compared": len(generated), "reference": len(train)}
-    return Findings(sets, scores, copied, settings, counts, tuple(notes), time.perf_counter() - since)
+    return Findings(sets, scores, copied, settings, counts, tuple(notes), time.perf_counter() - since, complete)
 
 
 def _memorized(sets: Sets, notes: list[str], tell: Tell) -> Memorization | None:

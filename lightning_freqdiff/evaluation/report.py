@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lightning_freqdiff.evaluation.evaluate import Findings, Score
+from lightning_freqdiff.evaluation.evaluate import NOT_ASKED, Findings, Score
 from lightning_freqdiff.evaluation.pictures import pictures
 from lightning_freqdiff.files import replace_csv, replace_json
 from lightning_freqdiff.metrics import Memorization
@@ -94,8 +94,8 @@ def lines(found: Findings) -> list[str]:
     """Return what is to be borne in mind: notes, and metrics that were left out although asked for."""
     left_out: dict[str, list[str]] = {}
     for name, score in found.scores.items():
-        if score.note not in (None, "not asked for"):
-            left_out.setdefault(score.note or "", []).append(name)
+        if score.note and score.note != NOT_ASKED:
+            left_out.setdefault(score.note, []).append(name)
     return [*found.notes, *(f"{', '.join(names)} left out: {note}" for note, names in left_out.items())]
 
 
@@ -117,6 +117,7 @@ def as_json(found: Findings, origin: dict[str, Any]) -> dict[str, Any]:
         "held_out_from": sets.held_out_from,
         "notes": lines(found),
         "seconds": found.seconds,
+        "complete": found.complete,
     }
     return {
         "metrics": {name: asdict(score) for name, score in found.scores.items()},

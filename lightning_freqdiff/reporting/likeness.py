@@ -35,10 +35,9 @@ def correlation_matrices(generated: Array, real: Array, channels: Sequence[str] 
             axis.set_yticks(range(count), channels if axis is axes[0] else [""] * count)
         if count <= NAMED // 2:
             for i, j in np.ndindex(count, count):
-                color = "white" if abs(matrix[i, j]) > 0.6 else "black"
-                axis.text(
-                    j, i, f"{round(float(matrix[i, j]), 2) + 0.0:.2f}", ha="center", va="center", fontsize=8, color=color
-                )
+                value = round(float(matrix[i, j]), 2) + 0.0  # no -0.00
+                color = "white" if abs(value) > 0.6 else "black"
+                axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
     figure.colorbar(axes[0].images[0], ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
     return figure
 
