@@ -12,7 +12,8 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from lightning_freqdiff.cli.errors import spell
-from lightning_freqdiff.evaluation.evaluate import EvaluateSettings, Findings, measure
+from lightning_freqdiff.evaluation.evaluate import measure
+from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.judges import LONG, NAMES, SHORT
 from lightning_freqdiff.evaluation.reading import Reading, read_sets
 from lightning_freqdiff.evaluation.report import WRITTEN, lines, reserved, table, verdict, write
@@ -69,7 +70,7 @@ def evaluate(config: Any, console: Console) -> None:
     with reserved(output), console.status("reading") as status:
         sets = read_sets(**given, reading=config.data, seed=settings.seed)
         for warning in sets.warnings:
-            _say(console, f"[bold]note:[/] {spell(warning)}")
+            _say(console, f"note: {spell(warning)}")
         since = time.perf_counter()
 
         def tell(step: str) -> None:
@@ -97,8 +98,8 @@ def _show(found: Findings, console: Console) -> None:
     )
     _say(console, verdict(found.memorization))
     for line in lines(found)[len(found.sets.warnings) :]:
-        _say(console, f"[bold]note:[/] {spell(line)}")
+        _say(console, f"note: {spell(line)}")
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

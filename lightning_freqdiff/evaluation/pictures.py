@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from matplotlib.figure import Figure
 
-from lightning_freqdiff.evaluation.evaluate import Findings
+from lightning_freqdiff.evaluation.findings import Findings
 from lightning_freqdiff.metrics.correlational import channel_correlation
 from lightning_freqdiff.metrics.nearest import flat_rows, nearest_rows
 from lightning_freqdiff.reporting.likeness import correlation_matrices, nearest_series

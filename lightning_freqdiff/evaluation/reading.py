@@ -112,12 +112,7 @@ def read_sets(
     sets = Sets.of(fake, real, held, channels, seed)
     if held is not None:
         sets = replace(sets, held_out_from=origin)
-    warnings = sets.warnings
-    if paths["generated"].samefile(paths["reference"]):
-        warnings = ("`generated` and `reference` are one file: every figure is that of a copy", *warnings)
-    elif "holdout" in paths and paths["generated"].samefile(paths["holdout"]):
-        warnings = ("`generated` and `holdout` are one file: every figure is the floor's own", *warnings)
-    return replace(sets, generated_rows=fake_rows, train_rows=rows[sets.train_rows], warnings=warnings)
+    return replace(sets, generated_rows=fake_rows, train_rows=rows[sets.train_rows])
 
 
 def locate(path: Path, role: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lightning_freqdiff.evaluation.evaluate import NOT_ASKED, Findings, Score
+from lightning_freqdiff.evaluation.findings import NOT_ASKED, Findings, Score
 from lightning_freqdiff.evaluation.pictures import pictures
 from lightning_freqdiff.files import replace_csv, replace_json
 from lightning_freqdiff.metrics import Memorization

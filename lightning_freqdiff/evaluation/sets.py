@@ -122,8 +122,9 @@ def _check_shape(x: Tensor, name: str, reference: Tensor) -> None:
 def _same_rows(sets: Sets, given: dict[str, Tensor]) -> list[str]:
     """Look for series that stand in two of the sets given."""
     reference, said = given["reference"], []
-    if reference.shape == given["generated"].shape and torch.equal(reference, given["generated"]):
-        said.append("`generated` holds the very series of `reference`: every figure is that of a perfect copy")
+    for name, meaning in (("reference", "a perfect copy"), ("holdout", "the floor itself")):
+        if name in given and torch.equal(given[name], given["generated"]):
+            said.append(f"`generated` holds the very series of `{name}`: every figure is that of {meaning}")
     known = {row.tobytes() for row in reference.numpy()}
     shared = sum(row.tobytes() in known for row in given["holdout"].numpy()) if "holdout" in given else 0
     if shared:

@@ -65,7 +65,7 @@ def test_the_report_and_its_shape(call):
         asked = name in ("sliced_wasserstein", "sliced_wasserstein_frequency", "histogram", "correlational")
         assert (score["value"] is not None) == asked == (score["note"] is None)
         if asked:
-            assert 0 < score["floor"] < score["ceiling"] or name == "correlational"
+            assert min(score[kind] for kind in ("value", "floor", "ceiling")) > 0
     assert found["memorization"]["share_of_copies"] == 0
     assert 0 <= found["memorization"]["p_value"] <= 1
     settings = found["settings"]
@@ -115,7 +115,7 @@ def test_copies_are_flagged(call):
 def test_the_generated_file_as_its_own_reference_is_said(call):
     code, out, _ = call("--generated=real.npy", "--reference=real.npy", *FEW)
     assert code == 0
-    assert "note: --generated and --reference are one file" in out
+    assert "note: --generated holds the very series of --reference" in out
 
 
 def table(path: str, x: np.ndarray, names: tuple[str, ...]) -> None:
