@@ -102,7 +102,7 @@ def read_sets(
     paths = {role: locate(Path(path).expanduser(), role) for role, path in given.items() if path is not None}
     read = {role: _read(path, role, reading) for role, path in paths.items()}
     channels = read["reference"].channels
-    taken = {role: _take(series, channels, role) for role, series in read.items()}
+    taken = {role: _take(series, channels) for role, series in read.items()}
     (fake, fake_rows), (real, rows) = taken["generated"], taken["reference"]
     held, origin = taken["holdout"][0] if holdout else None, f"the holdout, {paths.get('holdout', Path()).name}"
     if held is None and reading.parted:
@@ -164,7 +164,7 @@ def _columns(path: Path) -> set[str]:
     return set()
 
 
-def _take(series: Series, channels: tuple[str, ...], role: str) -> tuple[Tensor, np.ndarray]:
+def _take(series: Series, channels: tuple[str, ...]) -> tuple[Tensor, np.ndarray]:
     """Fetch the series, 1 GiB at most, with the reference's order of channels, and which they are."""
     most = max(2, REFERENCE_BYTES // (4 * int(np.prod(series.x.shape[1:]))))
     rows = np.arange(len(series))

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lightning_freqdiff.evaluation.findings import NOT_ASKED, Findings, Score
 from lightning_freqdiff.evaluation.pictures import pictures
-from lightning_freqdiff.files import replace_csv, replace_json
+from lightning_freqdiff.files import plain, replace_csv, replace_json
 from lightning_freqdiff.metrics import Memorization
 from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.reporting.page import Page, shown
@@ -129,14 +129,14 @@ def as_json(found: Findings, origin: dict[str, Any]) -> dict[str, Any]:
 
 def write(found: Findings, output: Path, origin: dict[str, Any] | None = None) -> None:
     """Replace ``evaluation.json``, ``evaluation.csv`` and ``report.html``, each in one move."""
-    plain = as_json(found, origin or {})
-    replace_json(output / WRITTEN[0], plain)
+    facts = plain(as_json(found, origin or {}))
+    replace_json(output / WRITTEN[0], facts)
     names = ["metric", *(field.name for field in fields(Score))]
-    replace_csv(output / WRITTEN[1], names, [{"metric": k, **one} for k, one in plain["metrics"].items()])
-    _page(found, plain).write(output / WRITTEN[2])
+    replace_csv(output / WRITTEN[1], names, [{"metric": k, **one} for k, one in facts["metrics"].items()])
+    _page(found, facts).write(output / WRITTEN[2])
 
 
-def _page(found: Findings, plain: dict[str, Any]) -> Page:
+def _page(found: Findings, facts: dict[str, Any]) -> Page:
     sets, counts = found.sets, found.counts
     page = Page("Generated series beside real ones")
     page.text(
@@ -155,7 +155,7 @@ def _page(found: Findings, plain: dict[str, Any]) -> Page:
         page.text(f"Note: {line}")
     page.heading("Memorization")
     page.text(verdict(found.memorization))
-    if copies := plain["memorization"]["copies"]:
+    if copies := facts["memorization"]["copies"]:
         rows = [[c["generated"], c["training"], c["distance"], "yes" if c["exact"] else "no"] for c in copies[:20]]
         page.table(["generated series", "training series", "distance (deviations)", "exact"], rows)
     for title, figure, alt in pictures(found):
@@ -163,5 +163,5 @@ def _page(found: Findings, plain: dict[str, Any]) -> Page:
         page.text(alt)
         page.figure(figure, alt)
     page.heading("Settings")
-    page.settings({"settings": plain["settings"], "machine": plain["machine"]})
+    page.settings({"settings": facts["settings"], "machine": facts["machine"]})
     return page
