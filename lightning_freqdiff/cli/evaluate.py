@@ -21,7 +21,7 @@ from lightning_freqdiff.metrics import Protocol
 
 COST = (
     f"Comma-separated: {', '.join(NAMES)}; or {', '.join(SHORT)}, default. For 1,000 series of 187 steps on one "
-    "core, context_fid takes a minute, discriminative and predictive six each (in proportion to the steps), "
+    "core, context_fid takes a minute, discriminative and predictive five to ten each (by their steps), "
     f"nearest_dtw two, all others seconds. The default is all but nearest_dtw and, for more than {LONG} steps, but "
     "discriminative and predictive."
 )
