@@ -29,8 +29,9 @@ def call(tmp_path, monkeypatch, capfd, blank_pictures):
         try:
             main()
         except SystemExit as leaving:
-            code = leaving.code
-        return (code, *capfd.readouterr())
+            code = int(leaving.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
 
     return run
 
