@@ -35,6 +35,7 @@ from lightning_freqdiff.metrics import (
     discriminative_score,
     fit_context_encoder,
     predictive_score,
+    sample_gaussian,
 )
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer, UNet
@@ -170,7 +171,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
     row |= {**taken, "sampling_seconds": time.perf_counter() - since, "samples": count}
     evaluator = Evaluator(data, num_directions=args.directions)
     row |= measure(evaluator, generated)
-    row["ceiling"] = measure(evaluator, gaussian(data, count, seed))["at_floor_count"]
+    row["ceiling"] = measure(evaluator, sample_gaussian(data.reference_series(), count, seed))["at_floor_count"]
     if name == "ecg":
         row["flat_tails"], row["flat_tails_real"] = flat_tails(generated), flat_tails(data.reference_series())
     if args.scores:
@@ -181,19 +182,6 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         figure = plate(generated.numpy(), data.reference_series()[:count].numpy(), data.channels, title)
         figure.savefig(args.output.parent / f"plate-{name}-{network}.png", dpi=80)
     return row
-
-
-def gaussian(data: SeriesData, count: int, seed: int) -> Tensor:
-    """Draw from the Gaussian that has the training set's mean and covariance: the linear model, sampled exactly."""
-    rows = data.reference_series().flatten(1).double()
-    mean, centred = rows.mean(0), rows - rows.mean(0)
-    random = torch.Generator().manual_seed(seed)
-    if len(rows) < rows.shape[1]:  # a random mixture of all rows has their covariance
-        mixed = torch.randn(count, len(rows), generator=random, dtype=torch.float64) @ centred / len(rows) ** 0.5
-    else:
-        values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
-        mixed = (torch.randn(count, len(values), generator=random).double() * values.clamp(min=0).sqrt()) @ vectors.T
-    return (mean + mixed).float().view(count, *data.shape)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``python -m lightning_freqdiff fit | validate | test | predict | compare | tune | calibrate | describe``."""
+"""``python -m lightning_freqdiff fit | validate | test | predict``, and the studies: ``compare | tune | ...``."""
 
 from __future__ import annotations
 

@@ -48,6 +48,8 @@ def project(tmp_path, monkeypatch, checkpoint, published, blank_pictures):
         (tmp_path / name).symlink_to(ROOT / name)
     series = np.random.default_rng(0).normal(size=(40, 187, 1)).astype(np.float32)
     np.save("series.npy", series)
+    Path("samples").mkdir()
+    np.save("samples/samples.npy", series[:12] + 1)
     raw_files.own_tables(tmp_path)
     (tmp_path / "data").symlink_to(published)
     monkeypatch.setenv("FREQDIFF_DATA", str(published))
@@ -89,6 +91,7 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, calls_for_seconds
             "tune": [*few, "--tolerance=0.99", "--families", "fixed", "--confirm=2", "--output=presets"],
             "calibrate": few,
             "describe": [],
+            "evaluate": ["--metrics=skewness"],
         }[args[0]]
     elif "--ckpt_path" in args and args[0] == "fit":  # the checkpoint at hand is of shorter series, four epochs old
         args += ["--data.length=64", "--trainer.max_epochs=5", "--trainer.limit_train_batches=1"]

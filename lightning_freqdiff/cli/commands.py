@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.errors import spell
+from lightning_freqdiff.cli.evaluate import add_evaluate, evaluate
 from lightning_freqdiff.cli.presets import read_presets
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench
@@ -34,6 +35,7 @@ STUDIES = {
     "tune": "Find the fastest cache that keeps to a tolerance on a checkpoint, and write its preset.",
     "calibrate": "Fit what caches want to know about a checkpoint, into a file beside it.",
     "describe": "Describe a data set, and say whether the frequency domain suits it.",
+    "evaluate": "Measure generated series, of whatever model, against real ones: figures, pictures, copies.",
 }
 
 
@@ -56,6 +58,9 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
     if command == "describe":
         parser.add_subclass_arguments(SeriesData, "data", required=True, help="Data set to describe.")
         parser.add_argument("--output", type=str, default="description", help="Folder of the description.")
+        return parser
+    if command == "evaluate":
+        add_evaluate(parser)
         return parser
     parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint to study.")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if any.")
@@ -117,6 +122,20 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     if command == "describe":
         _describe(config.data, Path(config.output))
         return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    try:
+        if command == "evaluate":
+            evaluate(config, console)
+        else:
+            _on_checkpoint(command, config, console)
+    except KeyboardInterrupt:
+        console.print("interrupted", highlight=False)
+        sys.exit(130)
+
+
+def _on_checkpoint(command: str, config: Any, console: Console) -> None:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
@@ -126,15 +145,8 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     if data is not None:
         data.prepare_data()
         data.expect_shape(module.layout.length, module.layout.channels)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
-    try:
-        with torch.autocast(module.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
-            RUNNERS[command](config, module, data, console)
-    except KeyboardInterrupt:
-        console.print("interrupted", highlight=False)
-        sys.exit(130)
+    with torch.autocast(module.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+        RUNNERS[command](config, module, data, console)
 
 
 def _device(name: str) -> torch.device:

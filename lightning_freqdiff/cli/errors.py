@@ -17,7 +17,14 @@ ROOTS = (
 )
 """First parts of the settings that are flags."""
 
-SETTING = re.compile(rf"`((?:{'|'.join(ROOTS)})(?:\.\w+)*)`")
+OF_COMMAND = {
+    "evaluate": (
+        *("generated", "reference", "holdout", "metrics", "protocol", "repetitions", "rows", "directions", "seed"),
+    )
+}
+"""Settings that are flags of one command, and elsewhere names of Python alone."""
+
+SETTING = re.compile(r"`(\w+)((?:\.\w+)*)`")
 POLICY = re.compile(r"`policy(\.\w+)`")
 OWN_REASON = re.compile(r"- (expected .*?)(?= - (?:Not a valid subclass|Expected an? )|$)")
 """What is ours in jsonargparse's account of why a value is of none of several types."""
@@ -35,7 +42,8 @@ def spell(text: str) -> str:
     # A policy is plugged in as CacheCallback(policy=...), or by a callback of its own that takes its settings.
     plugged = "CacheCallback" in text or not re.search(r"(E2CRF|Wiener)Cache", f"{text} {given()}")
     prefix = "--trainer.callbacks" + (".policy" if plugged else "")
-    return SETTING.sub(r"--\1", POLICY.sub(rf"{prefix}\1", text))
+    roots = (*ROOTS, *OF_COMMAND.get("".join(sys.argv[1:2]), ()))
+    return SETTING.sub(lambda m: f"--{m[1]}{m[2]}" if m[1] in roots else m[0], POLICY.sub(rf"{prefix}\1", text))
 
 
 def given() -> str:

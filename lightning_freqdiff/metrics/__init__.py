@@ -1,6 +1,12 @@
 """How close generated series are to real ones: torchmetrics classes over pure functions."""
 
-from lightning_freqdiff.metrics.baselines import bootstrap_floor, dummy_baseline, floor, self_baseline
+from lightning_freqdiff.metrics.baselines import (
+    bootstrap_floor,
+    dummy_baseline,
+    floor,
+    sample_gaussian,
+    self_baseline,
+)
 from lightning_freqdiff.metrics.context_fid import (
     ContextFID,
     context_fid,
@@ -88,6 +94,7 @@ __all__ = [
     "random_directions",
     "relative_l2",
     "repeated",
+    "sample_gaussian",
     "self_baseline",
     "skewness_difference",
     "sliced_distances",

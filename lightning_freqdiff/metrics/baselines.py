@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.metrics.samples import check_count, check_samples
+from lightning_freqdiff.metrics.samples import check_count, check_least, check_samples
 
 Value = TypeVar("Value")
 Distance = Callable[[Tensor, Tensor], Value]
@@ -106,3 +106,36 @@ def dummy_baseline(train: Tensor, distance: Distance[Value]) -> Value:
     """
     check_samples(train, "train", ndim=(2, 3))
     return distance(train.mean(0, keepdim=True), train)
+
+
+def sample_gaussian(train: Tensor, count: int, seed: int = 0) -> Tensor:
+    """Draw from the Gaussian that has the training set's mean and covariance: the linear model, sampled exactly.
+
+    What a generator must beat to have learnt more than which steps and channels go together. Costs the
+    eigenvectors of the covariance, or where that is cheaper, a random mixture of all training rows for each sample,
+    which has the same distribution.
+
+    Args:
+        train: Training series, ``(m, N, M)``, or vectors, ``(m, D)``; at least two.
+        count: Number of samples.
+        seed: Which samples.
+
+    Returns:
+        Samples ``(count, N, M)`` or ``(count, D)``, float32, on the CPU.
+
+    Examples:
+        >>> x = sample_gaussian(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), 10_000)  # along the diagonal only
+        >>> x.mean(0).round(decimals=1).tolist(), bool((x[:, 1] - x[:, 0] - 1).abs().max() < 1e-5)
+        ([1.0, 2.0], True)
+    """
+    check_least(train, "train", 2, (2, 3))
+    check_count(count, "count")
+    rows = train.detach().cpu().flatten(1).double()
+    mean, size = rows.mean(0), rows.shape[1]
+    centred, random = rows - mean, torch.Generator().manual_seed(seed)
+    if len(rows) < size or count * len(rows) < size**2:
+        mixed = torch.randn(count, len(rows), generator=random, dtype=torch.float64) @ centred / len(rows) ** 0.5
+    else:
+        values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
+        mixed = (torch.randn(count, size, generator=random).double() * values.clamp(min=0).sqrt()) @ vectors.T
+    return (mean + mixed).float().view(count, *train.shape[1:])

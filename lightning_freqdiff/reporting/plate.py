@@ -36,10 +36,13 @@ def plate(generated: Array, real: Array, channels: Sequence[str] = (), title: st
     figure = Figure(figsize=(15, 9.2), layout="constrained")
     figure.suptitle(title, fontsize=11)
     whole, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.35)))  # pyright: ignore
-    _series(whole, generated, real, channels)
     mean, deviation = real.mean((0, 1)), real.std((0, 1))
     unit = np.where(deviation > 0, deviation, 1.0)
     ours, theirs = ((x - mean) / unit for x in (generated, real))
+    if generated.shape[2] > 1:  # in units of their own, one channel can dwarf the others
+        _series(whole, ours, theirs, channels)
+    else:
+        _series(whole, generated, real, channels)
     axes = below.subplots(2, 3).flatten()
     _quantiles(axes[0], ours, theirs)
     _density(axes[1], ours, theirs)
@@ -61,12 +64,12 @@ def _series(figure: Any, generated: Array, real: Array, channels: Sequence[str])
     for row, kind, series, color in zip(
         axes, ("generated", "real"), (generated, real), (GENERATED, TRAINING), strict=True
     ):
-        row[0].set_ylabel(kind, fontsize=10)
         for axis, one in zip(row, series[:columns], strict=True):
             style(axis)
             for m in range(min(LINES, one.shape[1])):
                 name = channels[m] if m < len(channels) else f"channel {m}"
                 axis.plot(one[:, m], lw=1, color=f"C{m}" if several else color, label=name if several else None)
+        row[0].set_ylabel(f"{kind} (standardised)" if several else kind, fontsize=9)
     if several:
         axes[0][0].legend(fontsize=6, frameon=False)
 

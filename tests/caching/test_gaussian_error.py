@@ -8,7 +8,7 @@ from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Embedding
-from lightning_freqdiff.networks.transformer import TransformerBackbone
+from lightning_freqdiff.networks.transformer import PlainTransformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
@@ -32,11 +32,11 @@ class GaussianBlock(nn.Module):
         rows = self.of[0].matrix(t).unflatten(0, (-1, width))[number]  # (B, S, F, K F)
         return torch.cat([torch.einsum("bsfd,bd->bsf", rows, v[..., :width].flatten(1)), h[..., width:]], dim=-1)
 
-    def forward(self, h: Tensor) -> Tensor:
-        return self.finish(h, *self.queries_keys_values(h, None), None)
+    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
+        return self.finish(h, *self.queries_keys_values(h, context), context)
 
 
-class GaussianBackbone(TransformerBackbone):
+class GaussianBackbone(PlainTransformer):
     """The exact raw output for correlated Gaussian frequencies, open token by token like a transformer."""
 
     def __init__(self, covariance: Tensor, scale: Tensor) -> None:

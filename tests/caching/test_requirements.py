@@ -484,7 +484,8 @@ def test_6_fastcache_counts_the_maps_that_were_fitted(fitted):
 
 def module() -> ScoreModule:
     torch.manual_seed(0)
-    built = ScoreModule(Transformer(layers=2, heads=2, width=8, feedforward=16), VP(), shape=(17, 1))
+    network = Transformer(preset="plain", layers=2, heads=2, width=8, feedforward=16)
+    built = ScoreModule(network, VP(), shape=(17, 1))
     for parameter in built.score.network.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return built.eval()

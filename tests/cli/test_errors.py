@@ -22,6 +22,13 @@ def test_only_settings_are_flags():
     assert spell(said) == shown
 
 
+def test_some_settings_are_flags_of_one_command(argv):
+    said = "add rows to `generated`, or set `seed`; mend `data.path`"
+    assert spell(said) == "add rows to `generated`, or set `seed`; mend --data.path"
+    argv("evaluate", "--seed=1")
+    assert spell(said) == "add rows to --generated, or set --seed; mend --data.path"
+
+
 def test_a_policy_is_found_where_it_was_plugged_in(argv, tmp_path):
     said = "expected R >= 1, got 0: set `policy.R`"
     assert spell(said).endswith("--trainer.callbacks.policy.R")

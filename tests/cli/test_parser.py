@@ -417,8 +417,7 @@ def test_studies_end_in_one_line_on_bad_input(call, trained, args, message):
     assert err.count("\n") == 1
 
 
-def test_tune_says_so_when_nothing_meets_the_tolerance(call, trained, tmp_path):
-    checkpoint = trained
+def test_tune_says_so_when_nothing_meets_the_tolerance(call, checkpoint, tmp_path):
     few = ["--sampling.num_samples=2", "--sampling.num_steps=10", "--families", "fixed"]
     code, _, err = call("tune", "--ckpt_path", checkpoint, "--tolerance=1e-9", *few)
     assert code == 1

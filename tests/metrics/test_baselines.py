@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_freqdiff.metrics import bootstrap_floor, dummy_baseline, floor, self_baseline, sliced_wasserstein
+from lightning_freqdiff.metrics import (
+    bootstrap_floor,
+    dummy_baseline,
+    floor,
+    sample_gaussian,
+    self_baseline,
+    sliced_wasserstein,
+)
 
 distance = partial(sliced_wasserstein, num_directions=50)
 
@@ -95,6 +102,26 @@ def test_baselines_are_in_order(train: Tensor) -> None:
     assert floored < halves < dummy
 
 
+@pytest.mark.parametrize(
+    ("rows", "count"), [(30, 20_000), (400, 2000), (400, 20)], ids=["few rows", "eigenvectors", "few samples"]
+)
+def test_the_gaussian_has_mean_and_covariance_of_the_rows(rows: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    train = torch.randn(rows, 12, 3, generator=generator).cumsum(1) ** 2
+    train[:, :, 2] = 7
+    drawn = torch.cat([sample_gaussian(train, count, seed) for seed in range(max(1, 4000 // count))])
+    flat, real = drawn.flatten(1).double(), train.flatten(1).double()
+    expected = torch.cov(real.T, correction=0)
+    scale = expected.diagonal().sqrt().clamp(min=1e-3)
+    assert drawn.shape[1:] == (12, 3)
+    assert_close(drawn[:, :, 2], torch.full_like(drawn[:, :, 2], 7))
+    assert float(((flat.mean(0) - real.mean(0)) / scale).abs().max()) < 0.1
+    assert float(((torch.cov(flat.T) - expected) / scale / scale[:, None]).abs().max()) < 0.15
+    # Gaussian, which the rows are not: the fourth moment is three times the second's square.
+    assert float(((flat - flat.mean(0))[:, 0] ** 4).mean() / flat[:, 0].var() ** 2) == pytest.approx(3, abs=0.5)
+    assert torch.equal(sample_gaussian(train, 5, 1), sample_gaussian(train, 5, 1))
+
+
 def test_refuses_bad_input(train: Tensor) -> None:
     with pytest.raises(ValueError, match="set `count`"):
         floor(train, train, 0, both)
@@ -104,3 +131,5 @@ def test_refuses_bad_input(train: Tensor) -> None:
         self_baseline(train[:1], both)
     with pytest.raises(ValueError, match="reshape `real`"):
         floor(train, train[0], 5, both)
+    with pytest.raises(ValueError, match="add rows to `train`"):
+        sample_gaussian(train[:1], 5)

@@ -70,10 +70,14 @@ def mapped(x: np.ndarray) -> np.memmap | None:
     return root
 
 
-def validate(series: Series) -> Series:
+def validate(series: Series, differ: bool = True) -> Series:
     """Return the series as float32, or raise a ValueError that says what is wrong with them.
 
     A channel that never changes is fine: its spectrum is constant, and kept as it is.
+
+    Args:
+        series: The series.
+        differ: Refuse series that are all the same.
     """
     x, source = np.asarray(series.x), series.source
     if x.dtype.kind not in "fiu":
@@ -99,7 +103,7 @@ def validate(series: Series) -> Series:
             "mend `columns` in the file of `data.path`"
         )
     _check_labels(series)
-    _check_values(series)
+    _check_values(series, differ)
     return series if series.stays else replace(series, x=np.ascontiguousarray(x, dtype=np.float32))
 
 
@@ -120,9 +124,9 @@ def _check_labels(series: Series) -> None:
             )
 
 
-def _check_values(series: Series) -> None:
+def _check_values(series: Series, differ: bool) -> None:
     """Refuse what training cannot use, in one pass over the values."""
-    count, bad_count, first, differs, one = 0, 0, None, False, None
+    count, bad_count, first, differs, one = 0, 0, None, not differ, None
     for chunk in series.chunks():
         with np.errstate(over="ignore"):  # what overflows becomes inf and is reported below
             x = chunk.astype(np.float32, copy=False)

@@ -10,7 +10,7 @@ from lightning_freqdiff.data.readers.sources import GIVEN, Reader
 from lightning_freqdiff.data.series.lengths import Lengths, equalize
 from lightning_freqdiff.data.series.missing import Missing, impute, impute_in_place
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
-from lightning_freqdiff.data.series.series import Series
+from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import keep_some
 from lightning_freqdiff.data.series.windows import cut
 
@@ -103,6 +103,14 @@ class ArrayData(SeriesData):
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         suffixes = {file.suffix.lower() for file in files} & {".csv", ".parquet"}
         return "csv" if ".csv" in suffixes else "parquet" if suffixes else "npy"
+
+    def all_series(self, differ: bool = True) -> Series:
+        """Return all series, checked, in the order of their source, for those who part them by themselves.
+
+        Args:
+            differ: Refuse series that are all the same: nothing is to be learnt from them, but a model may draw such.
+        """
+        return validate(self._load(), differ)
 
     def _load(self) -> Series:
         gaps, uneven = self.missing != "refuse", self.lengths != "refuse"

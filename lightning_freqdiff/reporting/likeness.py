@@ -1,0 +1,75 @@
+"""Pictures of what generated series share with real ones: their channels' correlations, their closest relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lightning_freqdiff.reporting.plots import GENERATED, TRAINING, Array, style
+
+NAMED = 16
+"""Channels whose names fit beside a matrix."""
+LINES = 3
+"""Channels that are drawn, at most."""
+
+
+def correlation_matrices(generated: Array, real: Array, channels: Sequence[str] = ()) -> Figure:
+    """Draw the correlations between channels of real and of generated series, and their difference.
+
+    Args:
+        generated: Correlations ``(M, M)``.
+        real: The same of real series.
+        channels: Names of the channels.
+    """
+    figure = Figure(figsize=(12.5, 4.2), layout="constrained")
+    axes, count = figure.subplots(1, 3), len(real)
+    panels = (("real", real), ("generated", generated), ("generated less real", generated - real))
+    for axis, (title, matrix) in zip(axes, panels, strict=True):
+        axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
+        axis.set_title(title, fontsize=10)
+        axis.tick_params(labelsize=7, length=0)
+        if len(channels) == count <= NAMED:
+            axis.set_xticks(range(count), channels, rotation=45, ha="right", rotation_mode="anchor")
+            axis.set_yticks(range(count), channels if axis is axes[0] else [""] * count)
+        if count <= NAMED // 2:
+            for i, j in np.ndindex(count, count):
+                value = round(float(matrix[i, j]), 2) + 0.0  # no -0.00
+                color = "white" if abs(value) > 0.6 else "black"
+                axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    figure.colorbar(axes[0].images[0], ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    return figure
+
+
+def nearest_series(
+    generated: Array, training: Array, titles: Sequence[str], channels: Sequence[str] = (), scale: Array | None = None
+) -> Figure:
+    """Draw generated series over the training series that they are closest to.
+
+    Args:
+        generated: Series ``(n, N, M)``.
+        training: The closest training series of each, ``(n, N, M)``.
+        titles: What stands above each.
+        channels: Names of the channels.
+        scale: Mean and deviation of each channel, ``(2, M)``, by which several are brought to one axis.
+    """
+    columns = min(4, len(generated))
+    rows = -(-len(generated) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.3 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
+    several = generated.shape[2] > 1
+    if several and scale is not None:
+        generated, training = ((x - scale[0]) / np.where(scale[1] > 0, scale[1], 1.0) for x in (generated, training))
+    for axis in axes[len(generated) :]:
+        axis.set_visible(False)
+    for axis, ours, theirs, title in zip(axes, generated, training, titles, strict=False):
+        for m in range(min(LINES, ours.shape[1])):
+            name = (channels[m] if m < len(channels) else f"channel {m}") if several else None
+            axis.plot(theirs[:, m], lw=2.2, alpha=0.45, color=f"C{m}" if several else TRAINING)
+            axis.plot(ours[:, m], lw=1, color=f"C{m}" if several else GENERATED, label=name)
+        style(axis)
+        axis.set_title(title, fontsize=8)
+    if several:
+        axes[0].legend(fontsize=7, frameon=False)
+    return figure
