@@ -62,7 +62,7 @@ class ScoreModule(LightningModule):
         weighting: Weighting of the loss: unit is EDM's, eps plain noise prediction, likelihood and fd the
             papers'. If not given, unit for the Wiener form and eps for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
-            as in EDM, which learns faster. Validation is always uniform.
+            as in EDM but wider, which learns faster. Validation is always uniform.
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
         colour: Colour of the noise: white (0), white in the data's own units, as in DDPM; equal (1), the same
             signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
