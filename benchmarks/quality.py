@@ -27,6 +27,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lightning_freqdiff.data import ArrayData, SeriesData
+from lightning_freqdiff.diffusion.losses import LOGNORMAL
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.files import replace_json
 from lightning_freqdiff.metrics import (
@@ -166,7 +167,13 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         "colour": args.colour,
         "seed": seed,
     }
-    row |= {"minutes": args.minutes, "threads": args.threads, "precision": args.precision, "learning_rate": rate}
+    row |= {
+        "minutes": args.minutes,
+        "threads": args.threads,
+        "precision": args.precision,
+        "learning_rate": rate,
+        "times": list(LOGNORMAL),
+    }
     row |= {"shape": [data.num_train, *data.shape], "parameters": sum(p.numel() for p in module.parameters())}
     row |= {**taken, "sampling_seconds": time.perf_counter() - since, "samples": count}
     evaluator = Evaluator(data, num_directions=args.directions)

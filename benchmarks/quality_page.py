@@ -33,21 +33,20 @@ def quality_section(results: Results) -> list[str]:
         "have shared; the steps say how much of it was training. Samples by 30 steps of Heun's method on EDM's grid. "
         "Sliced Wasserstein distance (time) of as many samples as there are fresh real rows, over that of the fresh "
         "rows (the floor); the same for the Gaussian with the training set's covariance, the linear model. "
-        "In brackets: fresh real rows. Windows of 24 steps by the published protocol on 3,000 samples, all else "
-        "by the project's settings on 1,000.",
+        "Times: mean and deviation of the log-normal density in training. Brackets: fresh real rows. Windows of 24 "
+        "steps by the published protocol on 3,000 samples, all else by the project's settings on 1,000.",
     ]
-    head = ["set", "network", "seed", "minutes", "steps", "SW over floor", "Gaussian", "discriminative", "published"]
-    head += ["predictive", "Context-FID", "correlation"]
+    head = ["set", "network", "seed", "times", "minutes", "steps", "SW over floor", "Gaussian"]
+    head += ["discriminative", "published", "predictive", "Context-FID", "correlation"]
     rows = []
     for row in runs:
         floor = row["floor"]["sw_time"]
         seed, minutes, steps = (f"{row[name]:g}" for name in ("seed", "minutes", "steps"))
         over = [f"**{row['over_floor']:.2f}**", number(row["ceiling"]["sw_time"] / floor, ".2f")]
         scores = [beside(row, name) for name in ("discriminative", "predictive", "context_fid", "correlational")]
-        rows.append(
-            [row["set"], row["network"], seed, minutes, steps, *over, scores[0], PUBLISHED.get(row["set"], "")]
-        )
-        rows[-1] += scores[1:]
+        times = ", ".join(f"{x:g}" for x in row["times"])
+        rows.append([row["set"], row["network"], seed, times, minutes, steps, *over, scores[0]])
+        rows[-1] += [PUBLISHED.get(row["set"], ""), *scores[1:]]
     lines += table(head, rows)
     for row in runs:
         if "flat_tails" in row:
