@@ -111,7 +111,7 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, calls_for_seconds
 @pytest.mark.parametrize("path", sorted((ROOT / "callbacks").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_callback_preset_plugs_in(project, monkeypatch, capfd, path):
     args = ["predict", "--ckpt_path=C", f"--config=callbacks/{path.name}", "--sampling.num_steps=6"]
-    assert run(monkeypatch, [*args, "--sampling.num_samples=4"]) == 0, capfd.readouterr().err
+    assert run(monkeypatch, [*args, "--sampling.num_samples=4", "--sampling.output=out"]) == 0, capfd.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:.*a part of the data set is used.*")

@@ -41,7 +41,7 @@ from lightning_freqdiff.sampling.guidance import Guidance
 from lightning_freqdiff.sampling.solvers import Solver
 
 FIT_STEPS = 700
-"""Steps of a run that nothing else is said of: about two minutes of the default network on two CPU cores."""
+"""Steps of a run that nothing else is said of: under three minutes of the default network on two CPU cores."""
 
 FIT_DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lightning_freqdiff.data.SyntheticECG"},
