@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.contrastive import DilatedEncoder, EncoderSettings, train_encoder
 from lightning_freqdiff.metrics.post_hoc import batched, standardize
 from lightning_freqdiff.metrics.projections import exact_matmul
-from lightning_freqdiff.metrics.protocol import Protocol, check_protocol, unit_scale
+from lightning_freqdiff.metrics.protocol import LearntMetric, Protocol, check_protocol, unit_scale
 from lightning_freqdiff.metrics.samples import check_pair, check_samples, widen
 from lightning_freqdiff.metrics.ts2vec import TS2Vec, TS2VecEncoder, train_ts2vec
 
@@ -122,33 +120,8 @@ def _scale(protocol: Protocol) -> Callable[[Tensor, Tensor], Tensor]:
     return unit_scale if protocol == "timegan" else standardize
 
 
-class ContextFID(TwoSampleMetric):
-    """Fréchet distance between embeddings of generated and of real series (:func:`context_fid`).
-
-    Every rank trains the same encoder on the gathered real series. The value depends on their order, as that
-    of any trained network does, so it may differ a little with the number of ranks.
-
-    Args:
-        settings: How the encoder is built and trained; values compare only under equal settings. By default as the
-            protocol says.
-        protocol: ``project`` or ``timegan``.
-        seed: In place of the settings' seed.
-        kwargs: Options of ``torchmetrics.Metric``.
-    """
-
-    higher_is_better = False
-
-    def __init__(
-        self,
-        settings: EncoderSettings | TS2Vec | None = None,
-        protocol: Protocol = "project",
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        check_protocol(protocol)
-        self.settings, self.seed = settings, seed
-        self.protocol: Protocol = protocol
+class ContextFID(LearntMetric):
+    """Fréchet distance between embeddings of generated and of real series (:func:`context_fid`)."""
 
     def compute(self) -> Tensor:
         """Return the distance, a scalar."""

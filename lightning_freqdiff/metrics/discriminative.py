@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.post_hoc import (
     PostHoc,
     RecurrentHead,
@@ -21,8 +18,8 @@ from lightning_freqdiff.metrics.post_hoc import (
     training,
 )
 from lightning_freqdiff.metrics.protocol import (
+    LearntMetric,
     Protocol,
-    check_protocol,
     initialize_like_timegan,
     settings_for,
     timegan_network,
@@ -102,32 +99,8 @@ def discriminative_score(
         return (correct - 0.5).abs()
 
 
-class DiscriminativeScore(TwoSampleMetric):
-    """Post-hoc classification of generated against real series (:func:`discriminative_score`).
-
-    Every rank trains the same classifier on the gathered series. The value depends on their order, as that
-    of any trained network does, so it may differ a little with the number of ranks.
-
-    Args:
-        settings: How the classifier is built and trained; by default as the protocol says.
-        protocol: ``project`` or ``timegan``.
-        seed: In place of the settings' seed.
-        kwargs: Options of ``torchmetrics.Metric``.
-    """
-
-    higher_is_better = False
-
-    def __init__(
-        self,
-        settings: PostHoc | None = None,
-        protocol: Protocol = "project",
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        check_protocol(protocol)
-        self.settings, self.seed = settings, seed
-        self.protocol: Protocol = protocol
+class DiscriminativeScore(LearntMetric):
+    """Post-hoc classification of generated against real series (:func:`discriminative_score`)."""
 
     def compute(self) -> Tensor:
         """Return the score, a scalar."""

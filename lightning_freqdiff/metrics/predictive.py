@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.post_hoc import (
     PostHoc,
     RecurrentHead,
@@ -19,8 +16,8 @@ from lightning_freqdiff.metrics.post_hoc import (
     training,
 )
 from lightning_freqdiff.metrics.protocol import (
+    LearntMetric,
     Protocol,
-    check_protocol,
     initialize_like_timegan,
     settings_for,
     timegan_network,
@@ -94,32 +91,8 @@ def predictive_score(
         return batched(error, real).mean()
 
 
-class PredictiveScore(TwoSampleMetric):
-    """Post-hoc forecasting, trained on generated and tested on real series (:func:`predictive_score`).
-
-    Every rank trains the same forecaster on the gathered series. The value depends on their order, as that
-    of any trained network does, so it may differ a little with the number of ranks.
-
-    Args:
-        settings: How the forecaster is built and trained; by default as the protocol says.
-        protocol: ``project`` or ``timegan``.
-        seed: In place of the settings' seed.
-        kwargs: Options of ``torchmetrics.Metric``.
-    """
-
-    higher_is_better = False
-
-    def __init__(
-        self,
-        settings: PostHoc | None = None,
-        protocol: Protocol = "project",
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        check_protocol(protocol)
-        self.settings, self.seed = settings, seed
-        self.protocol: Protocol = protocol
+class PredictiveScore(LearntMetric):
+    """Post-hoc forecasting, trained on generated and tested on real series (:func:`predictive_score`)."""
 
     def compute(self) -> Tensor:
         """Return the mean absolute error, a scalar."""

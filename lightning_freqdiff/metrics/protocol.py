@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.post_hoc import PostHoc, RecurrentHead
 from lightning_freqdiff.metrics.samples import check_count, check_samples, widen
 
@@ -124,3 +125,28 @@ def student_quantile(freedom: int) -> float:
     low = float(mass[above - 1])
     part = (wanted - low) / (float(mass[above]) - low)
     return math.sqrt(freedom) * math.tan(float(angle[above]) + part * float(angle[1]))
+
+
+class LearntMetric(TwoSampleMetric):
+    """A metric that trains a network on the gathered series, in one of the protocols.
+
+    Every rank trains the same network. The value depends on the order of the series, as that of any trained network
+    does, so it may differ a little with the number of ranks.
+
+    Args:
+        settings: How the network is built and trained, values compare only under equal ones; by default as the
+            protocol says.
+        protocol: ``project`` or ``timegan``.
+        seed: In place of the settings' seed.
+        kwargs: Options of ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = False
+
+    def __init__(
+        self, settings: Any = None, protocol: Protocol = "project", seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        check_protocol(protocol)
+        self.settings, self.seed = settings, seed
+        self.protocol: Protocol = protocol
