@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lightning_freqdiff.data import ArrayData, SeriesData
-from lightning_freqdiff.diffusion.losses import LOGNORMAL
+from lightning_freqdiff.diffusion.losses import LOGNORMAL, Weighting
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.files import replace_json
 from lightning_freqdiff.metrics import (
@@ -155,6 +155,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
             learning_rate=rate,
             domain=args.domain,
             colour=args.colour,
+            weighting=args.weighting,
         )
         replace_json(folder / "training.json", taken)
     module.to(args.device)
@@ -201,6 +202,7 @@ def main() -> None:
     options.add_argument("--directions", type=int, default=2000, help="of the sliced Wasserstein distance")
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
+    options.add_argument("--weighting", choices=get_args(Weighting))
     options.add_argument("--learning_rate", type=float)
     options.add_argument("--precision", default="bf16-mixed")
     options.add_argument("--scores", type=int, choices=(0, 1), default=1, help="0: leave out what trains networks")

@@ -8,27 +8,19 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_freqdiff.callbacks import (
-    FiniteLoss,
-    RunReport,
-    SampleWriter,
-    SamplingProgress,
-    TrainingProgress,
-    Validations,
-)
+from lightning_freqdiff import recipe
+from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
 from lightning_freqdiff.callbacks.table import Format, check_format
-from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.checkpoint import read_checkpoint
+from lightning_freqdiff.cli.closing import close_training, close_validation
 from lightning_freqdiff.cli.commands import STUDIES, add_matmul_precision, build_parser
 from lightning_freqdiff.cli.errors import spell, spell_warnings
 from lightning_freqdiff.data import SeriesData
@@ -40,28 +32,16 @@ from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.guidance import Guidance
 from lightning_freqdiff.sampling.solvers import Solver
 
-FIT_STEPS = 700
-"""Steps of a run that nothing else is said of: under three minutes of the default network on two CPU cores."""
-
 FIT_DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lightning_freqdiff.data.SyntheticECG"},
-    "trainer.gradient_clip_val": 1.0,
-    "trainer.log_every_n_steps": 20,
-    "trainer.num_sanity_val_steps": 0,
-    "trainer.enable_model_summary": False,
     "trainer.logger": {
         "class_path": "lightning.pytorch.loggers.CSVLogger",
         "init_args": {"save_dir": "runs", "name": "fit"},
     },
-    "ema.decay": 0.995,
-    "checkpoint.monitor": "val_loss",
-    "checkpoint.filename": "best",
-    "checkpoint.save_last": True,
-    "checkpoint.enable_version_counter": False,
-    "early_stopping": {
-        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
-        "init_args": {"monitor": "val_loss", "patience": 6, "check_on_train_epoch_end": False},
-    },
+    "early_stopping": {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": recipe.STOPPING},
+    **{f"trainer.{name}": value for name, value in recipe.TRAINER.items()},
+    **{f"ema.{name}": value for name, value in recipe.AVERAGING.items()},
+    **{f"checkpoint.{name}": value for name, value in recipe.CHECKPOINT.items()},
 }
 """What `fit` does with no other word."""
 
@@ -73,7 +53,7 @@ RUN_DEFAULTS: dict[str, Any] = {
 """What a run on a finished model does: leave nothing behind but what was asked for."""
 
 COMMANDS = {
-    "fit": f"Train a model; with no other word, a small one on embedded heartbeats for {FIT_STEPS} steps.",
+    "fit": f"Train a model; with no other word, a small one on embedded heartbeats for {recipe.FIT_STEPS} steps.",
     "validate": "Report the loss of a checkpoint on the validation part of a data set.",
     "test": "Measure a checkpoint against a data set: loss, distances, report page.",
     "predict": "Sample series from a checkpoint; no data set is read.",
@@ -235,19 +215,18 @@ class CLI(LightningCLI):
         torch.set_float32_matmul_precision(config.matmul_precision)
         if self.subcommand != "fit":
             self.save_config_callback = None
-        elif config.trainer.max_epochs is None and config.trainer.max_time is None and config.trainer.max_steps == -1:
-            config.trainer.max_steps = FIT_STEPS
+        else:
+            trainer = config.trainer
+            trainer.max_steps = recipe.steps_without_budget(trainer.max_steps, trainer.max_epochs, trainer.max_time)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what the command needs to the callbacks asked for."""
         if self.subcommand == "fit":
             config = self.config_init["fit"]
             trainer, stopping = config["trainer"], config["early_stopping"]
-            added = [Validations(), FiniteLoss(), *([stopping] if stopping else [])]
             own = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else [trainer["callbacks"]]
-            if trainer["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
-                added.append(TrainingProgress())
-            self.trainer_defaults["callbacks"] = added
+            added = recipe.watching(own, progress=trainer["enable_progress_bar"] is not False)
+            self.trainer_defaults["callbacks"] = added + ([stopping] if stopping else [])
         elif self.subcommand == "predict":
             sampling: SamplingRun = self.config_init["predict"]["sampling"]
             self.trainer_defaults["callbacks"] = [
@@ -291,58 +270,16 @@ class CLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except SystemExit:
             if subcommand == "fit" and self.trainer.interrupted:
-                self._close("interrupted: ")
+                close_training(self.trainer, "interrupted", time.monotonic() - self._since)
             raise
 
     def after_fit(self) -> None:
         """Say what was done, where the checkpoint is and what to do with it."""
-        self._close("trained: ")
+        close_training(self.trainer, "trained", time.monotonic() - self._since)
 
-    @rank_zero_only
-    def _close(self, outcome: str) -> None:
-        trainer, seconds = self.trainer, time.monotonic() - self._since
-        print(f"\n{outcome}step {trainer.global_step:,} after {seconds:.0f} s{_stopped_early(trainer)}")
-        callback = trainer.checkpoint_callback
-        if not isinstance(callback, ModelCheckpoint):
-            return
-        # One that a resumed run began from may have been moved away meanwhile.
-        best, last = (p if Path(p).is_file() else "" for p in (callback.best_model_path, callback.last_model_path))
-        if not best and not last:
-            print("no checkpoint was saved")
-            return
-        path = Path(best or last)
-        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        loss, linear = callback.best_model_score, trainer.callback_metrics.get("val_loss_linear")
-        shown, warning = "", None
-        if best and loss is not None and callback.monitor == "val_loss":
-            shown = f" (val_loss {float(loss):.4f}"
-            if linear is not None:
-                shown += f"; linear model {float(linear):.4f}"
-                warning = verdict(1 - float(loss) / float(linear))
-            shown += f"; step {read_checkpoint(path)['global_step']:,})"
-        print(f"{'best' if best else 'last'} checkpoint: {path}{shown}")
-        if warning:
-            print(spell(warning))
-        print(f"sample from it:  python -m lightning_freqdiff predict --ckpt_path {path}")
-
-    @rank_zero_only
     def after_validate(self) -> None:
         """Say so where the loss is no better than the linear model's."""
-        gain = self.trainer.callback_metrics.get("val_gain")
-        warning = None if gain is None else verdict(float(gain))
-        if warning:
-            print(spell(warning))
-
-
-def _stopped_early(trainer: Trainer) -> str:
-    """Say that early stopping ended a run, and how to go without."""
-    for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-        if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-            return (
-                f", early: {callback.monitor} had not fallen for {callback.wait_count} validations "
-                "(--early_stopping null goes on)"
-            )
-    return ""
+        close_validation(self.trainer)
 
 
 def quiet() -> None:

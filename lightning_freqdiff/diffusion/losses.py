@@ -7,6 +7,7 @@ All losses are weighted squares of ``e``, averaged over the coordinates that car
 | weighting | weight on ``e²`` | meaning |
 |---|---|---|
 | ``unit`` | ``(α²v + s²) / (α²v)`` | raw Wiener output of unit variance at every ``t`` (EDM) |
+| ``edm`` | ``(α² + s²) / α²`` | the same of the whole series, whose mean variance is 1: EDM's to the letter |
 | ``eps`` | 1 | plain noise prediction, ``λ = s²`` |
 | ``likelihood`` | ``g²/σ²`` | likelihood weighting, ``λ = g²Λ²`` |
 | ``fd`` | ``Λ⁻² / mean Λ⁻²`` | Crabbé et al., arXiv 2402.05933: score error over ``tr Σ⁻¹`` |
@@ -23,7 +24,7 @@ from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Coefficients, Score
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
 
-Weighting = Literal["unit", "eps", "likelihood", "fd"]
+Weighting = Literal["unit", "edm", "eps", "likelihood", "fd"]
 TimeDensity = Literal["uniform", "lognormal"]
 
 LOGNORMAL = -0.2, 1.8
@@ -140,6 +141,8 @@ def weight(score: Score, weighting: Weighting, t: Tensor, c: Coefficients) -> Te
         case "unit":
             spread = torch.where(c.spread > 0, c.spread, c.total)
             return (c.total / spread).square()
+        case "edm":
+            return 1 + (c.sigma / c.alpha).square()
         case "eps":
             return torch.ones_like(c.total)
         case "likelihood":

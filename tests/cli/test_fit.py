@@ -51,7 +51,7 @@ def fit(call):
 @pytest.fixture
 def short(monkeypatch):
     """Let the default budget be 32 steps."""
-    monkeypatch.setattr("lightning_freqdiff.cli.parser.FIT_STEPS", 32)
+    monkeypatch.setattr("lightning_freqdiff.recipe.FIT_STEPS", 32)
 
 
 def validated(folder) -> list[int]:
