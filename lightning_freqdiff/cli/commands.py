@@ -12,10 +12,11 @@ import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from lightning_freqdiff.callbacks.presets import read_presets
 from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.evaluate import add_evaluate, evaluate
-from lightning_freqdiff.cli.presets import read_presets
+from lightning_freqdiff.cli.preset_file import show_presets
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.calibrate import calibrate
@@ -36,6 +37,7 @@ STUDIES = {
     "calibrate": "Fit what caches want to know about a checkpoint, into a file beside it.",
     "describe": "Describe a data set, and say whether the frequency domain suits it.",
     "evaluate": "Measure generated series, of whatever model, against real ones: figures, pictures, copies.",
+    "presets": "List the configurations and caches that are found by their names.",
 }
 
 
@@ -54,7 +56,9 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
     parser = base(
         prog=f"python -m lightning_freqdiff {command}", description=STUDIES[command], parser_mode="omegaconf"
     )
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    if command == "presets":
+        return parser
+    parser.add_argument("--config", action="config")
     if command == "describe":
         parser.add_subclass_arguments(SeriesData, "data", required=True, help="Data set to describe.")
         parser.add_argument("--output", type=str, default="description", help="Folder of the description.")
@@ -76,7 +80,9 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
     )
     add_matmul_precision(parser)
     if command == "compare":
-        parser.add_argument("--callbacks", type=str, nargs="+", default=[], help="Presets of caches, YAML files.")
+        parser.add_argument(
+            "--callbacks", type=str, nargs="+", default=[], help="Presets of caches, by name or path."
+        )
         parser.add_argument("--rounds", type=int, default=3, help="How often everything is timed, in turn.")
         parser.add_argument("--solvers", type=bool, default=True, help="Whether solvers with fewer steps take part.")
         parser.add_argument("--output", type=str, default="comparison", help="Folder of the results.")
@@ -119,6 +125,9 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
     parser = build_parser(command, base)
     parsed = parser.parse_args(list(args))
     config: Any = parser.instantiate(parsed)
+    if command == "presets":
+        show_presets()
+        return
     if command == "describe":
         _describe(config.data, Path(config.output))
         return

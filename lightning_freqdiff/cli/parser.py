@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse import Namespace
+from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -23,6 +23,7 @@ from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.cli.closing import close_training, close_validation
 from lightning_freqdiff.cli.commands import STUDIES, add_matmul_precision, build_parser
 from lightning_freqdiff.cli.errors import spell, spell_warnings
+from lightning_freqdiff.cli.preset_file import PresetFile
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.module import ScoreModule
@@ -96,6 +97,12 @@ class Parser(LightningArgumentParser):
         "constraint": Constraint,
         "callbacks": Callback,
     }
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Let configuration files be presets, too."""
+        if kwargs.get("action") in ("config", ActionConfigFile):
+            kwargs |= {"action": PresetFile, "help": "YAML file with any of these settings, or the name of a preset."}
+        return super().add_argument(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and leave with exit code 2."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,21 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-import lightning_freqdiff.callbacks  # noqa: F401 (presets name their callbacks by class)
 from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.presets import locate
 from lightning_freqdiff.sampling.loop import Sampling
 
 
-def read_preset(path: str | Path) -> CachePolicy:
-    """Read the cache of a callback preset such as ``callbacks/wiener.yaml``.
+def read_preset(name: str | Path) -> CachePolicy:
+    """Read the cache of a callback preset such as ``wiener``, by its name or its path.
 
     Raises:
-        FileNotFoundError: Where there is no such file.
+        FileNotFoundError: Where there is no such preset or file.
         ValueError: For a file that holds no cache, more than one, or wrong settings.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"expected the YAML file of a cache, found none at {path}: set `callbacks`")
+    path = locate(name, "callbacks", ["callbacks"])
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
         entries = content["trainer"]["callbacks+"]
@@ -50,10 +49,10 @@ def read_preset(path: str | Path) -> CachePolicy:
     return caches[0].policy
 
 
-def read_presets(paths: list[str], sampling: Sampling) -> list[Contender]:
-    """Read caches from presets, each named by its file."""
-    names = [Path(path).stem for path in paths]
+def read_presets(given: Sequence[str | Path], sampling: Sampling) -> list[Contender]:
+    """Read caches from presets, each called by its name or that of its file."""
+    names = [Path(name).stem for name in given]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"expected presets of different names, got {twice[0]} twice: rename a file of `callbacks`")
-    return [Contender(name, "cache", sampling, read_preset(path)) for name, path in zip(names, paths, strict=True)]
+    return [Contender(name, "cache", sampling, read_preset(path)) for name, path in zip(names, given, strict=True)]
