@@ -91,6 +91,7 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, calls_for_seconds
             "tune": [*few, "--tolerance=0.99", "--families", "fixed", "--confirm=2", "--output=presets"],
             "calibrate": few,
             "describe": [],
+            "presets": [],
             "evaluate": ["--metrics=skewness"],
         }[args[0]]
     elif "--ckpt_path" in args and args[0] == "fit":  # the checkpoint at hand is of shorter series, four epochs old

@@ -27,6 +27,7 @@ from lightning_freqdiff.evaluation.tune import Metric, Tuner, as_yaml, families
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.studies import find_device
 
 WIDTH = 150
 """Columns of a table that goes to a file or a pipe."""
@@ -149,23 +150,13 @@ def _on_checkpoint(command: str, config: Any, console: Console) -> None:
         torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
     module = ScoreModule.load_from_checkpoint(config.ckpt_path, compile=config.compile)
-    module = module.to(_device(config.device))
+    module = module.to(find_device(config.device))
     data = config.get("data")
     if data is not None:
         data.prepare_data()
         data.expect_shape(module.layout.length, module.layout.channels)
     with torch.autocast(module.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
         RUNNERS[command](config, module, data, console)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"expected a device of this machine, got {name!r} ({reason}): set --device") from error
-    return device
 
 
 def _describe(data: SeriesData, output: Path) -> None:

@@ -26,8 +26,10 @@ from lightning_freqdiff.cli.errors import spell, spell_warnings
 from lightning_freqdiff.cli.preset_file import PresetFile
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.keywords import concrete
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Architecture
+from lightning_freqdiff.running import INTENDED, worth_logging
 from lightning_freqdiff.sampling import Conditions, Sampling
 from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.guidance import Guidance
@@ -46,12 +48,7 @@ FIT_DEFAULTS: dict[str, Any] = {
 }
 """What `fit` does with no other word."""
 
-RUN_DEFAULTS: dict[str, Any] = {
-    "trainer.logger": False,
-    "trainer.enable_checkpointing": False,
-    "trainer.enable_model_summary": False,
-}
-"""What a run on a finished model does: leave nothing behind but what was asked for."""
+RUN_DEFAULTS: dict[str, Any] = {f"trainer.{name}": value for name, value in recipe.SAMPLER.items()}
 
 COMMANDS = {
     "fit": f"Train a model; with no other word, a small one on embedded heartbeats for {recipe.FIT_STEPS} steps.",
@@ -113,7 +110,7 @@ class Parser(LightningArgumentParser):
             base = self.CHOICES.get(key.rsplit(".", 1)[-1])
             unknown = re.search(r"Expected a dot import path string: (\S+)", text)
             if base and unknown:
-                names = ", ".join(sorted(_concrete_names(base)))
+                names = ", ".join(sorted(concrete(base)))
                 text = f"expected one of {names}, or a dotted path to your own class, got {unknown[1]}"
             given = [a.split("=")[0][2:] for a in sys.argv if re.match(rf"--[\w.]*\.{re.escape(key)}(=|$)", a)]
             problem = r"Problem with given class_path '[^']+': (.*?)(?: - Expected an? <class| Given value|$)"
@@ -126,12 +123,6 @@ class Parser(LightningArgumentParser):
             text += "--data ArrayData?)"
         self.exit(2, f"error: {text}\n")
         raise SystemExit(2)
-
-
-def _concrete_names(base: type) -> set[str]:
-    """Name the public subclasses of ``base`` that can be made."""
-    below = {c.__name__ for c in base.__subclasses__() if not getattr(c, "__abstractmethods__", None)}
-    return below.union(*(_concrete_names(c) for c in base.__subclasses__()))
 
 
 class CLI(LightningCLI):
@@ -291,16 +282,7 @@ class CLI(LightningCLI):
 
 def quiet() -> None:
     """Silence what Lightning says about choices that are made here on purpose."""
-    for message in (
-        r".*does not have many workers.*",
-        r".*WeightAveraging callback with a model that overrides the configure_model.*",
-        r".*isinstance\(treespec, LeafSpec\).*",
-        r".*Total length of `DataLoader` across ranks is zero.*",
-        r".*Checkpoint directory .* exists and is not empty.*",
-        r".*is smaller than the logging interval.*",  # steps are counted over epochs
-    ):
+    for message in INTENDED:
         warnings.filterwarnings("ignore", message)
     spell_warnings()
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not re.search(r"litlogger|litmodels|💡|TPU available", record.getMessage())
-    )
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(worth_logging)
