@@ -19,7 +19,6 @@ from typing import Any, Self
 
 import safetensors.torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 
 from lightning_freqdiff import __version__
@@ -27,6 +26,7 @@ from lightning_freqdiff.card import OURS, write_card
 from lightning_freqdiff.checkpoint import MARK, file_hash, weights_hash
 from lightning_freqdiff.evaluation.findings import Findings
 from lightning_freqdiff.files import replace_json, replacing
+from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.module import ScoreModule
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -92,7 +92,8 @@ def read_model(folder: Path) -> ScoreModule:
         ) from error
     calibration = {k.removeprefix(CALIBRATION): v for k, v in tensors.items() if k.startswith(CALIBRATION)}
     weights = {k: v for k, v in tensors.items() if not k.startswith(CALIBRATION)}
-    module = ScoreModule.restore({**config, "state_dict": weights}, path)
+    with spelt(ckpt_path="path"):
+        module = ScoreModule.restore({**config, "state_dict": weights}, path)
     if weights_hash(module) != config["weights"]:
         raise ValueError(
             f"expected the weights that {CONFIG} was written with, but those of {path} are others: get both anew, or "
@@ -189,7 +190,7 @@ def _fetch(repository: str, settings: dict[str, Any]) -> Path:
     """Fetch the files of a model that are not in the Hub's cache yet, and return their folder."""
     try:
         return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS], **settings))
-    except (HfHubHTTPError, OSError) as error:
+    except OSError as error:  # of which the Hub's are some
         reason = " ".join(str(error).split())[:200]
         raise OSError(
             f"expected a folder, or a repository that can be reached, got {repository!r} ({reason})"

@@ -41,8 +41,8 @@ def allot(function: str, given: Mapping[str, Any], **owners: Collection[str]) ->
     known = set().union(*owners.values())
     for name in given:
         if name not in known:
-            like = difflib.get_close_matches(name, known, 1)
-            hint = f"; is `{like[0]}` meant?" if like else f"; it takes settings of {', '.join(owners)}"
+            like = difflib.get_close_matches(name, sorted(known), 2)
+            hint = f"; is `{'` or `'.join(like)}` meant?" if like else f"; it takes settings of {', '.join(owners)}"
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
     return {owner: {k: v for k, v in given.items() if k in mine} for owner, mine in owners.items()}
 
@@ -120,10 +120,10 @@ def spelt(**renamed: str) -> Iterator[None]:
     """Let errors name settings as keyword arguments: `sampling.num_steps` is ``num_steps`` here.
 
     Args:
-        **renamed: Settings that are called otherwise, such as ``path="series"``.
+        **renamed: Settings that are called otherwise here.
 
     Examples:
-        >>> with spelt(path="series"):
+        >>> with spelt(**{"data.path": "series"}):
         ...     raise ValueError("mend `data.path`, or set `data.window`")
         Traceback (most recent call last):
         ValueError: mend `series`, or set `window`
@@ -138,7 +138,6 @@ def spelt(**renamed: str) -> Iterator[None]:
 
 def spell(text: str, renamed: Mapping[str, str]) -> str:
     """Write settings as keyword arguments."""
-    text = SETTING.sub(lambda m: f"`{m[1]}`", text)
     for name, other in renamed.items():
         text = text.replace(f"the file of `{name}`", f"`{other}`").replace(f"`{name}`", f"`{other}`")
-    return text
+    return SETTING.sub(lambda m: f"`{m[1]}`", text)

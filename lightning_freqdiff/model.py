@@ -76,7 +76,7 @@ class Model(Pretrained):
             f"{type(self.module.sde).__name__} in {self.module.domain}",
         ]
         facts += [] if self.val_gain is None else [f"val_gain {self.val_gain:.3f}"]
-        facts += [] if self.checkpoint_path is None else [str(self.checkpoint_path)]
+        facts += [] if self.checkpoint_path is None else [_shown(self.checkpoint_path)]
         return f"Model({'; '.join(facts)})"
 
     def sample(
@@ -122,7 +122,7 @@ class Model(Pretrained):
         wanted = format or self.module.data_facts.get("frame", "numpy")
         if wanted not in get_args(Format):
             raise ValueError(f"expected `format` as one of {', '.join(get_args(Format))}, got {wanted!r}")
-        with spelt(callbacks="cache", **{"sampling.output": "output", "`trainer.callbacks`": "`cache`"}):
+        with spelt(callbacks="cache", **{"trainer.callbacks": "cache"}):
             hooks = [*recipe.list_of(callbacks), *_plugged(cache)]
             if output is not None:
                 hooks.append(SampleWriter(str(output), "npy"))
@@ -243,8 +243,8 @@ def fit(
         trainer = Trainer(**arguments)
         with interruptible(lambda: _interrupted(trainer) if trainer.interrupted else None):
             trainer.fit(module, datamodule=data)
-    path = _saved(trainer)
-    model = Model(module.eval() if path is None else ScoreModule.load_from_checkpoint(path), path, data)
+        path = _saved(trainer)
+        model = Model(module.eval() if path is None else ScoreModule.load_from_checkpoint(path), path, data)
     rank_zero_info(repr(model))
     if model.val_gain is not None and (warning := verdict(model.val_gain)):
         rank_zero_info(spell(warning, {}))
@@ -294,14 +294,17 @@ def _saved(trainer: Trainer) -> Path | None:
     """Return the best checkpoint of a run, or else the last, or none."""
     callback = trainer.checkpoint_callback
     paths = (callback.best_model_path, callback.last_model_path) if isinstance(callback, ModelCheckpoint) else ()
-    path = next((Path(path) for path in paths if path), None)
-    return path.relative_to(Path.cwd()) if path is not None and path.is_relative_to(Path.cwd()) else path
+    return next((Path(path) for path in paths if path), None)
 
 
 def _interrupted(trainer: Trainer) -> str:
     path = _saved(trainer)
-    left = "no checkpoint was saved" if path is None else f"load({str(path)!r}) gives the best model so far"
+    left = "no checkpoint was saved" if path is None else f"load({_shown(path)!r}) gives the best model so far"
     return f"training was interrupted at step {trainer.global_step:,}; {left}"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _few(names: Sequence[str], count: int = 4) -> str:

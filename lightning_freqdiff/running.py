@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -56,6 +56,9 @@ def quietly(worth: Callable[[logging.LogRecord], bool] = worth_logging) -> Itera
 @contextmanager
 def float32_products(precision: MatmulPrecision) -> Iterator[None]:
     """Make products of float32 numbers as asked for, and afterwards as before."""
+    if precision not in get_args(MatmulPrecision):
+        known = ", ".join(get_args(MatmulPrecision))
+        raise ValueError(f"expected `matmul_precision` as one of {known}, got {precision!r}")
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
