@@ -212,7 +212,7 @@ def test_without_checkpoints_the_last_weights_are_the_model(folder):
 class Interrupt(Callback):
     """Press Ctrl-C at a step."""
 
-    def on_train_batch_end(self, trainer, *_):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.global_step == 4:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
