@@ -103,7 +103,7 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(repr, get_args(hint)))}"
     if isinstance(hint, type) and (below := concrete(hint)):
-        return f"one of {', '.join(sorted(below))}, or a {hint.__name__} of your own"
+        return f"one of {', '.join(sorted(below))}, or your own {hint.__name__}"
     return getattr(hint, "__name__", str(hint))
 
 

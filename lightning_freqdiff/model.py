@@ -137,7 +137,7 @@ class Model(Pretrained):
     def _predict(self, arguments: dict[str, Any], output: str | Path | None, matmul: MatmulPrecision) -> np.ndarray:
         """Run the trainer's predict loop, and return the samples ``(n, N, M)``."""
         with quietly(news), float32_products(matmul):
-            trainer = Trainer(**arguments)
+            trainer = _trainer(arguments)
             if trainer.world_size > 1 and output is None:
                 raise ValueError(f"expected `output`, a folder that {trainer.world_size} devices share, got none")
             with interruptible(lambda: "sampling was interrupted" if trainer.interrupted else None):
@@ -232,6 +232,8 @@ def fit(
         (3, 16, 2)
     """
     parted = allot("fit", settings, model=MODEL, data=studies.DATA, trainer=TRAINER)
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ValueError(f"expected `seed` from 0 to {2**32 - 1}, or None, got {seed!r}")
     place = Path(CSVLogger("runs", name="fit").log_dir) if folder is None else Path(folder).expanduser()
     _check_folder(place)
     # A user's generators are left as they were.
@@ -239,8 +241,10 @@ def fit(
         if seed is not None:
             seed_everything(seed, workers=True, verbose=False)
         data, module = studies.series_data(series, parted["data"]), make(ScoreModule, parted["model"])
+        if data is not series:
+            data.setup()  # what cannot be read leaves no folder behind
         arguments = recipe.training({**parted["trainer"], "callbacks": callbacks}, place, early_stopping)
-        trainer = Trainer(**arguments)
+        trainer = _trainer(arguments)
         with interruptible(lambda: _interrupted(trainer) if trainer.interrupted else None):
             trainer.fit(module, datamodule=data)
         path = _saved(trainer)
@@ -282,6 +286,14 @@ def _check_folder(folder: Path) -> None:
         raise ValueError(
             f"expected a new or empty folder, but {folder} is there already: set `folder` to another one"
         )
+
+
+def _trainer(arguments: dict[str, Any]) -> Trainer:
+    try:
+        return Trainer(**arguments)
+    except TypeError as error:
+        text = ", ".join(f"{k}={v!r}" for k, v in arguments.items() if k != "callbacks" and k not in recipe.TRAINER)
+        raise ValueError(f"expected what Lightning's Trainer takes, got {text} ({error})") from error
 
 
 def _plugged(cache: studies.Cache | None) -> list[CacheCallback]:

@@ -92,7 +92,10 @@ def sampling(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def list_of(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
     """Return the callbacks of a trainer, which takes a single one as well."""
-    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    if wrong := [one for one in found if not isinstance(one, Callback)]:
+        raise ValueError(f"expected instances of Lightning's Callback, got {wrong[0]!r}: set `callbacks`")
+    return found
 
 
 def _kind(callback: Callback) -> type[Callback]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from rich.console import Console
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Cache = str | Path | CachePolicy | CacheCallback
 """A preset's name, a preset's path, a policy, or a callback around one."""
+Precision = Literal["32-true", "bf16-mixed"]
 DATA = names(ArrayData, SeriesData, without=("path", "seed"))
 """Settings of series that are given as they are."""
 SAMPLING, EVALUATE = names(Sampling), names(EvaluateSettings)
@@ -49,6 +50,8 @@ def series_data(series: Any, settings: Mapping[str, Any]) -> SeriesData:
     Raises:
         ValueError: For settings of the wrong type, or beside a data set that has its own.
     """
+    if series is None:
+        raise ValueError("expected an array, a data frame, a path or a data set, got None: set `data.path`")
     if not isinstance(series, SeriesData):
         return ArrayData.of(series, **check(ArrayData, settings))
     if settings:
@@ -140,7 +143,7 @@ def compare(
     rounds: int = 3,
     solvers: bool = True,
     device: str = "auto",
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    precision: Precision = "32-true",
     matmul_precision: MatmulPrecision = "high",
     **settings: Any,
 ) -> list[dict[str, Any]]:
@@ -179,7 +182,7 @@ def tune(
     confirm: int = 64,
     data: Any = None,
     device: str = "auto",
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    precision: Precision = "32-true",
     matmul_precision: MatmulPrecision = "high",
     **settings: Any,
 ) -> CachePolicy:
@@ -200,6 +203,8 @@ def tune(
     Raises:
         ValueError: Where no cache keeps to the tolerance and is faster than none.
     """
+    if metric not in get_args(Metric):
+        raise ValueError(f"expected `metric` as one of {', '.join(get_args(Metric))}, got {metric!r}")
     given = {"num_samples": 16, **allot("tune", settings, sampling=SAMPLING)["sampling"]}
     known = {family.name: family for family in families()}
     if unknown := sorted(set(caches) - set(known)):
@@ -228,6 +233,8 @@ def find_device(name: str) -> torch.device:
 @contextmanager
 def _on(module: ScoreModule, device: str, precision: str, matmul: MatmulPrecision) -> Iterator[ScoreModule]:
     """Put a model on a device, in a precision, and back where it was."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"expected `precision` as one of {', '.join(get_args(Precision))}, got {precision!r}")
     before, there = module.device, find_device(device)
     low = torch.autocast(there.type, torch.bfloat16, enabled=precision == "bf16-mixed")
     try:
