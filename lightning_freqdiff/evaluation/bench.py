@@ -42,13 +42,18 @@ class Bench:
     Args:
         module: The model.
         sampling: Number of samples, batch size, seed; solver and steps of the uncached run.
-        on_step: Called with the seconds that have passed and the share of the present draw that is done.
+        on_step: Called with the share of the present draw that is done; what it raises ends the draw.
+        every: Steps between two such calls.
     """
 
     def __init__(
-        self, module: ScoreModule, sampling: Sampling, on_step: Callable[[float], None] | None = None
+        self,
+        module: ScoreModule,
+        sampling: Sampling,
+        on_step: Callable[[float], None] | None = None,
+        every: int = 50,
     ) -> None:
-        self.module, self.sampling, self.on_step = module, sampling, on_step
+        self.module, self.sampling, self.on_step, self.every = module, sampling, on_step, every
 
     @torch.no_grad()
     def draw(self, run: Run) -> None:
@@ -85,7 +90,7 @@ class Bench:
         whole, tell = sampling.num_steps * len(units), self.on_step
 
         def step(i: int) -> None:
-            if i % 50 == 49:
+            if (i + 1) % self.every == 0:
                 tell((number * sampling.num_steps + i + 1) / whole)
 
         return step

@@ -43,7 +43,12 @@ def correlation_matrices(generated: Array, real: Array, channels: Sequence[str] 
 
 
 def nearest_series(
-    generated: Array, training: Array, titles: Sequence[str], channels: Sequence[str] = (), scale: Array | None = None
+    generated: Array,
+    training: Array,
+    titles: Sequence[str],
+    channels: Sequence[str] = (),
+    scale: Array | None = None,
+    columns: int = 4,
 ) -> Figure:
     """Draw generated series over the training series that they are closest to.
 
@@ -53,8 +58,9 @@ def nearest_series(
         titles: What stands above each.
         channels: Names of the channels.
         scale: Mean and deviation of each channel, ``(2, M)``, by which several are brought to one axis.
+        columns: Panels side by side, at most.
     """
-    columns = min(4, len(generated))
+    columns = min(columns, len(generated))
     rows = -(-len(generated) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.3 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()

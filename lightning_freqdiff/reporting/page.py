@@ -48,10 +48,7 @@ class Page:
 
     def figure(self, figure: Figure, alt: str) -> None:
         """Add a figure, embedded as PNG, with a description for those who cannot see it."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        self.parts.append(f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">')
+        self.parts.append(picture(figure, alt))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Add a table; numbers are shown with four significant digits."""
@@ -72,6 +69,14 @@ class Page:
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>\n'
             f"<h1>{escape(self.title)}</h1>\n{body}\n</html>\n",
         )
+
+
+def picture(figure: Figure, alt: str) -> str:
+    """Return a figure as an element that holds its pixels, with a description for those who cannot see it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 
 
 def shown(value: Any) -> str:
