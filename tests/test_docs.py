@@ -94,6 +94,7 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, calls_for_seconds
             "describe": [],
             "presets": [],
             "evaluate": ["--metrics=skewness"],
+            "app": ["--help"],  # it serves until Ctrl-C, and has tests of its own
         }[args[0]]
     elif "--ckpt_path" in args and args[0] == "fit":  # the checkpoint at hand is of shorter series, four epochs old
         args += ["--data.length=64", "--trainer.max_epochs=5", "--trainer.limit_train_batches=1"]

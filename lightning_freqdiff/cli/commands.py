@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lightning_freqdiff.callbacks.presets import read_presets
 from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_calibration
+from lightning_freqdiff.cli.app import add_app, app
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.evaluate import add_evaluate, evaluate
 from lightning_freqdiff.cli.preset_file import show_presets
@@ -38,6 +39,7 @@ STUDIES = {
     "calibrate": "Fit what caches want to know about a checkpoint, into a file beside it.",
     "describe": "Describe a data set, and say whether the frequency domain suits it.",
     "evaluate": "Measure generated series, of whatever model, against real ones: figures, pictures, copies.",
+    "app": "Open a page to play with a checkpoint: draw with and without a cache, timed.",
     "presets": "List the configurations and caches that are found by their names.",
 }
 
@@ -66,6 +68,9 @@ def build_parser(command: str, base: type[ArgumentParser]) -> ArgumentParser:
         return parser
     if command == "evaluate":
         add_evaluate(parser)
+        return parser
+    if command == "app":
+        add_app(parser)
         return parser
     parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint to study.")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if any.")
@@ -131,6 +136,9 @@ def run(command: str, args: Sequence[str], base: type[ArgumentParser]) -> None:
         return
     if command == "describe":
         _describe(config.data, Path(config.output))
+        return
+    if command == "app":
+        app(config)
         return
     console = Console()
     if not console.is_terminal:

@@ -21,7 +21,8 @@ ROOTS = (
 OF_COMMAND = {
     "evaluate": (
         *("generated", "reference", "holdout", "metrics", "protocol", "repetitions", "rows", "directions", "seed"),
-    )
+    ),
+    "app": ("host", "port"),
 }
 """Settings that are flags of one command, and elsewhere names of Python alone."""
 
