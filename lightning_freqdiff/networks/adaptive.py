@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_freqdiff.networks.kernels import attention
+from lightning_freqdiff.networks.tokens import AttentionBlock
 from lightning_freqdiff.networks.unet import Residual
 from lightning_freqdiff.spectral import Representation, from_half_spectrum, to_half_spectrum
 
@@ -41,8 +41,8 @@ class Modulation(nn.Module):
         return F.layer_norm(h, (self.width,)) * (1 + scale) + shift
 
 
-class AdaptiveBlock(nn.Module):
-    """Attention, then a gated feed-forward layer, each beside the identity; queries may be fewer than keys.
+class AdaptiveBlock(AttentionBlock):
+    """Attention, then a gated feed-forward layer, each beside the identity.
 
     Args:
         width: Width of a token's features.
@@ -52,46 +52,21 @@ class AdaptiveBlock(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
+        super().__init__(width, heads, dropout)
         self.norm = Modulation(width, parts=2, gates=True)
-        self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.expand, self.contract = nn.Linear(width, 2 * feedforward), nn.Linear(feedforward, width)
 
-    def attended(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Return what the attention is made of: features ``(B, S, d)``, normalised, scaled and shifted."""
+    def attended(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return features ``(B, S, d)``, normalised, scaled and shifted."""
         scale, shift, _ = self.norm.parts(context)[0]
         return self.norm(h, scale, shift)
 
-    def queries_keys_values(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Project the block's input ``(B, S, d)`` to queries ``(B, S, d)``, and keys beside values ``(B, S, 2d)``."""
-        q, kv = self.query_key_value(self.attended(h, context)).tensor_split([h.shape[-1]], dim=-1)
-        return q, kv
-
-    def queries(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Project to queries alone."""
-        return self._project(h, context, slice(None, h.shape[-1]))
-
-    def keys_values(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Project to keys and values alone."""
-        return self._project(h, context, slice(h.shape[-1], None))
-
-    def _project(self, h: Tensor, context: Tensor | None, rows: slice) -> Tensor:
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
-        return F.linear(self.attended(h, context), weight[rows], bias[rows])
-
-    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None) -> Tensor:
+    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None = None) -> Tensor:
         """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, 2d)``, then feed forward ``h``."""
-        rate = self.dropout if self.training else 0.0
         (_, _, gate), (scale, shift, feed) = self.norm.parts(context)
-        mixed = self.project(attention(q, kv, self.heads, rate))
-        h = h + (1 + gate) * F.dropout(mixed, rate, rate > 0)
+        h = h + (1 + gate) * self.mixed(q, kv)
         value, opening = self.expand(self.norm(h, scale, shift)).chunk(2, dim=-1)
-        return h + (1 + feed) * F.dropout(self.contract(F.silu(opening) * value), rate, rate > 0)
-
-    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Run the whole block on all tokens ``(B, K, d)``."""
-        return self.finish(h, *self.queries_keys_values(h, context), context)
+        return h + (1 + feed) * F.dropout(self.contract(F.silu(opening) * value), self.rate, self.rate > 0)
 
 
 class OverTime(nn.Module):
