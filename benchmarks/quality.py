@@ -60,8 +60,8 @@ RATES = {"transformer-time": 1e-3, "transformer-groups": 1e-3, "paper": 1e-3, "t
 """Peak learning rates that are not the default; wide transformers want less."""
 
 WINDOWED = {"stocks": "stock_timegan.npz", "energy": "energy_timegan.npz", "ett": "etth1.npz"}
-WINDOW, WINDOWS_DRAWN = 24, 3000
-"""Windows of this length are measured by the published protocol, on so many samples."""
+WINDOW, WINDOWS_DRAWN, SERIES_DRAWN = 24, 3000, 1000
+"""Windows of this length are measured by the published protocol, on so many samples, and all others on fewer."""
 
 FEWEST_FRESH = 100
 """With fewer fresh rows there is no floor for scores that train networks."""
@@ -136,7 +136,7 @@ def learnt_scores(generated: Tensor, data: SeriesData, repetitions: int) -> dict
 
 def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[str, Any]:
     data = open_set(name)
-    count = max(args.samples, WINDOWS_DRAWN) if data.shape[0] == WINDOW else args.samples
+    count = args.samples or (WINDOWS_DRAWN if data.shape[0] == WINDOW else SERIES_DRAWN)
     folder = args.checkpoints / f"{name}-{network}-{args.domain}-{args.colour}-{seed}"
     rate = RATES.get(network, 3e-3) if args.learning_rate is None else args.learning_rate
     if args.again and (folder / "training.json").is_file():
@@ -149,7 +149,8 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
             data,
             folder,
             NETWORKS[network],
-            max_time={"minutes": args.minutes},
+            steps=args.steps or -1,
+            max_time=None if args.steps else {"minutes": args.minutes},
             precision=args.precision,
             seed=seed,
             learning_rate=rate,
@@ -186,7 +187,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         row |= learnt_scores(generated, data, args.repetitions)
     np.save(folder / "samples.npy", generated.numpy())
     if seed == 0 and args.plates:
-        title = f"{name}: {network}, {args.minutes:g} minutes, {taken['steps']} steps"
+        title = f"{name}: {network}, {taken['training_seconds'] / 60:.0f} minutes, {taken['steps']} steps"
         figure = plate(generated.numpy(), data.reference_series()[:count].numpy(), data.channels, title)
         figure.savefig(args.output.parent / f"plate-{name}-{network}.png", dpi=80)
     return row
@@ -198,7 +199,8 @@ def main() -> None:
     options.add_argument("--networks", nargs="+", choices=sorted(NETWORKS), default=["unet"])
     options.add_argument("--seeds", nargs="+", type=int, default=[0])
     options.add_argument("--minutes", type=float, default=10, help="of training, for each set, network and seed")
-    options.add_argument("--samples", type=int, default=1000)
+    options.add_argument("--steps", type=int, help="train for so many steps and not for a time")
+    options.add_argument("--samples", type=int, help=f"{SERIES_DRAWN} if not given; of windows, {WINDOWS_DRAWN}")
     options.add_argument("--directions", type=int, default=2000, help="of the sliced Wasserstein distance")
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")

@@ -33,7 +33,8 @@ class Modulation(nn.Module):
     def parts(self, context: Tensor | None) -> list[tuple[Tensor, ...]]:
         """Return scale, shift (and gate) of every norm, each ``(B, 1, d)``, for a context ``(B, d)``."""
         assert context is not None
-        rows = self.linear(context).unsqueeze(1).split(self.width, dim=-1)
+        # Autocast may have made the context in bfloat16, and be kept from what is made of it.
+        rows = self.linear(context.to(self.linear.weight.dtype)).unsqueeze(1).split(self.width, dim=-1)
         return [rows[i : i + self.each] for i in range(0, len(rows), self.each)]
 
     def forward(self, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -52,8 +53,10 @@ class AdaptiveBlock(AttentionBlock):
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        super().__init__(width, heads, dropout)
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
         self.norm = Modulation(width, parts=2, gates=True)
+        self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.expand, self.contract = nn.Linear(width, 2 * feedforward), nn.Linear(feedforward, width)
 
     def attended(self, h: Tensor, context: Tensor | None = None) -> Tensor:

@@ -26,8 +26,10 @@ class EncoderBlock(AttentionBlock):
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        super().__init__(width, heads, dropout)
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
         self.norm_attention, self.norm_feedforward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.expand, self.contract = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
 
     def attended(self, h: Tensor, context: Tensor | None = None) -> Tensor:

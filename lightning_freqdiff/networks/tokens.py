@@ -47,16 +47,17 @@ class TokenTransformer(Backbone):
 class AttentionBlock(Derived, ABC):
     """A block that attends, then feeds forward; its queries may be fewer tokens than its keys and values.
 
-    Args:
-        width: Width of a token's features.
+    Attributes:
         heads: Attention heads.
         dropout: Share of features dropped in training.
+        query_key_value: From features to queries, keys and values.
+        project: From what the heads found to features.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+    heads: int
+    dropout: float
+    query_key_value: nn.Linear
+    project: nn.Linear
 
     @abstractmethod
     def attended(self, h: Tensor, context: Tensor | None = None) -> Tensor:
