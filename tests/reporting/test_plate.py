@@ -41,12 +41,12 @@ def test_the_lines_are_the_sets_own_statistics():
     axes = drawn(plate(ours, theirs))
     mean, deviation = theirs.mean(), theirs.std()
     quantiles = next(axis for axis in axes[16:] if len(axis.lines) == 2 and len(axis.collections) == 2)
-    medians = {line.get_label(): line.get_ydata() for line in quantiles.lines}
+    medians = {line.get_label(): np.asarray(line.get_ydata()) for line in quantiles.lines}
     for name, x in (("generated", ours), ("real", theirs)):
         np.testing.assert_allclose(medians[name], np.median((x[:, :, 0] - mean) / deviation, axis=0))
     correlation = next(axis for axis in axes if axis.get_ylabel() == "autocorrelation")
     for line in correlation.lines:
-        assert line.get_ydata()[0] == pytest.approx(1)
+        assert np.asarray(line.get_ydata())[0] == pytest.approx(1)
 
 
 def test_few_series_constant_channels_and_short_lengths_are_drawn():
