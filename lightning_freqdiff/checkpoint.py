@@ -115,6 +115,8 @@ def translate(checkpoint: dict[str, Any]) -> None:
         network = settings.get("network") or {}
         if network.get("class_path", "").endswith(".Transformer") and network["init_args"].get("preset") == "small":
             network["init_args"]["preset"] = "plain"
+    if settings and "covariance" not in settings:  # before the linear part knew of more than one coordinate
+        settings["covariance"] = "diagonal"
     for component in (settings.get("network"), settings.get("sde")):
         if isinstance(component, dict):
             room, _, name = component["class_path"].rpartition(".")

@@ -35,7 +35,7 @@ from lightning_freqdiff.diffusion.losses import (
     stratified_times,
     time_quantiles,
 )
-from lightning_freqdiff.diffusion.score import Parametrization, Score, ScoreFunction
+from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.networks import Architecture, UNet
@@ -66,6 +66,9 @@ class ScoreModule(LightningModule):
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
         colour: Colour of the noise: white (0), white in the data's own units, as in DDPM; equal (1), the same
             signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
+        covariance: Of the Gaussian that the Wiener form starts from, and the network only adds to: full, of all
+            frequencies and channels together, where there are at most 2,048 numbers in a series; or diagonal, of each
+            alone.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
@@ -90,6 +93,7 @@ class ScoreModule(LightningModule):
         times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
         colour: NoiseColour | float = "white",
+        covariance: Covariance = "full",
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
@@ -108,6 +112,7 @@ class ScoreModule(LightningModule):
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain: Domain = domain
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
+        self.covariance: Covariance = covariance
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
         self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
@@ -123,6 +128,7 @@ class ScoreModule(LightningModule):
                 "times": times,
                 "domain": domain,
                 "colour": colour,
+                "covariance": covariance,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
                 "warmup": warmup,
@@ -138,7 +144,9 @@ class ScoreModule(LightningModule):
     def _build(self, length: int, channels: int, conditions: ConditionSizes) -> None:
         """Make the parts that need the data's shape."""
         layout = Representation(self.domain, length, channels)
-        self.score = Score(self.architecture, self.sde, self.parametrization, layout, conditions, self.colour)
+        self.score = Score(
+            self.architecture, self.sde, self.parametrization, layout, conditions, self.colour, self.covariance
+        )
         self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
         self.score.network.compiled = self.compile_network
 
@@ -178,7 +186,7 @@ class ScoreModule(LightningModule):
         self._build(length, channels, data.conditions)
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
         # Every rank streams all of them, so that all have the same figures without a word between them.
-        self.score.codec.fit(data.train_batches(size))
+        self.score.fit(lambda: data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
 
     @property

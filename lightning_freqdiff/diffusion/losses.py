@@ -105,7 +105,7 @@ def score_matching_loss(
 
 
 def linear_loss(score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
-    """Return the same loss of the Wiener filter, the linear model that takes the data for Gaussian, a scalar.
+    """Return the same loss of the linear model that takes the data for Gaussian, a scalar.
 
     Args:
         score: The model, of which no more is used than its units.

@@ -1,0 +1,124 @@
+"""What all coordinates together say of each: the linear model of data whose frequencies depend on each other.
+
+The Wiener filter of one coordinate takes it for independent of the others. Frequencies of heartbeats are not: a beat
+or a plateau is one event in time, and a phase relation over all frequencies. The best linear prediction from all of
+them is known in closed form, too, wherever the covariance ``C`` of all coordinates is: with ``y = z / Λ``, whose
+noise is ``σ`` in all directions, and ``C = Q diag(p) Qᵀ`` the covariance of ``y``,
+
+    α E[z_0 | z] = Λ Q diag(α² p / (α² p + σ²)) Qᵀ y.
+
+So the network need not learn it: under strong noise there is little else to learn, and little data to learn it from.
+Between, where a sample turns into one series or another, the best prediction is far from linear, and a network that
+had to undo a linear one would learn it worse. How much of it is taken is therefore learnt, too, as a function of the
+noise that starts at all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lightning_freqdiff.spectral import Codec
+
+KNOTS = 9
+"""Noise levels between which the share of the linear remainder is interpolated."""
+
+COORDINATES = 2048
+"""Of more coordinates than this, the covariance is not taken: it would be larger than most networks."""
+
+
+class JointGaussian(nn.Module):
+    """Linear remainder of the Wiener filter: what all coordinates together say beyond what each says of itself.
+
+    Args:
+        codec: Layout, units and variances of the tokens; not a part of this.
+
+    Attributes:
+        trust: Share of the remainder that is taken at :data:`KNOTS` levels of ``log(σ/α)``, from -4 to 4, learnt.
+        basis: Principal directions ``Q`` of the tokens over ``Λ``, ``(K F, K F)``.
+        power: Variance along each, ``(K F,)``.
+        shrinkage: Share of the covariances that was taken for chance.
+    """
+
+    basis: Tensor
+    power: Tensor
+    shrinkage: Tensor
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        self._codec = [codec]  # in a list, so as not to be registered
+        alone = self._alone()
+        self.trust = nn.Parameter(torch.ones(KNOTS))
+        self.register_buffer("basis", torch.eye(len(alone)))
+        self.register_buffer("power", alone)
+        self.register_buffer("shrinkage", torch.ones(()))
+
+    @staticmethod
+    def applies(codec: Codec) -> bool:
+        """Tell whether there are few enough coordinates."""
+        return codec.noise_scale.numel() <= COORDINATES
+
+    def _alone(self) -> Tensor:
+        """Return the variance of each coordinate of ``y``."""
+        (codec,) = self._codec
+        unit = torch.where(codec.noise_scale > 0, codec.noise_scale, torch.inf)
+        return (codec.variance / unit.square()).flatten()
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Take the covariance from batches of clean tokens ``(B, K, F)``, in float64.
+
+        Correlations are shrunk by the share of them that is expected to be chance: Schäfer and Strimmer, "A shrinkage
+        approach to large-scale covariance matrix estimation" (2005), target D, their table 2.
+        """
+        (codec,) = self._codec
+        deviation = self._alone().double().sqrt()
+        unit = torch.where(deviation > 0, deviation * codec.noise_scale.flatten().double(), torch.inf)
+        count, products, squares = 0, torch.zeros(()), torch.zeros(())
+        for batch in batches:
+            rows = batch.flatten(1).double() / unit
+            count, products = count + len(rows), products + rows.T @ rows
+            squares = squares + rows.square().T @ rows.square()
+        correlation = products / count
+        chance = (squares / count - correlation.square()) / max(1, count - 1)
+        apart = 1 - torch.eye(len(unit), dtype=torch.float64, device=unit.device)
+        known = (correlation.square() * apart).sum()
+        shrinkage = ((chance * apart).sum() / known.clamp(min=1e-300)).clamp(0, 1)
+        correlation = correlation * (1 - shrinkage * apart)
+        power, basis = torch.linalg.eigh(correlation * deviation.unsqueeze(1) * deviation)
+        self.basis.copy_(basis)
+        self.power.copy_(power.clamp(min=0))
+        self.shrinkage.copy_(shrinkage)
+
+    def forward(self, z: Tensor, alpha: Tensor, sigma: Tensor, total: Tensor, spread: Tensor) -> Tensor:
+        """Return the remainder of tokens ``(B, K, F)``, in units of what is left of each coordinate.
+
+        Args:
+            z: Noisy tokens.
+            alpha: ``α``, broadcastable to ``(B, 1, 1)``.
+            sigma: ``σ``, the same.
+            total: Deviation ``√(α²v + σ²Λ²)`` of each coordinate.
+            spread: ``α √v`` of each.
+        """
+        (codec,) = self._codec
+        scale, noise = codec.noise_scale, sigma * codec.noise_scale
+        live = (scale > 0) & (spread > 0)
+        # In low precision, differences of numbers that nearly agree would be nothing but rounding.
+        exact = torch.float64 if z.is_cuda or z.dtype == torch.float64 else torch.float32
+        with torch.autocast(z.device.type, enabled=False):
+            y = torch.where(live, z / torch.where(live, scale, 1.0), 0.0).flatten(1).to(exact)
+            basis, power = self.basis.to(exact), self.power.to(exact) * alpha.flatten(1).square()
+            gain = power / (power + sigma.flatten(1).square())
+            joint = (((y @ basis) * gain) @ basis.T).view_as(z) * scale
+            alone = z * (spread / total).square()
+            left = torch.where(live, noise * spread, 1.0)
+            share = self._share((sigma / alpha).log())
+            return share * torch.where(live, (joint - alone) * total / left, 0.0).to(z.dtype)
+
+    def _share(self, log_noise: Tensor) -> Tensor:
+        """Interpolate the share to take; constant beyond the ends."""
+        place = ((log_noise + 4) * ((KNOTS - 1) / 8)).clamp(0, KNOTS - 1)
+        below = place.detach().floor().clamp(max=KNOTS - 2)
+        low = self.trust[below.long()]
+        return low + (place - below).to(low.dtype) * (self.trust[below.long() + 1] - low)
