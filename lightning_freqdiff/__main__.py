@@ -59,8 +59,13 @@ def _reason(error: Exception) -> str:
 
     from lightning_freqdiff.cli.errors import one_line
 
+    if isinstance(error, UnicodeDecodeError):
+        return f"expected text, got bytes that are none ({error}): mend the YAML file that was given"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename} ({error.strerror})"
     text = one_line(str(error))
-    if isinstance(error, (ValueError, OSError, ImportError, MisconfigurationException)):
+    foreseen = isinstance(error, (ValueError, OSError, ImportError, MisconfigurationException))
+    if foreseen or text.startswith("expected "):
         return text
     return f"{type(error).__name__}: {text} (FREQDIFF_TRACEBACK=1 shows where)"
 

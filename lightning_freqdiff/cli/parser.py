@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from pydoc import locate
@@ -22,6 +23,7 @@ CHOICES = {
     "condition": "lightning_freqdiff.sampling.Conditions",
     "guidance": "lightning_freqdiff.sampling.guidance.Guidance",
     "constraint": "lightning_freqdiff.sampling.constraints.Constraint",
+    "policy": "lightning_freqdiff.caching.CachePolicy",
     "callbacks": "lightning.pytorch.Callback",
     "logger": "lightning.pytorch.loggers.Logger",
     "early_stopping": "lightning.pytorch.callbacks.EarlyStopping",
@@ -32,18 +34,33 @@ SHOWN = 60
 """Letters of a file that are shown where it holds something else than settings."""
 
 
+CLOSE = 0.75
+"""How like a word has to be to a setting to be taken for its misspelling, from 0 to 1."""
+
+
 class Parser(ArgumentParser):
     """A parser whose errors are one line on standard error and exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and leave."""
         text = " ".join(message.split())
+        if unknown := re.match(r"unrecognized arguments: (--[\w.]+)", text):
+            text += self._like(unknown[1])
         for told in (_of_value, _of_name, _of_lack, _of_command, _of_file):
             if line := told(text, self.prog):
                 text = line
                 break
         print(f"error: {spell(text)}", file=sys.stderr)
         raise SystemExit(2)
+
+    def _like(self, flag: str) -> str:
+        """Name the flag that was meant."""
+        if not self.prog.startswith(PROG):
+            return (
+                f", as in {' '.join(f'--{name}' for name in _given(flag[2:]))}: the class chosen has no such setting"
+            )
+        like = difflib.get_close_matches(flag, self._option_string_actions, 1, CLOSE)
+        return f" (is it {like[0]}?)" if like else ""
 
 
 def _of_value(text: str, prog: str) -> str | None:
@@ -52,7 +69,7 @@ def _of_value(text: str, prog: str) -> str | None:
     if not named:
         return None
     key, reason = named.groups()
-    key = re.sub(rf"^{prog.rsplit(' ', 1)[-1]}\.", "", key)
+    key = key.removeprefix(f"{prog.rsplit(' ', 1)[-1]}.")
     base, unknown = CHOICES.get(key.rsplit(".", 1)[-1]), unknown_class(reason)
     if base and unknown:
         reason = f"expected {_names(base)}, got {unknown}"
@@ -67,10 +84,10 @@ def _of_name(text: str, prog: str) -> str | None:
     if not refused or prog.startswith(PROG):
         return None
     given = _given(refused[1])
-    where = (
-        f"the class that --{given[0].rpartition('.')[0]} names, or the default one," if given else "the class chosen"
-    )
-    return f"{f'--{given[0]}' if given else refused[1]}: {where} has no such setting"
+    if not given:
+        return f"{refused[1]}: the class chosen has no such setting"
+    named = f"the class that --{given[0].rpartition('.')[0]} names, or the default one,"
+    return f"--{given[0]}: {named} has no such setting"
 
 
 def _of_lack(text: str, prog: str) -> str | None:

@@ -50,6 +50,8 @@ def reworded(text: str) -> str:
         ... )
         'expected an integer or null, got x'
     """
+    if text.startswith("expected "):
+        return text  # ours throughout
     for ours in (WITHIN, OURS):
         if found := ours.search(text):
             return reworded(found[1]) if ours is WITHIN else found[1]

@@ -17,6 +17,7 @@ from lightning_freqdiff.cli.commands import STUDIES
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.evaluate import add_evaluate, evaluate
 from lightning_freqdiff.cli.parser import PROG, Parser
+from lightning_freqdiff.cli.paths import expand, expect_writable
 from lightning_freqdiff.cli.presets import read_presets
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench
@@ -28,6 +29,9 @@ from lightning_freqdiff.evaluation.tune import Metric, Tuner, as_yaml, families
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling.loop import Sampling
+
+MOST_THREADS = 1024
+"""More of them bring PyTorch down, without a word."""
 
 WIDTH = 150
 """Columns of a table that goes to a file or a pipe."""
@@ -110,7 +114,10 @@ def run(command: str, args: Sequence[str]) -> None:
     """Parse and run one study."""
     parser = build_parser(command)
     parsed = parser.parse_args(list(args))
+    expand(parsed, "ckpt_path", "output")
     config: Any = parser.instantiate(parsed)
+    if config.get("threads") is not None:
+        set_threads(config.threads)
     if command == "describe":
         _describe(config.data, Path(config.output))
         return
@@ -128,8 +135,6 @@ def run(command: str, args: Sequence[str]) -> None:
 
 
 def _on_checkpoint(command: str, config: Any, console: Console) -> None:
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
     module = ScoreModule.load_from_checkpoint(config.ckpt_path, compile=config.compile)
     module = module.to(_device(config.device))
@@ -139,6 +144,13 @@ def _on_checkpoint(command: str, config: Any, console: Console) -> None:
         data.expect_shape(module.layout.length, module.layout.channels)
     with torch.autocast(module.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
         RUNNERS[command](config, module, data, console)
+
+
+def set_threads(count: int) -> None:
+    """Set the CPU threads of this process."""
+    if not 1 <= count <= MOST_THREADS:
+        raise ValueError(f"expected threads from 1 to {MOST_THREADS:,}, got {count}: set `threads`")
+    torch.set_num_threads(count)
 
 
 def _device(name: str) -> torch.device:
@@ -152,6 +164,7 @@ def _device(name: str) -> torch.device:
 
 
 def _describe(data: SeriesData, output: Path) -> None:
+    expect_writable(output)
     data.prepare_data()
     facts = describe(data)
     write(data, facts, output)
@@ -172,6 +185,11 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
     if unknown:
         raise ValueError(f"expected families of {', '.join(known)}, got {unknown[0]}: set --families")
     path = Path(config.output) / f"{config.name}.yaml"
+    if not config.name or Path(config.name).name != config.name:
+        raise ValueError(f"expected the name of a file, got {config.name!r}: set `name`, and the folder by `output`")
+    if config.confirm < 1:
+        raise ValueError(f"expected at least 1 sample to confirm on, got {config.confirm}: set `confirm`")
+    expect_writable(path.parent)
     if path.exists():
         raise ValueError(f"expected a new preset, but {path} is there already: set --name or --output")
     evaluator = Evaluator(data) if data is not None else None
@@ -205,6 +223,9 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
 
 def _calibrate(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:
     path = Path(config.output) if config.output else calibration_path(config.ckpt_path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"expected a file to write, in a folder that is there, got {path}: set `output`")
+    expect_writable(path.parent)
     sampling = replace(config.sampling, batch_size=min(config.sampling.batch_size, config.sampling.num_samples))
     fitted, fits = calibrate(module, sampling)
     write_calibration(path, fitted, weights_hash(module))

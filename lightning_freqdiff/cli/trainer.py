@@ -17,9 +17,10 @@ from lightning_freqdiff import recipe
 from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.checkpoint import read_checkpoint
-from lightning_freqdiff.cli.closing import close_training, close_validation
+from lightning_freqdiff.cli.closing import close_sampling, close_training, close_validation
 from lightning_freqdiff.cli.commands import COMMANDS, DESCRIPTION
 from lightning_freqdiff.cli.parser import PROG, Parser
+from lightning_freqdiff.cli.paths import expand
 from lightning_freqdiff.cli.studies import add_matmul_precision
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.module import ScoreModule
@@ -45,8 +46,14 @@ RUN_DEFAULTS: dict[str, Any] = {
 }
 """What a run on a finished model does: leave nothing behind but what was asked for."""
 
-CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
-"""Words that Lightning understands in place of a checkpoint's path."""
+CHECKPOINT_WORDS = ("last", "hpc", "registry")
+"""Words that Lightning understands in place of a checkpoint's path; a new run has no best one."""
+
+ABOVE_ZERO = ("accumulate_grad_batches", "val_check_interval")
+"""Settings of the Trainer that it divides by, without a look."""
+
+PATHS = ("ckpt_path", "sampling.output", "trainer.logger.init_args.save_dir")
+"""Settings that Lightning takes as they are, with a `~`."""
 
 
 @dataclass(frozen=True)
@@ -140,17 +147,25 @@ class CLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Refuse a command that lacks its checkpoint; when training goes on, keep the checkpoint's model settings."""
         config = self.config[self.config.subcommand]
+        expand(config, *PATHS)
         path = config.get("ckpt_path")
         given = [a.split("=")[0] for a in sys.argv if a.startswith("--model.") and "--model.compile" not in a]
         if path is not None and given:
             raise ValueError(f"{given[0]} has no effect beside --ckpt_path, whose model is used: leave it out")
         if self.config.subcommand != "fit":
-            if path is None:
+            if not path:
                 raise ValueError(f"expected a checkpoint to {self.config.subcommand} with: set --ckpt_path")
             if self.config.subcommand in ("test", "validate") and config.get("data") is None:
                 raise ValueError(f"expected a data set to {self.config.subcommand} on: set --data")
         elif path is not None and path not in CHECKPOINT_WORDS:
-            model = {"model": read_checkpoint(path)["hyper_parameters"]}
+            ScoreModule.load_from_checkpoint(path)  # or says what is wrong with it, which Lightning would not
+            checkpoint = read_checkpoint(path)
+            if "optimizer_states" not in checkpoint:
+                raise ValueError(
+                    f"expected a checkpoint to go on training from, but {path} holds the model alone: set "
+                    "`ckpt_path` to one saved without `checkpoint.save_weights_only`"
+                )
+            model = {"model": checkpoint["hyper_parameters"]}
             self.config = self.parser.parse_object({"fit": model}, Namespace(self.config))
 
     def before_instantiate_classes(self) -> None:
@@ -161,6 +176,9 @@ class CLI(LightningCLI):
             self.save_config_callback = None
         else:
             trainer = config.trainer
+            for name in ABOVE_ZERO:
+                if isinstance(trainer[name], (int, float)) and trainer[name] <= 0:
+                    raise ValueError(f"expected {name} above 0, got {trainer[name]}: set `trainer.{name}`")
             trainer.max_steps = recipe.steps_without_budget(trainer.max_steps, trainer.max_epochs, trainer.max_time)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -213,8 +231,11 @@ class CLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except SystemExit:
-            if subcommand == "fit" and self.trainer.interrupted:
-                close_training(self.trainer, "interrupted", time.monotonic() - self._since)
+            if self.trainer.interrupted:
+                if subcommand == "fit":
+                    close_training(self.trainer, "interrupted", time.monotonic() - self._since)
+                elif subcommand == "predict":
+                    close_sampling(self.trainer, self.config_init["predict"]["sampling"].output)
             raise
 
     def after_fit(self) -> None:
