@@ -33,7 +33,7 @@ wheel: .venv  ## build the wheel through the sdist, install it in an empty folde
 	$(BIN)/python -m build --quiet
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -P -c "import lightning_freqdiff as package; \
-		from lightning_freqdiff.cli.parser import CLI; print(package.__file__); assert '/build/wheel/' in package.__file__"
+		from lightning_freqdiff.cli.trainer import CLI; print(package.__file__); assert '/build/wheel/' in package.__file__"
 
 # Two cores, a quarter of an hour, nothing but embedded data; CKPT=... and DATA=... (a file of FREQDIFF_DATA) for a model
 # of your own, which takes a little longer at the papers' size.

@@ -43,6 +43,9 @@ STATISTICS = {
 }
 """Names of older versions: settings, rooms, statistics."""
 
+SHOWN = 120
+"""Letters that are shown of PyTorch's list of weights that do not fit."""
+
 WEIGHTS = "weights"
 """The array of a calibration that holds the hash of the weights."""
 
@@ -105,6 +108,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_step(path: str | Path) -> int:
+    """Return the step at which a checkpoint was saved, at no cost however large it is: its tensors are not read."""
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
 def translate(checkpoint: dict[str, Any]) -> None:
     """Put what older versions wrote into the names of today, in place; nothing happens to newer checkpoints."""
     settings = checkpoint.get("hyper_parameters", {})
@@ -129,16 +137,27 @@ def translate(checkpoint: dict[str, Any]) -> None:
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Load the weights of a checkpoint, or say in one line that another version wrote it."""
+    """Load the weights of a checkpoint, or say in one line why they are of no use.
+
+    Raises:
+        ValueError: Where names or shapes are not the model's, or where a weight is no number.
+    """
+    state = checkpoint["state_dict"]
     try:
-        model.load_state_dict(checkpoint["state_dict"])
+        model.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        _, _, reason = " ".join(str(error).split()).partition(": ")  # behind the name of the class
         raise ValueError(
             f"expected weights of this version's model, but {path} was written by version "
-            f"{checkpoint[MARK].get('version')} and does not fit ({reason}): set `ckpt_path` to another one, or "
-            "train again"
+            f"{checkpoint[MARK].get('version')} and does not fit ({reason[:SHOWN]}): set `ckpt_path` to another one, "
+            "or train again"
         ) from error
+    spoilt = [name for name, value in state.items() if not value.isfinite().all()]
+    if spoilt:
+        raise ValueError(
+            f"expected weights of finite numbers, but {len(spoilt)} of {len(state)} tensors in {path} hold NaN or "
+            f"infinity, such as {spoilt[0]}: set `ckpt_path` to another one, or train again"
+        )
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -323,12 +323,19 @@ class ScoreModule(LightningModule):
 
         Raises:
             FileNotFoundError: Where there is no such file.
-            ValueError: For a file that is not a whole checkpoint of this project.
+            ValueError: For a file that is not a whole checkpoint of this project, or whose settings or weights are of
+                no use.
         """
         checkpoint = read_checkpoint(checkpoint_path)
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, "model")
-        parsed = parser.parse_object({"model": {**checkpoint["hyper_parameters"], **settings}})
+        try:
+            parsed = parser.parse_object({"model": {**checkpoint["hyper_parameters"], **settings}})
+        except ArgumentError as error:
+            raise ValueError(
+                f"expected settings of this version's model, but those in {checkpoint_path} do not fit "
+                f"({' '.join(str(error).split())}): set `ckpt_path` to another one, or train again"
+            ) from error
         model: ScoreModule = parser.instantiate(parsed)["model"]
         load_weights(model, checkpoint, checkpoint_path)
         model.on_load_checkpoint(checkpoint)

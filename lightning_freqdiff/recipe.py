@@ -1,14 +1,15 @@
-"""How a model is trained where nothing else is said, from Python and on the command line alike."""
+"""How a model is trained where nothing else is said, from Python and on the command line alike.
+
+The callbacks are imported where they are made: the help that names the budget needs none of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, ProgressBar
-
-from lightning_freqdiff.callbacks import FiniteLoss, TrainingProgress, Validations
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
 
 FIT_STEPS = 700
 """Steps of a run that nothing else is said of: under three minutes of the default network on two CPU cores."""
@@ -41,10 +42,16 @@ def steps_without_budget(max_steps: int, max_epochs: int | None, max_time: Any) 
 
 def watching(callbacks: Sequence[Callback], progress: bool = True) -> list[Callback]:
     """Return what watches over every training beside the callbacks asked for."""
+    from lightning.pytorch.callbacks import ProgressBar
+
+    from lightning_freqdiff.callbacks import FiniteLoss, TrainingProgress, Validations
+
     bar = [TrainingProgress()] if progress and not any(isinstance(c, ProgressBar) for c in callbacks) else []
     return [Validations(), FiniteLoss(), *bar]
 
 
 def saving(folder: str | None = None) -> list[Callback]:
     """Return averaging, checkpoint and early stopping, for a trainer that has none of its own."""
+    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+
     return [EMAWeightAveraging(**AVERAGING), ModelCheckpoint(folder, **CHECKPOINT), EarlyStopping(**STOPPING)]

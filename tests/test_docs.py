@@ -11,7 +11,7 @@ import raw_files
 
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.cli.commands import STUDIES
-from lightning_freqdiff.cli.parser import CLI
+from lightning_freqdiff.cli.trainer import CLI
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
@@ -60,8 +59,6 @@ def add_evaluate(parser: ArgumentParser) -> None:
 
 def evaluate(config: Any, console: Console) -> None:
     """Evaluate files, say how it goes, and leave the results."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     words = tuple(word.strip() for word in config.metrics.split(",") if word.strip())
     names = {field.name for field in fields(EvaluateSettings)} - {"metrics"}
     settings = EvaluateSettings(words, **{name: config[name] for name in names})

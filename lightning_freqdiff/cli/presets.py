@@ -24,14 +24,14 @@ def read_preset(path: str | Path) -> CachePolicy:
         FileNotFoundError: Where there is no such file.
         ValueError: For a file that holds no cache, more than one, or wrong settings.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"expected the YAML file of a cache, found none at {path}: set `callbacks`")
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
         entries = content["trainer"]["callbacks+"]
         entries = [entry for entry in (entries if isinstance(entries, list) else [entries]) if entry]
-    except (YAMLError, OmegaConfBaseException, KeyError, TypeError) as error:
+    except (YAMLError, OmegaConfBaseException, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: expected a preset of the form trainer: {{callbacks+: [...]}}, got something else: "
             "set `callbacks`"

@@ -118,7 +118,7 @@ class Tuner:
 
     def run(self, wanted: list[Family]) -> tuple[list[Trial], Trial | None]:
         """Return every family's fastest setting within the tolerance, and the fastest that is confirmed, if any."""
-        best = [trial for family in wanted if (trial := self.search(family)) is not None]
+        best = [trial for family in wanted if (trial := self._search_where_it_fits(family, wanted)) is not None]
         for trial in sorted(best, key=lambda t: t.seconds):
             if trial.seconds >= self._reference(self.bench.sampling)[0].seconds[0]:
                 continue  # slower than no cache at all
@@ -126,6 +126,16 @@ class Tuner:
             if confirmed is not None and self.speedup(confirmed, fresh=True) > 1:
                 return best, confirmed
         return best, None
+
+    def _search_where_it_fits(self, family: Family, wanted: list[Family]) -> Trial | None:
+        """Search a family; among others, one that this model cannot use is left out with a line that says why."""
+        try:
+            return self.search(family)
+        except ValueError as error:
+            if len(wanted) == 1:
+                raise
+            self.console.print(f"{family.name:<24} is left out: {str(error).partition(':')[0]}", highlight=False)
+            return None
 
     def search(self, family: Family) -> Trial | None:
         """Return the fastest setting of a family that keeps to the tolerance on the search's noise."""

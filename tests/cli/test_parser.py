@@ -3,9 +3,9 @@
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from lightning_freqdiff.__main__ import main
+from lightning_freqdiff.evaluation.bench import Bench
+from lightning_freqdiff.module import ScoreModule
 
 SMALL = [
     "--model.network=Transformer",
@@ -110,6 +112,8 @@ def test_batch_size_does_not_change_the_samples(trained, tmp_path, well):
 
 
 TWO = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+FORKED = [*TWO[:2], "--trainer.strategy=ddp_fork"]
+"""Forks of this process, which start at once; training cannot fork, since autograd has threads."""
 
 
 def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained, tmp_path, well):
@@ -119,7 +123,7 @@ def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained
         "--trainer.callbacks.R=3",
     ]
     well(*predict_args(trained, "one"), *cache)
-    shell(*predict_args(trained, "two", batch_size=7), *cache, *TWO, cwd=tmp_path)
+    well(*predict_args(trained, "two", batch_size=7), *cache, *FORKED)
     samples = [np.load(tmp_path / name / "samples.npy") for name in ("one", "two")]
     np.testing.assert_allclose(*samples, atol=1e-4, rtol=1e-4)
     one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
@@ -129,30 +133,25 @@ def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained
         assert two["reports"][0][key] == pytest.approx(one["reports"][0][key], rel=tolerance)
 
 
-def test_more_processes_than_units(trained, tmp_path):
+def test_more_processes_than_units(trained, tmp_path, well):
     """One unit left for two processes."""
     data = ["--data=SyntheticECG", "--data.length=16", "--data.num_series=64"]
-    shell(*predict_args(trained, "few", num_samples=3), *data, *TWO, cwd=tmp_path)
+    well(*predict_args(trained, "few", num_samples=3), *data, *FORKED)
     assert "sw_time/mean" in (tmp_path / "few" / "evaluation.csv").read_text()
     assert np.load(tmp_path / "few" / "samples.npy").any(axis=(1, 2)).all()
 
 
 def test_killed_and_resumed_gives_the_same_file(trained, tmp_path, well, caplog):
-    args = {"num_steps": 300, "batch_size": 4}
+    args = {"num_steps": 100, "batch_size": 4}
     well(*predict_args(trained, "whole", **args))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command(*predict_args(trained, "cut", **args)),
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as victim:
-        journal = tmp_path / "cut" / "journal-0.jsonl"
-        until = time.monotonic() + 120
-        while not (journal.exists() and journal.stat().st_size) and time.monotonic() < until:
-            time.sleep(0.01)
-        victim.send_signal(signal.SIGKILL)
+    victim = multiprocessing.get_context("fork").Process(target=well, args=predict_args(trained, "cut", **args))
+    victim.start()
+    journal = tmp_path / "cut" / "journal-0.jsonl"
+    until = time.monotonic() + 120
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.01)
+    victim.kill()
+    victim.join()
     done = len(journal.read_text().splitlines())
     assert 1 <= done < 10, "the run should have been killed in the middle"
     well(*predict_args(trained, "cut", **args))
@@ -185,16 +184,6 @@ def test_config_files_interpolate_and_print(tmp_path, call):
     assert code == 0, err
     assert re.search(r"feedforward: (24|'?\$\{model)", out)
     assert "class_path: lightning_freqdiff.networks.Transformer" in out
-
-
-def test_help_reads_well_and_starts_fast(tmp_path, well):
-    since = time.monotonic()
-    said = shell("--help", cwd=tmp_path)
-    assert time.monotonic() - since < 30  # a guard against a forgotten heavy import, not a measurement
-    assert "Sample series from a checkpoint" in said
-    said = well("predict", "--help")
-    for setting in ("num_samples", "num_steps", "solver", "grid", "seed", "batch_size", "output", "format"):
-        assert f"--sampling.{setting}" in said
 
 
 BAD_DATA = {
@@ -368,27 +357,38 @@ def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path, well, calls
     assert manifest["reports"][0]["hit_rate"] > 0
 
 
-def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tmp_path):
-    args = ["--ckpt_path", trained, "--sampling.num_steps=2000"]
-    args += ["--sampling.num_samples=64", "--callbacks", CACHES / "fixed.yaml", "--output=out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command("compare", *args),
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "out/compare.json").exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=120)[0].decode()
-    assert process.returncode == 130
-    assert "unfinished, so far: out" in said
+def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tmp_path, call, monkeypatch):
+    draw, drawn = Bench._draw, []
+
+    def interrupted(bench: Bench, run) -> None:
+        drawn.append(run)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        draw(bench, run)
+
+    monkeypatch.setattr(Bench, "_draw", interrupted)
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=4", "--callbacks", CACHES / "fixed.yaml", "--output=out"]
+    code, out, _ = call("compare", "--ckpt_path", trained, *few)
+    assert code == 130
+    assert "unfinished, so far: out" in out
     assert not json.loads((tmp_path / "out/compare.json").read_text())["complete"]
+
+
+def test_sampling_that_is_interrupted_says_how_to_go_on(trained, tmp_path, call, well, monkeypatch):
+    draw = ScoreModule.draw
+
+    def interrupted(module, unit, *args):
+        if unit.first:
+            raise KeyboardInterrupt
+        return draw(module, unit, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScoreModule, "draw", interrupted)
+        code, out, _ = call(*predict_args(trained, "out"))
+    assert code
+    assert out.endswith("interrupted: the same command goes on from what is in out\n")
+    well(*predict_args(trained, "out"))
+    assert np.load(tmp_path / "out/samples.npy").any(axis=(1, 2)).all()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml, families
 from lightning_freqdiff.metrics import relative_l2
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import MLP
 from lightning_freqdiff.sampling.loop import Sampling
 
 SAMPLING = Sampling(num_samples=4, num_steps=40, batch_size=4)
@@ -65,6 +67,16 @@ def test_a_winner_that_fresh_noise_does_not_confirm_is_dropped(model, monkeypatc
     assert search.confirm(Trial(family, 0.1, 0.0, 1.0, 0.05, 0.05)) is None
     assert knobs == sorted(knobs, reverse=True)
     assert len(set(knobs)) == len(knobs)
+
+
+def test_a_cache_that_the_network_cannot_use_is_left_out_of_the_search():
+    """SpectralCache wants tokens that are frequencies, and an MLP has one token."""
+    search = tuner(ScoreModule(MLP(layers=1, width=8), shape=(16, 1)).eval(), 1.0)
+    fixed, spectral = (next(f for f in families() if f.name == name) for name in ("fixed", "spectralcache-frequency"))
+    best, _ = search.run([spectral, fixed])
+    assert [trial.family.name for trial in best] == ["fixed"]
+    with pytest.raises(ValueError, match="tokens that are frequencies"):
+        search.run([spectral])
 
 
 def test_sliced_wasserstein_as_the_measure(model):
