@@ -28,12 +28,13 @@ lint: .venv
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/lint-imports
 
-wheel: .venv  ## build the wheel through the sdist, install it in an empty folder and import it
+wheel: .venv  ## build the wheel through the sdist, install it in an empty folder, import it and find a preset
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --quiet
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -P -c "import lightning_freqdiff as package; \
 		from lightning_freqdiff.cli.trainer import CLI; print(package.__file__); assert '/build/wheel/' in package.__file__"
+	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -P -m lightning_freqdiff fit --config sines --print_config > /dev/null
 
 # Two cores, a quarter of an hour, nothing but embedded data; CKPT=... and DATA=... (a file of FREQDIFF_DATA) for a model
 # of your own, which takes a little longer at the papers' size.

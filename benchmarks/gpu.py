@@ -28,8 +28,8 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from lightning_freqdiff.caching import CachedScore
+from lightning_freqdiff.callbacks.presets import read_preset
 from lightning_freqdiff.checkpoint import MARK, read_checkpoint, weights_hash
-from lightning_freqdiff.cli.presets import read_preset
 from lightning_freqdiff.data import ECG, NASA, NASDAQ, SeriesData, SyntheticECG
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.metrics import SortedReference, relative_l2, sliced_distances

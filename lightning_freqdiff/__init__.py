@@ -1,3 +1,135 @@
-"""Generate time series with diffusion in the frequency domain, fast."""
+"""Generate time series with diffusion in the frequency domain, fast.
+
+    import lightning_freqdiff as lf
+
+    model = lf.fit(series, max_time="00:00:02:00")
+    samples = model.sample(64, num_steps=200, cache="wiener")
+
+All names are imported when they are asked for: importing the package itself loads nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_freqdiff.caching import (
+        E2CRF,
+        CachePolicy,
+        FastCache,
+        FirstBlock,
+        SpectralCache,
+        Spectrum,
+        TaylorSeer,
+        TeaCache,
+        Wiener,
+    )
+    from lightning_freqdiff.callbacks import CacheCallback, SampleMonitor, SampleWriter
+    from lightning_freqdiff.data import (
+        ECG,
+        ETT,
+        MIMIC3,
+        NASA,
+        NASDAQ,
+        UCR,
+        ArrayData,
+        Energy,
+        SeriesData,
+        Sines,
+        Stocks,
+        SyntheticECG,
+        USDroughts,
+    )
+    from lightning_freqdiff.diffusion import VE, VP, SubVP
+    from lightning_freqdiff.model import Model, fit, load
+    from lightning_freqdiff.module import ScoreModule
+    from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
+    from lightning_freqdiff.sampling import Sampling
+    from lightning_freqdiff.sampling.solvers import (
+        DDIM,
+        DPMSolverPP,
+        EulerMaruyama,
+        ExponentialWiener,
+        Heun,
+        PredictorCorrector,
+    )
+    from lightning_freqdiff.studies import compare, describe, evaluate, tune
 
 __version__ = "0.2.0"
+
+__all__ = [
+    "DDIM",
+    "E2CRF",
+    "ECG",
+    "ETT",
+    "LSTM",
+    "MIMIC3",
+    "MLP",
+    "NASA",
+    "NASDAQ",
+    "UCR",
+    "VE",
+    "VP",
+    "ArrayData",
+    "CacheCallback",
+    "CachePolicy",
+    "DPMSolverPP",
+    "Energy",
+    "EulerMaruyama",
+    "ExponentialWiener",
+    "FastCache",
+    "FirstBlock",
+    "Heun",
+    "Model",
+    "PredictorCorrector",
+    "SampleMonitor",
+    "SampleWriter",
+    "Sampling",
+    "ScoreModule",
+    "SeriesData",
+    "Sines",
+    "SpectralCache",
+    "Spectrum",
+    "Stocks",
+    "SubVP",
+    "SyntheticECG",
+    "TaylorSeer",
+    "TeaCache",
+    "Transformer",
+    "UNet",
+    "USDroughts",
+    "Wiener",
+    "compare",
+    "describe",
+    "evaluate",
+    "fit",
+    "load",
+    "tune",
+]
+
+_ROOMS = {
+    "caching": "E2CRF CachePolicy FastCache FirstBlock SpectralCache Spectrum TaylorSeer TeaCache Wiener",
+    "callbacks": "CacheCallback SampleMonitor SampleWriter",
+    "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData Sines Stocks SyntheticECG UCR USDroughts",
+    "diffusion": "SubVP VE VP",
+    "model": "Model fit load",
+    "module": "ScoreModule",
+    "networks": "LSTM MLP Transformer UNet",
+    "sampling": "Sampling",
+    "sampling.solvers": "DDIM DPMSolverPP EulerMaruyama ExponentialWiener Heun PredictorCorrector",
+    "studies": "compare describe evaluate tune",
+}
+_ROOM = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is asked for (PEP 562)."""
+    if name not in _ROOM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOM[name]}"), name)
+    globals()[name] = value  # found at once the next time
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the names, imported or not."""
+    return sorted({*globals(), *__all__})

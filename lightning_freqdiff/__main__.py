@@ -40,6 +40,11 @@ def _run(given: list[str]) -> None:
     known = command in COMMANDS or command in STUDIES
     if not known and (not command.startswith("-") or command in ("-h", "--help")):
         overview().parse_args(given)  # which ends in the help or in an error
+    if command == "presets":
+        from lightning_freqdiff.cli.presets import show_presets
+
+        show_presets(given[1:])
+        return
     from lightning_freqdiff.cli.quiet import quiet
 
     quiet()

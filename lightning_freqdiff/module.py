@@ -188,6 +188,8 @@ class ScoreModule(LightningModule):
         # Every rank streams all of them, so that all have the same figures without a word between them.
         self.score.fit(lambda: data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
+        if data.frame is not None:
+            self.data_facts["frame"] = data.frame
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -326,21 +328,33 @@ class ScoreModule(LightningModule):
             ValueError: For a file that is not a whole checkpoint of this project, or whose settings or weights are of
                 no use.
         """
-        checkpoint = read_checkpoint(checkpoint_path)
+        model = cls.restore(read_checkpoint(checkpoint_path), checkpoint_path, **settings)
+        model.checkpoint_hash = file_hash(checkpoint_path)
+        fitted = calibration_path(checkpoint_path)
+        if fitted.is_file():
+            model.score.calibration = read_calibration(fitted, weights_hash(model))
+        return model if map_location is None else model.to(map_location)
+
+    @classmethod
+    def restore(cls, checkpoint: dict[str, Any], source: str | Path, **settings: Any) -> ScoreModule:
+        """Make a model from what a checkpoint holds: its settings, weights and notes on the training data.
+
+        Args:
+            checkpoint: As :func:`~lightning_freqdiff.checkpoint.read_checkpoint` returns it.
+            source: Where it is from, for errors.
+            **settings: Constructor arguments that replace those in the checkpoint.
+        """
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, "model")
         try:
             parsed = parser.parse_object({"model": {**checkpoint["hyper_parameters"], **settings}})
         except ArgumentError as error:
+            reason = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"expected settings of this version's model, but those in {checkpoint_path} do not fit "
-                f"({' '.join(str(error).split())}): set `ckpt_path` to another one, or train again"
+                f"expected settings that this version knows in {source}, got others ({reason}): set `ckpt_path` to "
+                "another one, or install what it was made with"
             ) from error
         model: ScoreModule = parser.instantiate(parsed)["model"]
-        load_weights(model, checkpoint, checkpoint_path)
+        load_weights(model, checkpoint, source)
         model.on_load_checkpoint(checkpoint)
-        model.checkpoint_hash = file_hash(checkpoint_path)
-        fitted = calibration_path(checkpoint_path)
-        if fitted.is_file():
-            model.score.calibration = read_calibration(fitted, weights_hash(model))
-        return model.eval() if map_location is None else model.eval().to(map_location)
+        return model.eval()

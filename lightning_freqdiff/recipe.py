@@ -5,7 +5,8 @@ The callbacks are imported where they are made: the help that names the budget n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ TRAINER: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
 }
+
+SAMPLER: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+"""What a run on a finished model does: leave nothing behind but what was asked for."""
 
 AVERAGING: dict[str, Any] = {"decay": 0.995}
 """Weights that are validated, saved and sampled from are a moving average."""
@@ -50,8 +54,60 @@ def watching(callbacks: Sequence[Callback], progress: bool = True) -> list[Callb
     return [Validations(), FiniteLoss(), *bar]
 
 
-def saving(folder: str | None = None) -> list[Callback]:
-    """Return averaging, checkpoint and early stopping, for a trainer that has none of its own."""
-    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> dict[str, Any]:
+    """Return the arguments of a trainer: those given, and the recipe's for what they leave open.
 
-    return [EMAWeightAveraging(**AVERAGING), ModelCheckpoint(folder, **CHECKPOINT), EarlyStopping(**STOPPING)]
+    A callback that was given takes the place of the recipe's of its kind.
+
+    Args:
+        given: Arguments of Lightning's ``Trainer``.
+        folder: Where checkpoints and figures go.
+        stopping: Whether the run ends early where ``val_loss`` no longer falls.
+    """
+    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+    from lightning.pytorch.loggers import CSVLogger
+
+    asked = list_of(given.get("callbacks"))
+    own: list[Callback] = watching(asked, progress=given.get("enable_progress_bar") is not False)
+    own.append(EMAWeightAveraging(**AVERAGING))
+    if given.get("enable_checkpointing") is not False:
+        own.append(ModelCheckpoint(folder / "checkpoints", **CHECKPOINT))
+    if stopping:
+        own.append(EarlyStopping(**STOPPING))
+    budget = (given.get(name) for name in ("max_epochs", "max_time"))
+    return {
+        **TRAINER,
+        "logger": CSVLogger(folder.parent, folder.name, ""),
+        **given,
+        "max_steps": steps_without_budget(given.get("max_steps", -1), *budget),
+        "callbacks": [*asked, *(c for c in own if not any(isinstance(a, _kind(c)) for a in asked))],
+    }
+
+
+def sampling(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a trainer that draws samples."""
+    from lightning.pytorch.callbacks import ProgressBar
+
+    from lightning_freqdiff.callbacks import SamplingProgress
+
+    asked = list_of(given.get("callbacks"))
+    silent = given.get("enable_progress_bar") is False or any(isinstance(c, ProgressBar) for c in asked)
+    return {**SAMPLER, **given, "callbacks": [*asked, *([] if silent else [SamplingProgress()])]}
+
+
+def list_of(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
+    """Return the callbacks of a trainer, which takes a single one as well."""
+    from lightning.pytorch import Callback
+
+    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    if wrong := [one for one in found if not isinstance(one, Callback)]:
+        raise ValueError(f"expected instances of Lightning's Callback, got {wrong[0]!r}: set `callbacks`")
+    return found
+
+
+def _kind(callback: Callback) -> type[Callback]:
+    """Return what two callbacks are both of, where one makes the other needless."""
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+
+    kinds = (WeightAveraging, ModelCheckpoint, EarlyStopping)
+    return next((kind for kind in kinds if isinstance(callback, kind)), type(callback))

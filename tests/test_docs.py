@@ -4,6 +4,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +92,7 @@ def test_the_readmes_commands_run(project, monkeypatch, capfd, calls_for_seconds
             "tune": [*few, "--tolerance=0.99", "--families", "fixed", "--confirm=2", "--output=presets"],
             "calibrate": few,
             "describe": [],
+            "presets": [],
             "evaluate": ["--metrics=skewness"],
         }[args[0]]
     elif "--ckpt_path" in args and args[0] == "fit":  # the checkpoint at hand is of shorter series, four epochs old
@@ -120,6 +122,25 @@ def test_every_configuration_runs(project, monkeypatch, capfd, path):
     args = ["fit", f"--config=configs/{path.name}", "--trainer.fast_dev_run=1"]
     args += [] if "paper" not in path.stem else SMALL[1:]
     assert run(monkeypatch, args) == 0, capfd.readouterr().err
+
+
+def test_the_readmes_python_runs(project, blank_pictures):
+    """As it stands, but for its budget and its metrics."""
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    small = 'max_steps=2, network="MLP", enable_progress_bar=False'
+    scope: dict[str, Any] = {}
+    changes = {
+        'max_time="00:00:02:00"': small,
+        "sample(64": "sample(2",
+        'cache="wiener"': 'cache="fixed", num_steps=40',
+    }
+    changes |= {"num_samples=64, num_steps=50": 'num_samples=8, num_steps=5, metrics="sw"'}
+    for given, less in changes.items():
+        assert given in block
+        block = block.replace(given, less)
+    exec(block, scope)
+    assert scope["series"].shape == (2, 187, 1)
+    assert scope["lf"].load("mine").shape == scope["model"].shape
 
 
 def test_every_setting_has_a_line_of_help(monkeypatch, capfd):

@@ -124,11 +124,7 @@ class SampleWriter(SamplingCallback):
             return
         series = outputs.float().cpu().numpy()
         seconds = time.perf_counter() - self._since
-        if not np.isfinite(series).all():
-            raise ValueError(
-                f"samples {batch.first} to {batch.first + batch.count - 1} are not finite and were not written: try "
-                "more `sampling.num_steps`, another `sampling.solver` or `trainer.precision` 32-true"
-            )
+        check_finite(series, batch.first)
         self.folder.write(trainer.global_rank, batch.first, series, seconds)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -189,6 +185,15 @@ class SampleWriter(SamplingCallback):
             "seconds": round(time.perf_counter() - self._started, 3),
             "reports": [report for c in callbacks if (report := c.report())],
         }
+
+
+def check_finite(series: np.ndarray, first: int) -> None:
+    """Refuse samples, from number ``first`` on, that are no numbers."""
+    if not np.isfinite(series).all():
+        raise ValueError(
+            f"samples {first} to {first + len(series) - 1} are not finite and were not kept: try more "
+            "`sampling.num_steps`, another `sampling.solver` or `trainer.precision` 32-true"
+        )
 
 
 def sampling_settings(sampling: Sampling) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -38,6 +39,23 @@ def _long(series: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
         piece = np.asarray(series[first : first + ROWS])
         sample = np.repeat(np.arange(first, first + len(piece)), length)
         yield sample, np.tile(np.arange(length), len(piece)), piece.reshape(-1, channels)
+
+
+def to_frame(series: np.ndarray, channels: Sequence[str], library: str) -> Any:
+    """Return series ``(n, N, M)`` as a long table of pandas, polars or pyarrow, with the columns of :func:`convert`.
+
+    Raises:
+        ValueError: Where the library is not there.
+    """
+    sample, step, values = (np.concatenate(part) for part in zip(*_long(series), strict=True))
+    columns = {"sample": sample, "step": step, **dict(zip(channels, np.ascontiguousarray(values.T), strict=True))}
+    try:
+        made = import_module(library)
+    except ImportError as error:
+        raise ValueError(
+            f"expected {library} to be installed for a table of it: pip install {library}, or set `format` numpy"
+        ) from error
+    return made.table(columns) if library == "pyarrow" else made.DataFrame(columns)
 
 
 def convert(samples: Path, format: Format, channels: Sequence[str]) -> Path:

@@ -21,17 +21,17 @@ STUDIES = {
     "calibrate": "Fit what caches want to know about a checkpoint, into a file beside it.",
     "describe": "Describe a data set, and say whether the frequency domain suits it.",
     "evaluate": "Measure generated series, of whatever model, against real ones: figures, pictures, copies.",
+    "presets": "List the configurations and caches that are found by their names.",
 }
 """Commands that study a finished model or a data set, without a Trainer."""
 
 DESCRIPTION = "Train and sample diffusion models of time series in the frequency domain."
-CONFIG = "Path to a configuration file in json or yaml format."
 
 
 def overview() -> ArgumentParser:
     """Make the parser of the help that lists all commands; it knows the settings of none."""
     parser = Parser(prog=PROG, description=DESCRIPTION)
-    parser.add_argument("-c", "--config", action="config", help=CONFIG)
+    parser.add_argument("-c", "--config", action="config")
     below = parser.add_subcommands()
     for command, text in {**COMMANDS, **STUDIES}.items():
         below.add_subcommand(command, Parser(), help=text)

@@ -9,25 +9,14 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from pathlib import Path
 
 from lightning_freqdiff.cli.reasons import reworded
+from lightning_freqdiff.presets import find
 
 ROOTS = (
     *("data", "model", "sampling", "trainer", "ema", "checkpoint", "early_stopping", "ckpt_path"),
-    *(
-        "seed_everything",
-        "callbacks",
-        "confirm",
-        "device",
-        "families",
-        "metric",
-        "name",
-        "output",
-        "rounds",
-        "threads",
-        "tolerance",
-    ),
+    *("callbacks", "config", "confirm", "device", "families", "metric", "name", "output", "rounds"),
+    *("seed_everything", "threads", "tolerance"),
 )
 """First parts of the settings that are flags."""
 
@@ -86,8 +75,9 @@ def spell(text: str) -> str:
 
 def given() -> str:
     """Return what the user gave: the words of the command line, and what stands in the files that they name."""
-    paths = (Path(word.split("=", 1)[-1]) for word in sys.argv if word.endswith((".yaml", ".yml")))
-    return " ".join([*sys.argv, *(path.read_text(errors="replace") for path in paths if path.is_file())])
+    named = (find(word.split("=", 1)[-1]) for word in sys.argv[1:])
+    files = [path for path in named if path is not None and path.suffix in (".yaml", ".yml")]
+    return " ".join([*sys.argv, *(path.read_text(errors="replace") for path in files)])
 
 
 def one_line(text: str) -> str:

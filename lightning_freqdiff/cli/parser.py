@@ -6,11 +6,12 @@ import difflib
 import re
 import sys
 from pydoc import locate
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser
 
 from lightning_freqdiff.cli.errors import spell
+from lightning_freqdiff.cli.preset_file import PresetFile
 from lightning_freqdiff.cli.reasons import reworded, unknown_class
 
 PROG = "python -m lightning_freqdiff"
@@ -40,6 +41,12 @@ CLOSE = 0.75
 
 class Parser(ArgumentParser):
     """A parser whose errors are one line on standard error and exit code 2."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Let configuration files be presets, too."""
+        if kwargs.get("action") in ("config", ActionConfigFile):
+            kwargs |= {"action": PresetFile, "help": "YAML file with any of these settings, or the name of a preset."}
+        return super().add_argument(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and leave."""
@@ -130,16 +137,12 @@ def _given(name: str) -> list[str]:
 
 def _names(path: str) -> str:
     """List what may be named where a subclass is expected: ours, or where there are none, all."""
+    from lightning_freqdiff.keywords import concrete  # late, as it loads NumPy
+
     base = locate(path)
     assert isinstance(base, type)
-    known = {kind.__name__: kind for kind in _below(base) if not kind.__name__.startswith("_")}
+    known = {kind.__name__: kind for kind in concrete(base)}
     ours = sorted(name for name, kind in known.items() if kind.__module__.startswith("lightning_freqdiff."))
     others = "one of Lightning's, " if ours and not base.__module__.startswith("lightning_freqdiff.") else ""
     listed = f"one of {', '.join(ours or sorted(known))}, {others}or " if known else ""
     return f"{listed}a dotted path to your own class"
-
-
-def _below(base: type) -> set[type]:
-    """Return the subclasses that can be made."""
-    made = {kind for kind in base.__subclasses__() if not getattr(kind, "__abstractmethods__", None)}
-    return made.union(*(_below(kind) for kind in base.__subclasses__()))

@@ -12,13 +12,13 @@ import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from lightning_freqdiff.callbacks.presets import read_presets
 from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.commands import STUDIES
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.evaluate import add_evaluate, evaluate
 from lightning_freqdiff.cli.parser import PROG, Parser
 from lightning_freqdiff.cli.paths import expand, expect_writable
-from lightning_freqdiff.cli.presets import read_presets
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.calibrate import calibrate
@@ -29,6 +29,7 @@ from lightning_freqdiff.evaluation.tune import Metric, Tuner, as_yaml, families
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.studies import find_device
 
 MOST_THREADS = 1024
 """More of them bring PyTorch down, without a word."""
@@ -50,7 +51,7 @@ def add_matmul_precision(parser: ArgumentParser) -> None:
 def build_parser(command: str) -> ArgumentParser:
     """Make the parser of one study."""
     parser = Parser(prog=f"{PROG} {command}", description=STUDIES[command], parser_mode="omegaconf")
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    parser.add_argument("--config", action="config")
     if command == "describe":
         parser.add_subclass_arguments(SeriesData, "data", required=True, help="Data set to describe.")
         parser.add_argument("--output", type=str, default="description", help="Folder of the description.")
@@ -72,7 +73,9 @@ def build_parser(command: str) -> ArgumentParser:
     )
     add_matmul_precision(parser)
     if command == "compare":
-        parser.add_argument("--callbacks", type=str, nargs="+", default=[], help="Presets of caches, YAML files.")
+        parser.add_argument(
+            "--callbacks", type=str, nargs="+", default=[], help="Presets of caches, by name or path."
+        )
         parser.add_argument("--rounds", type=int, default=3, help="How often everything is timed, in turn.")
         parser.add_argument("--solvers", type=bool, default=True, help="Whether solvers with fewer steps take part.")
         parser.add_argument("--output", type=str, default="comparison", help="Folder of the results.")
@@ -137,7 +140,7 @@ def run(command: str, args: Sequence[str]) -> None:
 def _on_checkpoint(command: str, config: Any, console: Console) -> None:
     torch.set_float32_matmul_precision(config.matmul_precision)
     module = ScoreModule.load_from_checkpoint(config.ckpt_path, compile=config.compile)
-    module = module.to(_device(config.device))
+    module = module.to(find_device(config.device))
     data = config.get("data")
     if data is not None:
         data.prepare_data()
@@ -151,16 +154,6 @@ def set_threads(count: int) -> None:
     if not 1 <= count <= MOST_THREADS:
         raise ValueError(f"expected threads from 1 to {MOST_THREADS:,}, got {count}: set `threads`")
     torch.set_num_threads(count)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"expected a device of this machine, got {name!r} ({reason}): set --device") from error
-    return device
 
 
 def _describe(data: SeriesData, output: Path) -> None:

@@ -39,12 +39,7 @@ FIT_DEFAULTS: dict[str, Any] = {
 }
 """What `fit` does with no other word."""
 
-RUN_DEFAULTS: dict[str, Any] = {
-    "trainer.logger": False,
-    "trainer.enable_checkpointing": False,
-    "trainer.enable_model_summary": False,
-}
-"""What a run on a finished model does: leave nothing behind but what was asked for."""
+RUN_DEFAULTS: dict[str, Any] = {f"trainer.{name}": value for name, value in recipe.SAMPLER.items()}
 
 CHECKPOINT_WORDS = ("last", "hpc", "registry")
 """Words that Lightning understands in place of a checkpoint's path; a new run has no best one."""

@@ -201,6 +201,11 @@ class SeriesData(LightningDataModule, ABC):
         return "npy"
 
     @property
+    def frame(self) -> str | None:
+        """Library of the data frame that the series came from, such as pandas; none where they did not."""
+        return None
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """Names of the `M` channels."""
         self.setup()

@@ -51,7 +51,7 @@ class Comparison:
 
     Args:
         module: The model.
-        caches: Caches to compare, from :func:`~lightning_freqdiff.cli.presets.read_presets`.
+        caches: Caches to compare, from :func:`~lightning_freqdiff.callbacks.presets.read_presets`.
         sampling: Number of samples, batch size and seed; solver and steps of the uncached run.
         output: Folder of the results, empty or not there yet.
         data: Training set for the sliced Wasserstein distances, if any.

@@ -183,7 +183,7 @@ def test_config_files_interpolate_and_print(tmp_path, call):
     code, out, err = call("fit", "--config=mine.yaml", "--print_config")
     assert code == 0, err
     assert re.search(r"feedforward: (24|'?\$\{model)", out)
-    assert "class_path: lightning_freqdiff.networks.Transformer" in out
+    assert "class_path: lightning_freqdiff.Transformer" in out
 
 
 BAD_DATA = {

@@ -9,6 +9,7 @@ import pytest
 
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.cli import help as kept_help
+from lightning_freqdiff.cli.commands import COMMANDS, STUDIES
 
 HEAVY = {"torch", "lightning", "matplotlib", "lightning_freqdiff.evaluation", "lightning_freqdiff.data"}
 PROBE = """
@@ -46,7 +47,7 @@ def shown(monkeypatch, capsys, tmp_path):
 def test_the_commands_are_listed_without_loading_what_they_need():
     out, err = probe("--help")
     assert err == "code 0\nloaded\n"
-    for command in ("fit", "validate", "test", "predict", "compare", "tune", "calibrate", "describe", "evaluate"):
+    for command in (*COMMANDS, *STUDIES):
         assert f"\n    {command} " in out
     assert "Sample series from a checkpoint" in out
 
@@ -56,6 +57,13 @@ def test_a_command_that_there_is_not_is_refused_as_fast():
     assert err.startswith("error: expected a command of fit, validate, test, predict, compare, ")
     assert err.endswith("got fitt\ncode 2\nloaded\n")
     assert not out
+
+
+def test_presets_are_listed_without_loading_what_they_configure():
+    out, err = probe("presets")
+    assert err == "loaded\n"
+    assert "\n  wiener " in out
+    assert probe("presets", "--all")[1] == "error: unrecognized arguments: --all\ncode 2\nloaded\n"
 
 
 def test_help_names_every_setting_and_is_read_from_the_cache_next_time(shown, monkeypatch):

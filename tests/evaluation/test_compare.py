@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
-from lightning_freqdiff.cli.presets import read_preset, read_presets
+from lightning_freqdiff.callbacks.presets import read_preset, read_presets
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.compare import Comparison

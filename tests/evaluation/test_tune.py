@@ -3,7 +3,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
-from lightning_freqdiff.cli.presets import read_preset
+from lightning_freqdiff.callbacks.presets import read_preset
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender

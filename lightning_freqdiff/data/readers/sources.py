@@ -79,10 +79,10 @@ class Reader:
 
     def take(self, values: Any) -> Ragged:
         """Take values in memory for what they are."""
-        if isinstance(values, Mapping) and any(np.ndim(v) > 1 for v in values.values()):
+        if isinstance(values, Mapping) and not is_table(values):
             arrays = {key: _numpy(value) for key, value in values.items()}
             return self._from_arrays(list(arrays), arrays, GIVEN)
-        if is_frame(values):
+        if is_table(values):
             return lay_out(frame_columns(values, GIVEN), self.roles, self.long, GIVEN)
         if isinstance(values, Sequence):
             arrays = [_numpy(one) for one in values]
@@ -132,6 +132,11 @@ class Reader:
         if "y" in arrays and "y" not in labels and not (self.long and "series" in arrays):
             labels["y"] = arrays["y"]
         return labels
+
+
+def is_table(values: Any) -> bool:
+    """Say whether values in memory are columns of a table, and not arrays of series."""
+    return is_frame(values) and not (isinstance(values, Mapping) and any(np.ndim(v) > 1 for v in values.values()))
 
 
 def check_file(path: Path) -> str:

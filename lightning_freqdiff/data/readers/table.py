@@ -11,6 +11,9 @@ from lightning_freqdiff.data.readers.csv_text import GAPS, CsvText, Keep, Wordin
 Frame = dict[str, np.ndarray]
 """Columns `(rows,)` by name: numbers, text or dates."""
 
+FRAMES = ("pandas", "polars", "pyarrow")
+"""Libraries whose tables are read in memory."""
+
 REMEDY = "get this file anew, or point `data.path` to a sound copy"
 """What to do about a faulty file of a published data set; said at the end of each message."""
 PUBLISHED = Wording("{} columns in every row", "numbers", REMEDY, REMEDY)

@@ -6,7 +6,8 @@ from typing import Any, get_args
 import numpy as np
 
 from lightning_freqdiff.data.base import SeriesData, require_at_least
-from lightning_freqdiff.data.readers.sources import GIVEN, Reader
+from lightning_freqdiff.data.readers.sources import GIVEN, Reader, is_table
+from lightning_freqdiff.data.readers.table import FRAMES
 from lightning_freqdiff.data.series.lengths import Lengths, equalize
 from lightning_freqdiff.data.series.missing import Missing, impute, impute_in_place
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
@@ -81,17 +82,20 @@ class ArrayData(SeriesData):
 
     @classmethod
     def of(cls, values: Any, **settings: Any) -> "ArrayData":
-        """Take series that are in memory.
+        """Take series that are in memory, or wherever they are.
 
         Args:
             values: A tensor or array `(n, N, M)` or `(n, N)`, with `window` also `(L, M)` or `(L,)`; a list of arrays
-                `(N_i, M)`; a table of pandas, polars or pyarrow; or a mapping of what a `.npz` would hold.
+                `(N_i, M)`; a table of pandas, polars or pyarrow; or a mapping of what a `.npz` would hold; or
+                a path.
             **settings: Settings of `ArrayData`.
 
         Examples:
             >>> ArrayData.of(np.random.default_rng(0).normal(size=(20, 8, 3))).shape
             (8, 3)
         """
+        if isinstance(values, (str, Path)):
+            return cls(str(values), **settings)
         data = cls(GIVEN, **settings)
         data._values = values
         return data
@@ -99,10 +103,18 @@ class ArrayData(SeriesData):
     @property
     def format(self) -> str:
         """Format that samples are wanted back in: `npy`, or that of the table the series came from."""
+        if self._values is not None:
+            return "csv" if is_table(self._values) else "npy"
         path = Path(self.path).expanduser()
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         suffixes = {file.suffix.lower() for file in files} & {".csv", ".parquet"}
         return "csv" if ".csv" in suffixes else "parquet" if suffixes else "npy"
+
+    @property
+    def frame(self) -> str | None:
+        """Library of the data frame that was given: pandas, polars or pyarrow."""
+        library = type(self._values).__module__.partition(".")[0]
+        return library if library in FRAMES and is_table(self._values) else None
 
     def all_series(self, differ: bool = True) -> Series:
         """Return all series, checked, in the order of their source, for those who part them by themselves.

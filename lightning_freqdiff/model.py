@@ -1,0 +1,323 @@
+"""The front door: train a model in one line, draw samples in the next, measure and keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from lightning_freqdiff import recipe, studies
+from lightning_freqdiff.callbacks import CacheCallback, SampleWriter
+from lightning_freqdiff.callbacks.sample_writer import check_finite
+from lightning_freqdiff.callbacks.table import to_frame
+from lightning_freqdiff.callbacks.verdict import verdict
+from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.evaluation.findings import Findings
+from lightning_freqdiff.hub import CONFIG, Pretrained
+from lightning_freqdiff.keywords import allot, make, names, spell, spelt
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.running import MatmulPrecision, float32_products, interruptible, news, quietly
+from lightning_freqdiff.sampling import Sampling, Solver
+
+MODEL = names(ScoreModule, without=("shape", "conditions"))
+TRAINER = names(Trainer, without=("callbacks",))
+Format = Literal["numpy", "torch", "pandas", "polars", "pyarrow"]
+
+
+class Model(Pretrained):
+    """A trained model.
+
+    Args:
+        module: The LightningModule.
+        checkpoint_path: The file that it comes from, if any.
+        data: The series that it was trained on, if they are at hand.
+
+    Attributes:
+        module: The LightningModule, for Lightning's ``Trainer`` and for whatever is not here.
+        checkpoint_path: The file that it comes from, if any.
+        data: The series that it was trained on, if they are at hand.
+        findings: What the last evaluation of its samples found.
+    """
+
+    def __init__(
+        self, module: ScoreModule, checkpoint_path: Path | None = None, data: SeriesData | None = None
+    ) -> None:
+        super().__init__(module, checkpoint_path)
+        self.data = data
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Steps and channels ``(N, M)`` of a series."""
+        return self.module.layout.length, self.module.layout.channels
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return self.module.channels
+
+    @property
+    def val_gain(self) -> float | None:
+        """Share of the linear model's error that the network removes on held-out series; none at 0, all at 1."""
+        return self.module.data_facts.get("val_gain")
+
+    def __repr__(self) -> str:
+        network = type(self.module.architecture).__name__
+        facts = [
+            f"{self.shape[0]} steps × {self.shape[1]} ({_few(self.channels)})",
+            f"{network}, {sum(p.numel() for p in self.module.parameters()):,} parameters",
+            f"{type(self.module.sde).__name__} in {self.module.domain}",
+        ]
+        facts += [] if self.val_gain is None else [f"val_gain {self.val_gain:.3f}"]
+        facts += [] if self.checkpoint_path is None else [_shown(self.checkpoint_path)]
+        return f"Model({'; '.join(facts)})"
+
+    def sample(
+        self,
+        num_samples: int = Sampling.num_samples,
+        *,
+        num_steps: int = Sampling.num_steps,
+        solver: str | Solver = "EulerMaruyama",
+        seed: int = Sampling.seed,
+        cache: studies.Cache | None = None,
+        format: Format | None = None,
+        output: str | Path | None = None,
+        callbacks: Callback | Sequence[Callback] = (),
+        matmul_precision: MatmulPrecision = "high",
+        **settings: Any,
+    ) -> Any:
+        """Draw series by Lightning's predict loop: those of ``python -m lightning_freqdiff predict``, bit for bit.
+
+        Args:
+            num_samples: How many.
+            num_steps: Solver steps.
+            solver: Name of a solver, such as ``"Heun"``, or one with its settings.
+            seed: Sample ``i`` of a seed is the same for any batch size (to float rounding) and number of devices.
+            cache: Name or path of a preset, such as ``"wiener"``; a policy; or a ``CacheCallback``.
+            format: ``numpy``, ``torch``, or ``pandas``, ``polars``, ``pyarrow`` for a long table. If not given, that
+                of the data frame that the model was trained on, else ``numpy``.
+            output: A folder to write the samples to as they come, where a run that was cut short is taken up; needed
+                on several devices.
+            callbacks: More callbacks of Lightning's.
+            matmul_precision: What products of float32 numbers are made of.
+            **settings: Of ``Sampling`` (``grid``, ``batch_size``, ``condition``, ``guidance``, ``constraint``), and
+                of Lightning's ``Trainer`` (``accelerator``, ``devices``, ``precision``, ``enable_progress_bar`` ...).
+
+        Returns:
+            Series ``(num_samples, N, M)`` in the data's units, float32; or a table with the columns ``sample``,
+            ``step`` and one for each channel.
+
+        Raises:
+            ValueError: For settings that cannot be, and samples that are no numbers.
+        """
+        given = {"num_samples": num_samples, "num_steps": num_steps, "solver": solver, "seed": seed}
+        parted = allot("sample", settings, sampling=studies.SAMPLING, trainer=TRAINER)
+        wanted = format or self.module.data_facts.get("frame", "numpy")
+        if wanted not in get_args(Format):
+            raise ValueError(f"expected `format` as one of {', '.join(get_args(Format))}, got {wanted!r}")
+        with spelt(callbacks="cache", **{"trainer.callbacks": "cache"}):
+            hooks = [*recipe.list_of(callbacks), *_plugged(cache)]
+            if output is not None:
+                hooks.append(SampleWriter(str(output), "npy"))
+            self.module.sampling = make(Sampling, {**given, **parted["sampling"]})
+            series = self._predict(
+                recipe.sampling({**parted["trainer"], "callbacks": hooks}), output, matmul_precision
+            )
+            if wanted in ("numpy", "torch"):
+                return torch.from_numpy(series) if wanted == "torch" else series
+            return to_frame(series, self.channels, wanted)
+
+    def _predict(self, arguments: dict[str, Any], output: str | Path | None, matmul: MatmulPrecision) -> np.ndarray:
+        """Run the trainer's predict loop, and return the samples ``(n, N, M)``."""
+        with quietly(news), float32_products(matmul):
+            trainer = _trainer(arguments)
+            if trainer.world_size > 1 and output is None:
+                raise ValueError(f"expected `output`, a folder that {trainer.world_size} devices share, got none")
+            with interruptible(lambda: "sampling was interrupted" if trainer.interrupted else None):
+                drawn = trainer.predict(self.module, return_predictions=output is None)
+        if output is not None:
+            return np.load(Path(output) / "samples.npy")
+        series = torch.cat([torch.as_tensor(part) for part in drawn or ()]).float().numpy()
+        check_finite(series, 0)
+        return series
+
+    def evaluate(
+        self,
+        generated: Any = None,
+        reference: Any = None,
+        holdout: Any = None,
+        *,
+        num_samples: int = 256,
+        seed: int = 0,
+        cache: studies.Cache | None = None,
+        **settings: Any,
+    ) -> Findings:
+        """Measure samples against real series, beside fresh real ones and a Gaussian.
+
+        Args:
+            generated: Series to measure; ``num_samples`` are drawn if not given.
+            reference: Training series; those that the model was just trained on if not given.
+            holdout: Real series that it was not trained on; the part that training held out if not given.
+            num_samples: How many are drawn.
+            seed: Of the samples, and of all that is drawn for the metrics.
+            cache: As of :meth:`sample`.
+            **settings: Of :func:`~lightning_freqdiff.studies.evaluate` and of :meth:`sample`.
+
+        Returns:
+            What was found; see :func:`~lightning_freqdiff.studies.evaluate`. It goes into the model card.
+        """
+        reference = self.data if reference is None else reference
+        if reference is None:
+            raise ValueError(
+                "expected real series to measure against, got none, for this model was loaded: set `reference`"
+            )
+        sampling = {"num_steps", "solver", *studies.SAMPLING, *TRAINER, "callbacks", "matmul_precision"}
+        measured = studies.EVALUATE | studies.DATA
+        parted = allot("evaluate", settings, sample=sampling - measured, evaluate=measured)
+        studies.evaluate_settings({k: v for k, v in parted["evaluate"].items() if k in studies.EVALUATE})
+        if generated is None:
+            drawn = {"num_samples": num_samples, "seed": seed, "cache": cache, "format": "numpy", **parted["sample"]}
+            generated = self.sample(**drawn)
+        found = studies.evaluate(generated, reference, holdout, seed=seed, **parted["evaluate"])
+        self.findings = found
+        return found
+
+
+def fit(
+    series: Any,
+    *,
+    seed: int | None = 0,
+    folder: str | Path | None = None,
+    early_stopping: bool = True,
+    callbacks: Callback | Sequence[Callback] = (),
+    matmul_precision: MatmulPrecision = "high",
+    **settings: Any,
+) -> Model:
+    """Train a model, as ``python -m lightning_freqdiff fit`` does.
+
+    It trains for 700 steps where neither ``max_steps``, ``max_epochs`` nor ``max_time`` is given, with averaged
+    weights, and returns those with the lowest ``val_loss``.
+
+    Args:
+        series: An array ``(n, N, M)`` or ``(n, N)``; a table of pandas, polars or pyarrow; a path; or a data set.
+        seed: Of the weights and of all that is drawn in training; ``None`` for another run each time.
+        folder: Where checkpoints and figures go, new or empty; ``runs/fit/version_...`` if not given.
+        early_stopping: Whether training ends where ``val_loss`` no longer falls.
+        callbacks: Callbacks of Lightning's. An ``EarlyStopping``, a ``ModelCheckpoint``, a ``WeightAveraging`` or a
+            progress bar takes the place of the default one.
+        matmul_precision: What products of float32 numbers are made of.
+        **settings: Of ``ScoreModule`` (``network``, ``sde``, ``colour``, ``learning_rate`` ...; a network or an SDE
+            by its name, too), of ``ArrayData`` (``window``, ``time``, ``missing``, ``batch_size`` ...), and of
+            Lightning's ``Trainer`` (``max_steps``, ``max_time``, ``accelerator``, ``devices``, ``precision`` ...).
+
+    Returns:
+        The model of the best checkpoint.
+
+    Raises:
+        ValueError: For series that cannot be learnt from, and settings that cannot be.
+        KeyboardInterrupt: After Ctrl-C; it says where the best checkpoint is.
+
+    Examples:
+        >>> series = np.random.default_rng(0).normal(size=(64, 16, 2))
+        >>> quiet = {"accelerator": "cpu", "enable_progress_bar": False}
+        >>> model = fit(series, network="MLP", max_steps=2, logger=False, enable_checkpointing=False, **quiet)
+        >>> model.sample(3, num_steps=5, **quiet).shape
+        (3, 16, 2)
+    """
+    parted = allot("fit", settings, model=MODEL, data=studies.DATA, trainer=TRAINER)
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ValueError(f"expected `seed` from 0 to {2**32 - 1}, or None, got {seed!r}")
+    place = Path(CSVLogger("runs", name="fit").log_dir) if folder is None else Path(folder).expanduser()
+    _check_folder(place)
+    # A user's generators are left as they were.
+    with spelt(**{"data.path": "series"}), quietly(), float32_products(matmul_precision), isolate_rng():
+        if seed is not None:
+            seed_everything(seed, workers=True, verbose=False)
+        data, module = studies.series_data(series, parted["data"]), make(ScoreModule, parted["model"])
+        if data is not series:
+            data.setup()  # what cannot be read leaves no folder behind
+        arguments = recipe.training({**parted["trainer"], "callbacks": callbacks}, place, early_stopping)
+        trainer = _trainer(arguments)
+        with interruptible(lambda: _interrupted(trainer) if trainer.interrupted else None):
+            trainer.fit(module, datamodule=data)
+        path = _saved(trainer)
+        model = Model(module.eval() if path is None else ScoreModule.load_from_checkpoint(path), path, data)
+    rank_zero_info(repr(model))
+    if model.val_gain is not None and (warning := verdict(model.val_gain)):
+        rank_zero_info(spell(warning, {}))
+    return model
+
+
+def load(path: str | Path) -> Model:
+    """Load a model from a checkpoint, the folder of a training run, or a folder of ``save_pretrained``.
+
+    Args:
+        path: The file or folder. For the Hub there is ``Model.from_pretrained``.
+
+    Raises:
+        FileNotFoundError: Where there is nothing.
+        ValueError: For what is no model of this project.
+    """
+    place = Path(path).expanduser()
+    with spelt(ckpt_path="path"):
+        if not place.is_dir():
+            return Model(ScoreModule.load_from_checkpoint(place), place)
+        if (place / CONFIG).is_file():
+            return Model.from_pretrained(place)
+        found = [p for p in (place / "checkpoints/best.ckpt", place / "best.ckpt") if p.is_file()]
+        if not found:
+            raise FileNotFoundError(
+                f"expected a checkpoint, the folder of a run with checkpoints/best.ckpt, or one with {CONFIG}, got "
+                f"{place}: set `path`"
+            )
+        return Model(ScoreModule.load_from_checkpoint(found[0]), found[0])
+
+
+@rank_zero_only
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"expected a new or empty folder, but {folder} is there already: set `folder` to another one"
+        )
+
+
+def _trainer(arguments: dict[str, Any]) -> Trainer:
+    try:
+        return Trainer(**arguments)
+    except TypeError as error:
+        text = ", ".join(f"{k}={v!r}" for k, v in arguments.items() if k != "callbacks" and k not in recipe.TRAINER)
+        raise ValueError(f"expected what Lightning's Trainer takes, got {text} ({error})") from error
+
+
+def _plugged(cache: studies.Cache | None) -> list[CacheCallback]:
+    if cache is None:
+        return []
+    return [cache if isinstance(cache, CacheCallback) else CacheCallback(studies.policy_of(cache))]
+
+
+def _saved(trainer: Trainer) -> Path | None:
+    """Return the best checkpoint of a run, or else the last, or none."""
+    callback = trainer.checkpoint_callback
+    paths = (callback.best_model_path, callback.last_model_path) if isinstance(callback, ModelCheckpoint) else ()
+    return next((Path(path) for path in paths if path), None)
+
+
+def _interrupted(trainer: Trainer) -> str:
+    path = _saved(trainer)
+    left = "no checkpoint was saved" if path is None else f"load({_shown(path)!r}) gives the best model so far"
+    return f"training was interrupted at step {trainer.global_step:,}; {left}"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _few(names: Sequence[str], count: int = 4) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

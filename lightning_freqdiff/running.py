@@ -1,0 +1,89 @@
+"""What surrounds a trainer's run that is started from Python: no needless words, its own settings, a calm Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+
+MatmulPrecision = Literal["highest", "high", "medium"]
+
+INTENDED = (
+    r".*does not have many workers.*",
+    r".*WeightAveraging callback with a model that overrides the configure_model.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*Total length of `DataLoader` across ranks is zero.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*The dirpath has changed from .*",  # of a run that goes on from the checkpoint of another
+    r".*is smaller than the logging interval.*",  # steps are counted over epochs
+)
+"""Warnings of Lightning's about choices that are made here on purpose."""
+
+ADVERTISED = re.compile(r"litlogger|litmodels|💡|TPU available")
+"""What Lightning logs about other things than the run."""
+
+
+def worth_logging(record: logging.LogRecord) -> bool:
+    """Tell whether a record of Lightning's logger is about the run."""
+    return not ADVERTISED.search(record.getMessage())
+
+
+def news(record: logging.LogRecord) -> bool:
+    """Tell whether a record says more than which devices there are, which is the same for every sampling."""
+    return worth_logging(record) and "GPU available" not in record.getMessage()
+
+
+@contextmanager
+def quietly(worth: Callable[[logging.LogRecord], bool] = worth_logging) -> Iterator[None]:
+    """Leave out warnings and log lines that a user can do nothing about."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(worth)
+    try:
+        with warnings.catch_warnings():
+            for message in INTENDED:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        logger.removeFilter(worth)
+
+
+@contextmanager
+def float32_products(precision: MatmulPrecision) -> Iterator[None]:
+    """Make products of float32 numbers as asked for, and afterwards as before."""
+    if precision not in get_args(MatmulPrecision):
+        known = ", ".join(get_args(MatmulPrecision))
+        raise ValueError(f"expected `matmul_precision` as one of {known}, got {precision!r}")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def interruptible(interrupted: Callable[[], str | None]) -> Iterator[None]:
+    """Let Ctrl-C be a KeyboardInterrupt: Lightning leaves the process, and lets it be deaf to the next one.
+
+    Args:
+        interrupted: Tells what there is after an interruption, or ``None`` where there was none.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except SystemExit:
+        left = interrupted()
+        if left is None:
+            raise
+        raise KeyboardInterrupt(left) from None
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,274 @@
+"""Studies of a model or of series from Python: compare, tune, evaluate, describe. Thin over ``evaluation/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from lightning_freqdiff.caching import CachePolicy
+from lightning_freqdiff.callbacks.cache import CacheCallback
+from lightning_freqdiff.callbacks.presets import read_preset
+from lightning_freqdiff.data import ArrayData, SeriesData
+from lightning_freqdiff.evaluation import describe as description
+from lightning_freqdiff.evaluation import evaluate as evaluation
+from lightning_freqdiff.evaluation.bench import Bench
+from lightning_freqdiff.evaluation.compare import Comparison
+from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
+from lightning_freqdiff.evaluation.reading import locate
+from lightning_freqdiff.evaluation.tune import Metric, Tuner, families
+from lightning_freqdiff.keywords import allot, check, make, names, spelt
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.running import MatmulPrecision, float32_products
+from lightning_freqdiff.sampling import Sampling
+
+if TYPE_CHECKING:
+    from lightning_freqdiff.model import Model
+
+Cache = str | Path | CachePolicy | CacheCallback
+"""A preset's name, a preset's path, a policy, or a callback around one."""
+Precision = Literal["32-true", "bf16-mixed"]
+DATA = names(ArrayData, SeriesData, without=("path", "seed"))
+"""Settings of series that are given as they are."""
+SAMPLING, EVALUATE = names(Sampling), names(EvaluateSettings)
+
+
+def series_data(series: Any, settings: Mapping[str, Any]) -> SeriesData:
+    """Return series, whatever they are given as, as a data set.
+
+    Args:
+        series: A data set, or what ``ArrayData.of`` takes: an array, a data frame, a path.
+        settings: Of ``ArrayData``.
+
+    Raises:
+        ValueError: For settings of the wrong type, or beside a data set that has its own.
+    """
+    if series is None:
+        raise ValueError("expected an array, a data frame, a path or a data set, got None: set `data.path`")
+    if not isinstance(series, SeriesData):
+        return ArrayData.of(series, **check(ArrayData, settings))
+    if settings:
+        raise ValueError(f"expected `{next(iter(settings))}` to be set where the {type(series).__name__} is made")
+    return series
+
+
+def policy_of(cache: Cache) -> CachePolicy:
+    """Return the policy of a cache, whatever it is given as."""
+    if isinstance(cache, CacheCallback):
+        return cache.policy
+    if isinstance(cache, CachePolicy):
+        return cache
+    if isinstance(cache, (str, Path)):
+        return read_preset(cache)
+    raise ValueError(
+        f"expected `callbacks` as the name or path of a preset, a CachePolicy or a CacheCallback, got {cache!r}"
+    )
+
+
+def evaluate(generated: Any, reference: Any, holdout: Any = None, **settings: Any) -> Findings:
+    """Measure generated series against real ones, whatever model made them.
+
+    Args:
+        generated: Series ``(n, N, M)`` or ``(n, N)``, a data frame, a file, a folder of ``predict``, or a data set.
+        reference: Those that the model was trained on, in any of these forms; of a data set its training part.
+        holdout: Real series that it was not trained on; if not given, the test part of a data set, or a part of the
+            reference.
+        **settings: ``metrics`` (names, by commas), ``protocol``, ``repetitions``, ``rows``, ``directions``, ``seed``;
+            and those of ``ArrayData``, such as ``window``, for real series that are no data set.
+
+    Returns:
+        What was found: ``scores`` by name, each with ``value``, ``floor`` and ``ceiling``; ``memorization``;
+        ``notes``.
+
+    Raises:
+        ValueError: For series of other shapes, NaN, unknown metrics.
+
+    Examples:
+        >>> import numpy as np
+        >>> train, fresh, made = np.random.default_rng(0).normal(size=(3, 40, 8, 1))
+        >>> found = evaluate(made + 3, train, fresh, metrics="sw")
+        >>> found.scores["sliced_wasserstein"].floor < found.scores["sliced_wasserstein"].value
+        True
+    """
+    parted = allot("evaluate", settings, evaluate=EVALUATE, data=DATA)
+    with _roles("generated"):
+        made, _ = _every(generated, {}, differ=False)
+    with _roles("reference"):
+        real, channels = _every(reference, parted["data"])
+    with _roles("holdout"):
+        if holdout is None and isinstance(reference, SeriesData):
+            holdout = reference.reference_series(part="test")
+        held = None if holdout is None else _every(holdout, parted["data"])[0]
+    with spelt():
+        return evaluation.evaluate(made, real, held, evaluate_settings(parted["evaluate"]), channels)
+
+
+def evaluate_settings(given: Mapping[str, Any]) -> EvaluateSettings:
+    """Return what is measured; metrics may be named in one string."""
+    words = given.get("metrics", ("default",))
+    words = words.split(",") if isinstance(words, str) else words
+    return make(EvaluateSettings, {**given, "metrics": tuple(word.strip() for word in words)})
+
+
+def describe(series: Any, **settings: Any) -> dict[str, Any]:
+    """Describe series before a model is trained on them, and warn where the frequency domain does not suit them.
+
+    Args:
+        series: What ``fit`` takes.
+        **settings: Of ``ArrayData``.
+
+    Examples:
+        >>> import numpy as np
+        >>> found = describe(np.random.default_rng(0).normal(size=(100, 16, 2)))
+        >>> found["steps"], found["series"]
+        (16, {'train': 90, 'val': 10, 'test': 10})
+    """
+    with spelt(**{"data.path": "series"}):
+        return description.describe(series_data(series, allot("describe", settings, data=DATA)["data"]))
+
+
+def compare(
+    model: Model,
+    caches: Sequence[Cache] | Mapping[str, Cache] = ("wiener",),
+    *,
+    data: Any = None,
+    output: str | Path = "comparison",
+    rounds: int = 3,
+    solvers: bool = True,
+    device: str = "auto",
+    precision: Precision = "32-true",
+    matmul_precision: MatmulPrecision = "high",
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Compare caches, and solvers with fewer steps, on a model: speed against damage.
+
+    Args:
+        model: The model.
+        caches: Names or paths of presets, or caches by a name of yours.
+        data: Training series to measure distances to; those that the model was just trained on if not given.
+        output: Folder of the results, empty or new.
+        rounds: How often everything is timed, in turn.
+        solvers: Whether solvers with fewer steps take part.
+        device: ``cpu``, ``cuda`` ...; ``auto`` takes a GPU if there is one.
+        precision: Of all sampling.
+        matmul_precision: What products of float32 numbers are made of.
+        **settings: Of ``Sampling``.
+
+    Returns:
+        A row for each contender, as in ``compare.json``.
+    """
+    sampling = make(Sampling, allot("compare", settings, sampling=SAMPLING)["sampling"])
+    named = caches if isinstance(caches, Mapping) else {_name(cache): cache for cache in caches}
+    with spelt(callbacks="caches"):
+        contenders = [Contender(name, "cache", sampling, policy_of(cache)) for name, cache in named.items()]
+        with _on(model.module, device, precision, matmul_precision) as module:
+            known = _reference(model, data)
+            return Comparison(module, contenders, sampling, Path(output), known, rounds, solvers, Console()).run()
+
+
+def tune(
+    model: Model,
+    tolerance: float,
+    *,
+    metric: Metric = "relative_l2",
+    caches: Sequence[str] = (),
+    confirm: int = 64,
+    data: Any = None,
+    device: str = "auto",
+    precision: Precision = "32-true",
+    matmul_precision: MatmulPrecision = "high",
+    **settings: Any,
+) -> CachePolicy:
+    """Find the fastest cache that keeps to a tolerance on a model; ``sample(cache=...)`` takes it.
+
+    Args:
+        model: The model.
+        tolerance: Damage that is acceptable, 0.01 is one percent.
+        metric: What the tolerance is about: relative L2 distance to the uncached samples, or change of ``sw``.
+        caches: Families to search; all if not given.
+        confirm: Samples of fresh noise to confirm the winner on.
+        data: Training series to measure distances to, for ``sw``; as in :func:`compare`.
+        device: As in :func:`compare`.
+        precision: As in :func:`compare`.
+        matmul_precision: As in :func:`compare`.
+        **settings: Of ``Sampling``; 16 samples if not said otherwise.
+
+    Raises:
+        ValueError: Where no cache keeps to the tolerance and is faster than none.
+    """
+    if metric not in get_args(Metric):
+        raise ValueError(f"expected `metric` as one of {', '.join(get_args(Metric))}, got {metric!r}")
+    given = {"num_samples": 16, **allot("tune", settings, sampling=SAMPLING)["sampling"]}
+    known = {family.name: family for family in families()}
+    if unknown := sorted(set(caches) - set(known)):
+        raise ValueError(f"expected `caches` of {', '.join(known)}, got {unknown[0]!r}")
+    with spelt(), _on(model.module, device, precision, matmul_precision) as module:
+        reference = _reference(model, data)
+        evaluator = None if reference is None else Evaluator(reference)
+        tuner = Tuner(Bench(module, make(Sampling, given)), tolerance, metric, evaluator, confirm, Console())
+        _, confirmed = tuner.run([known[name] for name in caches or known])
+        if confirmed is None:
+            raise ValueError(f"no cache was faster than none within `tolerance` {tolerance:g}: raise it")
+        return confirmed.family.make(confirmed.knob)
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device of this machine; ``auto`` is a GPU where there is one."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"expected a device of this machine, got {name!r} ({reason}): set `device`") from error
+    return device
+
+
+@contextmanager
+def _on(module: ScoreModule, device: str, precision: str, matmul: MatmulPrecision) -> Iterator[ScoreModule]:
+    """Put a model on a device, in a precision, and back where it was."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"expected `precision` as one of {', '.join(get_args(Precision))}, got {precision!r}")
+    before, there = module.device, find_device(device)
+    low = torch.autocast(there.type, torch.bfloat16, enabled=precision == "bf16-mixed")
+    try:
+        with low, float32_products(matmul):
+            yield module.to(there)
+    finally:
+        module.to(before)
+
+
+def _reference(model: Model, data: Any) -> SeriesData | None:
+    """Return the series to measure distances to, checked against the model."""
+    known = model.data if data is None else series_data(data, {})
+    if known is not None:
+        known.expect_shape(model.module.layout.length, model.module.layout.channels)
+    return known
+
+
+def _name(cache: Cache) -> str:
+    return Path(cache).stem if isinstance(cache, (str, Path)) else type(policy_of(cache)).__name__.lower()
+
+
+def _every(series: Any, settings: Mapping[str, Any], differ: bool = True) -> tuple[Tensor, tuple[str, ...]]:
+    """Return all series, or the training part of a data set, ``(n, N, M)``, and the names of the channels."""
+    if isinstance(series, SeriesData):
+        return series.reference_series(), series.channels
+    if isinstance(series, (str, Path)):
+        series = locate(Path(series).expanduser(), "data.path")
+    read = ArrayData.of(series, **check(ArrayData, settings)).all_series(differ)
+    x = read.x if read.rows is None else read.x[read.rows]
+    return torch.as_tensor(x).float(), read.channels
+
+
+@contextmanager
+def _roles(role: str) -> Iterator[None]:
+    """Let errors name the set where the reader names its path."""
+    with spelt(**{"data.path": role}):
+        yield
