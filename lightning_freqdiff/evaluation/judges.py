@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -16,14 +17,13 @@ from lightning_freqdiff.metrics import (
     discriminative_score,
     fit_context_encoder,
     histogram_difference,
-    kurtosis_difference,
     maximum_mean_discrepancy,
+    moment_difference,
     nearest_euclidean,
     nearest_warping,
     prdc,
     predictive_score,
     repeated,
-    skewness_difference,
 )
 
 Figures = dict[str, dict[str, float]]
@@ -42,8 +42,8 @@ LEARNT = ("discriminative", "predictive", "context_fid")
 PLAIN: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "histogram": histogram_difference,
     "autocorrelation": autocorrelation_difference,
-    "skewness": skewness_difference,
-    "kurtosis": kurtosis_difference,
+    "skewness": partial(moment_difference, order=3),
+    "kurtosis": partial(moment_difference, order=4),
     "mmd": maximum_mean_discrepancy,
     "nearest_euclidean": nearest_euclidean,
 }
