@@ -8,14 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.scores import make_metrics, score
 from lightning_freqdiff.metrics import (
     Protocol,
     autocorrelation_difference,
-    context_fid,
+    context_embedding,
     correlational_score,
     discriminative_score,
     fit_context_encoder,
+    frechet_distance,
     histogram_difference,
     maximum_mean_discrepancy,
     moment_difference,
@@ -25,6 +26,7 @@ from lightning_freqdiff.metrics import (
     predictive_score,
     repeated,
 )
+from lightning_freqdiff.metrics.samples import check_least
 
 Figures = dict[str, dict[str, float]]
 """For every metric ``mean``, and ``two_se`` and ``max`` where they are known."""
@@ -109,8 +111,9 @@ class Judges:
     def __init__(self, reference: Tensor, protocol: Protocol, repetitions: int, directions: int, seed: int) -> None:
         self.reference, self.repetitions, self.seed = reference, repetitions, seed
         self.protocol: Protocol = protocol
-        self._evaluator = Evaluator(reference, num_directions=directions, seed=seed, alone=True)
+        self._distances = make_metrics(directions, seed, alone=True)
         self._encoders: dict[int, Any] = {}
+        self._embedded: dict[tuple[int, int], Tensor] = {}
 
     @staticmethod
     def together(name: str) -> tuple[str, ...]:
@@ -124,7 +127,7 @@ class Judges:
             ValueError: Where the series, or the reference, do not allow it.
         """
         if name in DISTANCES:
-            found = self._evaluator.measure(x).samples.values
+            found = score(self._distances, x, self.reference, len(x)).values
             return {ours: found[theirs] for ours, theirs in DISTANCES.items()}
         if name in NEIGHBOURS:
             return {key: {"mean": float(value)} for key, value in prdc(x, self.reference).items()}
@@ -145,11 +148,20 @@ class Judges:
         # The published protocol wants as many real series as generated ones.
         real = self.reference[: len(x)] if self.protocol == "timegan" else self.reference
         if name == "context_fid":
-            if seed not in self._encoders:
-                self._encoders[seed] = fit_context_encoder(real, protocol=self.protocol, seed=seed)
-            return context_fid(x, real, encoder=self._encoders[seed], protocol=self.protocol)
-        score = discriminative_score if name == "discriminative" else predictive_score
-        return score(x, real, protocol=self.protocol, seed=seed)
+            return self._context_fid(x, real, seed)
+        learnt = discriminative_score if name == "discriminative" else predictive_score
+        return learnt(x, real, protocol=self.protocol, seed=seed)
+
+    def _context_fid(self, x: Tensor, real: Tensor, seed: int) -> Tensor:
+        """Train the encoder, and embed the real series, once."""
+        for rows, role in ((x, "generated"), (real, "reference")):
+            check_least(rows, role, 2)
+        if seed not in self._encoders:
+            self._encoders[seed] = fit_context_encoder(real, protocol=self.protocol, seed=seed)
+        encoder, known = self._encoders[seed], (seed, len(real))
+        if known not in self._embedded:
+            self._embedded[known] = context_embedding(real, real, encoder, self.protocol)
+        return frechet_distance(context_embedding(x, real, encoder, self.protocol), self._embedded[known])
 
 
 def _floats(found: Tensor | dict[str, Tensor]) -> dict[str, float]:

@@ -98,10 +98,15 @@ class Sets:
         """
         count = min(len(self.generated), len(self.held_out), rows)
         return (
-            _some(self.generated, count, seed, 4),
+            draw_generated(self.generated, count, seed),
             _some(self.held_out, count, seed, 5),
             _some(self.train, rows, seed, 6),
         )
+
+
+def draw_generated(x: Tensor, count: int, seed: int) -> Tensor:
+    """Draw generated series."""
+    return _some(x, count, seed, 4)
 
 
 def _some(x: Tensor, count: int, seed: int, stream: int) -> Tensor:

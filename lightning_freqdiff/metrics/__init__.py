@@ -9,6 +9,7 @@ from lightning_freqdiff.metrics.baselines import (
 )
 from lightning_freqdiff.metrics.context_fid import (
     ContextFID,
+    context_embedding,
     context_fid,
     fit_context_encoder,
     frechet_distance,
@@ -72,6 +73,7 @@ __all__ = [
     "TS2Vec",
     "autocorrelation_difference",
     "bootstrap_floor",
+    "context_embedding",
     "context_fid",
     "correlational_score",
     "discriminative_score",

@@ -18,7 +18,13 @@ from lightning_freqdiff.evaluation.judges import NAMES, Judges, choose
 from lightning_freqdiff.evaluation.reading import Reading, read_sets
 from lightning_freqdiff.evaluation.report import as_json, lines, verdict
 from lightning_freqdiff.evaluation.sets import PART, Sets
-from lightning_freqdiff.metrics import sample_gaussian
+from lightning_freqdiff.metrics import (
+    EncoderSettings,
+    context_embedding,
+    context_fid,
+    fit_context_encoder,
+    sample_gaussian,
+)
 
 CHEAP = EvaluateSettings(tuple(n for n in choose(["default"], 1000) if n != "context_fid"), directions=100)
 
@@ -170,16 +176,37 @@ def test_the_published_protocol_judges_as_many_real_series(beats, monkeypatch):
         seen["fit"] = len(real), kwargs
         return "encoder"
 
-    def score(x, real, **kwargs):
-        seen["score"] = len(x), len(real), kwargs["encoder"]
-        return torch.tensor(1.0)
+    def embed(x, real, encoder, protocol):
+        seen["embed"] = len(x), len(real), encoder, protocol
+        return x.flatten(1)
 
     monkeypatch.setattr("lightning_freqdiff.evaluation.judges.fit_context_encoder", fit)
-    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.context_fid", score)
+    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.context_embedding", embed)
     train, _, fresh = beats
     Judges(train, "timegan", 1, 10, 7).take("context_fid", fresh)
     assert seen["fit"] == (160, {"protocol": "timegan", "seed": 7})
-    assert seen["score"] == (160, 160, "encoder")
+    assert seen["embed"] == (160, 160, "encoder", "timegan")
+
+
+def test_context_fid_is_that_of_the_metric_and_the_reference_is_embedded_once(beats, monkeypatch):
+    train, held, fresh = beats
+    few = EncoderSettings(embedding=8, hidden=8, depth=3, steps=5)
+    encoder, embedded = fit_context_encoder(train, few), []
+
+    def embed(x, *args):
+        embedded.append(len(x))
+        return context_embedding(x, *args)
+
+    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.fit_context_encoder", lambda *_, **__: encoder)
+    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.context_embedding", embed)
+    judges = Judges(train, "project", 1, 10, 0)
+    for x in (fresh, held):
+        assert judges.take("context_fid", x)["context_fid"]["mean"] == pytest.approx(
+            float(context_fid(x, train, encoder=encoder)), rel=1e-5
+        )
+    assert embedded == [250, 160, 160]
+    with pytest.raises(ValueError, match="at least 2 samples, got 1: add rows to `generated`"):
+        judges.take("context_fid", fresh[:1])
 
 
 def test_an_interruption_keeps_what_was_measured(beats, monkeypatch):

@@ -1,5 +1,9 @@
 """One way to measure samples: the same values alone, under DDP, and direction by direction."""
 
+# A figure that is not there fails its test.
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false
+
+import dataclasses
 import math
 import tempfile
 from pathlib import Path
@@ -11,7 +15,9 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.evaluation.evaluate import EvaluateSettings, evaluate
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.judges import Judges
 from lightning_freqdiff.evaluation.result import Measured
 from lightning_freqdiff.metrics import marginal_wasserstein, sliced_wasserstein, spectral_density_distance
 from lightning_freqdiff.metrics.samples import coordinates
@@ -109,6 +115,43 @@ def test_without_held_out_series_a_bootstrap_goes_by_its_name(real: Tensor | Non
     assert not any("floor" in name for name in result.scalars)
     assert result.scalars["count/bootstrap"] == 30
     assert math.isfinite(result.scalars["sw_frequency/bootstrap"])
+
+
+def test_named_metrics_stand_between_floor_and_ceiling_which_are_taken_once(monkeypatch) -> None:
+    taken, take = [], Judges.take
+
+    def counted(self, name, x):
+        taken.append((name, len(x), len(self.reference)))
+        return take(self, name, x)
+
+    monkeypatch.setattr(Judges, "take", counted)
+    train, real, ours = series(200, 12, 30)
+    asked = EvaluateSettings(("sw", "mmd"), directions=40)
+    subject = evaluator()
+    first, again = subject.scores(ours, asked), subject.scores(ours + 1, asked)
+    kinds = 3 * [("sliced_wasserstein", 12, 200)] + 3 * [("mmd", 12, 200)]
+    assert taken == [*kinds, kinds[0], kinds[-1]]
+    whole = evaluate(ours, train, real, asked)
+    for name in ("sliced_wasserstein", "sliced_wasserstein_frequency", "mmd"):
+        assert first[name] == dataclasses.replace(whole.scores[name], seconds=first[name].seconds)
+        assert (again[name].floor, again[name].ceiling) == (first[name].floor, first[name].ceiling)
+        assert again[name].value > 2 * first[name].value
+    assert subject.findings(ours, asked).memorization == whole.memorization
+
+
+def test_published_tables_judge_all_samples() -> None:
+    train, _, ours = series(200, 12, 30)
+    asked = EvaluateSettings(("sw",), directions=40)
+    score = evaluator().scores(ours, asked, equal=False)["sliced_wasserstein"]
+    exact = sliced_wasserstein(ours.flatten(1), train.flatten(1), 40)["mean"]
+    assert score.value == pytest.approx(float(exact), rel=1e-5)
+    assert score.floor == evaluator().scores(ours, asked)["sliced_wasserstein"].floor
+
+
+def test_named_metrics_without_held_out_series_take_a_part_of_the_reference() -> None:
+    train, _, ours = series(200, 12, 30)
+    score = Evaluator(train).scores(ours, EvaluateSettings(("histogram",)))["histogram"]
+    assert score.floor == evaluate(ours, train, settings=EvaluateSettings(("histogram",))).scores["histogram"].floor
 
 
 def test_a_data_set_brings_its_own_parts() -> None:
