@@ -20,11 +20,26 @@ from lightning_freqdiff.evaluation.report import WRITTEN, lines, reserved, table
 from lightning_freqdiff.metrics import Protocol
 
 COST = (
-    f"Comma-separated: {', '.join(NAMES)}; or {', '.join(SHORT)}, default. For 1,000 series of 187 steps on one "
+    f"{', '.join(NAMES)}; or {', '.join(SHORT)}, default. For 1,000 series of 187 steps on one "
     "core, context_fid takes a minute, discriminative and predictive five to ten each (by their steps), "
     f"nearest_dtw two, all others seconds. The default is all but nearest_dtw and, for more than {LONG} steps, but "
     "discriminative and predictive."
 )
+
+
+def add_metrics(parser: ArgumentParser, default: list[str], text: str) -> None:
+    """Add the choice of metrics: words apart, or with commas."""
+    parser.add_argument("--metrics", type=str, nargs="+", default=default, help=text)
+
+
+def split_words(given: list[str]) -> tuple[str, ...]:
+    """Return the words of a choice.
+
+    Examples:
+        >>> split_words(["sw,mmd", "dtw"])
+        ('sw', 'mmd', 'dtw')
+    """
+    return tuple(word.strip() for word in ",".join(given).split(",") if word.strip())
 
 
 def add_evaluate(parser: ArgumentParser) -> None:
@@ -34,7 +49,7 @@ def add_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("--reference", type=str, required=True, help="Real series that the model was trained on.")
     parser.add_argument("--holdout", type=str, default=None, help="Real series that it was not trained on.")
     parser.add_argument("--output", type=str, default="evaluation", help="Folder of the results.")
-    parser.add_argument("--metrics", type=str, default="default", help=COST)
+    add_metrics(parser, ["default"], COST)
     parser.add_argument(
         "--protocol",
         type=Protocol,
@@ -62,9 +77,8 @@ def evaluate(config: Any, console: Console) -> None:
     """Evaluate files, say how it goes, and leave the results."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    words = tuple(word.strip() for word in config.metrics.split(",") if word.strip())
     names = {field.name for field in fields(EvaluateSettings)} - {"metrics"}
-    settings = EvaluateSettings(words, **{name: config[name] for name in names})
+    settings = EvaluateSettings(split_words(config.metrics), **{name: config[name] for name in names})
     output = Path(config.output).expanduser()
     given = {role: config[role] for role in ("generated", "reference", "holdout")}
     with reserved(output), console.status("reading") as status:

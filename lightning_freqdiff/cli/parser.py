@@ -31,6 +31,7 @@ from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.cli.commands import STUDIES, add_matmul_precision, build_parser
 from lightning_freqdiff.cli.errors import spell, spell_warnings
+from lightning_freqdiff.cli.evaluate import add_metrics, split_words
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.module import ScoreModule
@@ -197,6 +198,10 @@ class CLI(LightningCLI):
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")  # pyright: ignore[reportArgumentType]
             # Not as a callback of Lightning's parser, where null would not turn it off.
             parser.add_subclass_arguments(EarlyStopping, "early_stopping", required=False)
+        if subcommand in ("test", "predict"):
+            add_metrics(
+                parser, [], "Metrics of evaluate to put into the report as well, and copies of training series."
+            )
         parser.set_defaults(FIT_DEFAULTS if subcommand == "fit" else RUN_DEFAULTS)
         return parser
 
@@ -240,6 +245,7 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what the command needs to the callbacks asked for."""
+        metrics = split_words(self.config_init[str(self.subcommand)].get("metrics", []))
         if self.subcommand == "fit":
             config = self.config_init["fit"]
             trainer, stopping = config["trainer"], config["early_stopping"]
@@ -252,11 +258,13 @@ class CLI(LightningCLI):
             sampling: SamplingRun = self.config_init["predict"]["sampling"]
             self.trainer_defaults["callbacks"] = [
                 SamplingProgress(),
-                RunReport(),
+                RunReport(metrics=metrics),
                 SampleWriter(sampling.output, sampling.format),
             ]
         elif self.subcommand == "test":
-            self.trainer_defaults["callbacks"] = [RunReport(self.config_init["test"]["sampling"].output)]
+            self.trainer_defaults["callbacks"] = [
+                RunReport(self.config_init["test"]["sampling"].output, metrics=metrics)
+            ]
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
@@ -279,6 +287,8 @@ class CLI(LightningCLI):
             kwargs.pop("datamodule", None)
             kwargs["return_predictions"] = False
             self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            if self.datamodule is None and self.config["predict"].get("metrics"):
+                raise ValueError("expected a data set to take metrics against: set `data`")
             if self.datamodule is not None:  # say now, and not after hours of sampling, that it does not fit
                 layout = self.model.layout
                 self.datamodule.expect_shape(layout.length, layout.channels)

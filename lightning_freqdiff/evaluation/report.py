@@ -99,16 +99,23 @@ def lines(found: Findings) -> list[str]:
     return [*found.notes, *(f"{', '.join(names)} left out: {note}" for note, names in left_out.items())]
 
 
+def copies(found: Findings) -> list[dict[str, Any]]:
+    """Return the copies of training series, nearest first, by the rows of the files."""
+    sets, listed = found.sets, found.memorization.copies[:LISTED] if found.memorization else ()
+    rows = [(int(sets.generated_rows[one.generated]), int(sets.train_rows[one.training])) for one in listed]
+    return [
+        {**one._asdict(), "generated": generated, "training": training}
+        for one, (generated, training) in zip(listed, rows, strict=True)
+    ]
+
+
 def as_json(found: Findings, origin: dict[str, Any]) -> dict[str, Any]:
     """Return plain values; ``origin`` says where the series came from."""
     copied, sets = found.memorization, found.sets
     if copied is None:
         memorized: dict[str, Any] = dict.fromkeys(field.name for field in fields(Memorization))
     else:
-        memorized = {**copied.as_dict(), "copies": [copy._asdict() for copy in copied.copies[:LISTED]]}
-        for copy in memorized["copies"]:
-            copy["generated"] = int(sets.generated_rows[copy["generated"]])
-            copy["training"] = int(sets.train_rows[copy["training"]])
+        memorized = {**copied.as_dict(), "copies": copies(found)}
     counts = {"generated": len(sets.generated), "train": len(sets.train), "held_out": len(sets.held_out)}
     facts = {
         "series": {**counts, **found.counts},
@@ -144,7 +151,20 @@ def _page(found: Findings, facts: dict[str, Any]) -> Page:
         f"{len(sets.train):,} training series. Floor: {sets.held_out_from}. Each figure is that of "
         f"{counts['compared']:,} series, drawn by the seed, against {counts['reference']:,} training series."
     )
-    page.table(COLUMNS, [cells(name, score) for name, score in found.scores.items()])
+    add_scores(page, found)
+    add_memorization(page, found)
+    for title, figure, alt in pictures(found):
+        page.heading(title)
+        page.text(alt)
+        page.figure(figure, alt)
+    page.heading("Settings")
+    page.settings({"settings": facts["settings"], "machine": facts["machine"]})
+    return page
+
+
+def add_scores(page: Page, found: Findings) -> None:
+    """Add the metrics, and what their columns mean."""
+    page.table(COLUMNS, [cells(name, score) for name, score in found.scores.items() if score.note != NOT_ASKED])
     page.text(
         "Floor: fresh real series; no generator can be expected to do better. Ceiling: the Gaussian of the training "
         "set's mean and covariance, the linear model that a network must beat. Position: 0 at the floor, 1 at the "
@@ -153,15 +173,12 @@ def _page(found: Findings, facts: dict[str, Any]) -> Page:
     )
     for line in lines(found):
         page.text(f"Note: {line}")
+
+
+def add_memorization(page: Page, found: Findings) -> None:
+    """Add whether series were copied, and which."""
     page.heading("Memorization")
     page.text(verdict(found.memorization))
-    if copies := facts["memorization"]["copies"]:
-        rows = [[c["generated"], c["training"], c["distance"], "yes" if c["exact"] else "no"] for c in copies[:20]]
+    if listed := copies(found):
+        rows = [[c["generated"], c["training"], c["distance"], "yes" if c["exact"] else "no"] for c in listed[:20]]
         page.table(["generated series", "training series", "distance (deviations)", "exact"], rows)
-    for title, figure, alt in pictures(found):
-        page.heading(title)
-        page.text(alt)
-        page.figure(figure, alt)
-    page.heading("Settings")
-    page.settings({"settings": facts["settings"], "machine": facts["machine"]})
-    return page

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.metrics.baselines import draw_fresh
 from lightning_freqdiff.metrics.samples import check_samples
 
 PART = "a random part of the reference"
@@ -99,7 +100,7 @@ class Sets:
         count = min(len(self.generated), len(self.held_out), rows)
         return (
             draw_generated(self.generated, count, seed),
-            _some(self.held_out, count, seed, 5),
+            draw_fresh(self.held_out, count, seed),
             _some(self.train, rows, seed, 6),
         )
 

@@ -63,6 +63,17 @@ def test_samples_are_measured_after_every_so_many_validations_and_at_the_end(tmp
     assert [float(r["samples/sw_time/mean"]) for r in logged] == [float(r["sw_time/mean"]) for r in rows]
 
 
+def test_metrics_by_name_stand_beside_floor_and_ceiling(tmp_path):
+    fit(tmp_path, monitor(metrics=["sw", "mmd"]))
+    for row in read(tmp_path / "evaluation.csv"):
+        assert float(row["sliced_wasserstein/value"]) == pytest.approx(float(row["sw_time/mean"]), rel=1e-5)
+        assert float(row["sliced_wasserstein/floor"]) == pytest.approx(float(row["sw_time/floor"]), rel=1e-5)
+        assert float(row["sliced_wasserstein/ceiling"]) > 0
+        assert row["mmd/value"]
+    with pytest.raises(ValueError, match="got 'fid': set `metrics`"):
+        SampleMonitor(metrics=["fid"])
+
+
 def test_watching_does_not_change_the_training(tmp_path):
     plain, watched = fit(tmp_path / "a"), fit(tmp_path / "b", monitor(every_n_validations=1))
     for a, b in zip(plain.parameters(), watched.parameters(), strict=True):

@@ -80,6 +80,17 @@ def test_the_report_and_its_shape(call):
     assert "http" not in page.replace("data:image", "")
 
 
+def test_metrics_are_words_apart_or_with_commas_or_in_a_file(call):
+    Path("settings.yaml").write_text("metrics: [sw, histogram]\ndirections: 50\n")
+    for args in (["--metrics", "sw", "histogram", "--directions=50"], ["--config=settings.yaml"]):
+        code, _, err = call(*FILES, *args)
+        assert code == 0, err
+        found = json.loads(Path("evaluation/evaluation.json").read_text())
+        asked = {name for name, score in found["metrics"].items() if score["value"] is not None}
+        assert asked == {"sliced_wasserstein", "sliced_wasserstein_frequency", "histogram"}
+        assert found["settings"]["metrics"] == ["sw", "histogram"]
+
+
 def test_an_earlier_evaluation_is_replaced_and_nothing_else(call, refused):
     assert call(*FILES, *FEW, "--output=out")[0] == 0
     assert call(*FILES, "--metrics=mmd", "--output=out")[0] == 0

@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from lightning_freqdiff.callbacks.monitor import gather
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.evaluate import EvaluateSettings, evaluate
 from lightning_freqdiff.evaluation.evaluator import Evaluator
@@ -139,6 +140,15 @@ def test_named_metrics_stand_between_floor_and_ceiling_which_are_taken_once(monk
     assert subject.findings(ours, asked).memorization == whole.memorization
 
 
+def test_a_metric_has_one_floor_however_it_is_asked_for() -> None:
+    train, real, ours = series(200, 40, 30)
+    subject = Evaluator(train, real, num_directions=40)
+    named = subject.scores(ours, EvaluateSettings(("sw",), directions=40))["sliced_wasserstein"]
+    table = subject.baselines(30)["floor"].values["sw_time"]["mean"]
+    assert named.floor == pytest.approx(table, rel=1e-6)
+    assert named.value == pytest.approx(subject.measure(ours).samples.values["sw_time"]["mean"], rel=1e-6)
+
+
 def test_published_tables_judge_all_samples() -> None:
     train, _, ours = series(200, 12, 30)
     asked = EvaluateSettings(("sw",), directions=40)
@@ -176,6 +186,7 @@ def run_rank(rank: int, folder: str) -> None:
         mine, numbers = shares(rank, split)
         found = evaluator().measure(mine, numbers, 30)
         results[split] = as_plain(found)
+        assert torch.equal(gather(mine, numbers), samples())  # for metrics that one rank takes
     if rank == 1:  # one rank by itself: the other is not waited for
         results["alone"] = as_plain(evaluator(alone=True).measure(samples()))
     torch.save(results, f"{folder}/{rank}.pt")
