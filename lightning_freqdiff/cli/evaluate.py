@@ -16,7 +16,7 @@ from lightning_freqdiff.evaluation.evaluate import measure
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.judges import LONG, NAMES, SHORT
 from lightning_freqdiff.evaluation.reading import Reading, read_sets
-from lightning_freqdiff.evaluation.report import WRITTEN, lines, reserved, table, verdict, write
+from lightning_freqdiff.evaluation.report import WRITTEN, lines, reserved, table, usefulness, verdict, write
 from lightning_freqdiff.metrics import Protocol
 
 COST = (
@@ -111,6 +111,8 @@ def _show(found: Findings, console: Console) -> None:
         f"{found.sets.held_out_from}; position 0 is at the floor, 1 at the ceiling.",
     )
     _say(console, verdict(found.memorization))
+    if found.labelled is not None:
+        _say(console, usefulness(found.labelled))
     for line in lines(found)[len(found.sets.warnings) :]:
         _say(console, f"note: {spell(line)}")
 

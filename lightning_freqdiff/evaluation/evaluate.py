@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_freqdiff.evaluation.findings import INTERRUPTED, NOT_ASKED, EvaluateSettings, Findings, Score
 from lightning_freqdiff.evaluation.judges import NAMES, choose, higher_is_better
+from lightning_freqdiff.evaluation.labels import classify
 from lightning_freqdiff.evaluation.panel import Panel, Tell, quiet
 from lightning_freqdiff.evaluation.sets import Sets
 from lightning_freqdiff.metrics import Memorization, memorization
@@ -54,15 +55,30 @@ def measure(sets: Sets, settings: EvaluateSettings, tell: Tell = quiet) -> Findi
     if "ceiling" not in panel.rows:
         notes.append("no ceiling: a covariance takes 2 training series at least")
     scores, complete = {name: Score(higher_is_better(name), note=NOT_ASKED) for name in NAMES}, True
-    copied = _memorized(sets, notes, tell)
+    copied, labelled = _memorized(sets, notes, tell), None
     scores |= {name: Score(higher_is_better(name), note=INTERRUPTED) for name in asked}
     try:
         for name, score in panel.scores(sets.generated, asked, tell):
             scores[name] = score
+        labelled = _labelled(sets, settings, notes, tell)
     except KeyboardInterrupt:
         complete = False
     counts = {"compared": panel.count, "reference": len(panel.judges.reference)}
-    return Findings(sets, scores, copied, settings, counts, tuple(notes), time.perf_counter() - since, complete)
+    seconds = time.perf_counter() - since
+    return Findings(sets, scores, labelled, copied, settings, counts, tuple(notes), seconds, complete)
+
+
+def _labelled(sets: Sets, settings: EvaluateSettings, notes: list[str], tell: Tell) -> dict[str, float] | None:
+    """Train on synthetic and test on real, where there are labels."""
+    if sets.labels is None:
+        return None
+    tell("classifiers of labels")
+    series = sets.generated, sets.train, sets.held_out
+    try:
+        return classify(series, sets.labels, settings.rows, settings.repetitions, settings.seed)
+    except ValueError as error:
+        notes.append(f"classifiers of labels left out: {error}")
+    return None
 
 
 def _memorized(sets: Sets, notes: list[str], tell: Tell) -> Memorization | None:

@@ -90,6 +90,16 @@ def verdict(found: Memorization | None) -> str:
     return f"MEMORIZATION: {reason} beyond chance (p = {found.p_value:.2g}). {copies}"
 
 
+def usefulness(found: dict[str, float]) -> str:
+    """Say in words what generated series are worth to a classifier."""
+    return (
+        f"Train on synthetic, test on real: balanced accuracy {found['balanced_synthetic']:.3f} of a classifier that "
+        f"was trained on generated series, {found['balanced_real']:.3f} of one trained on as many real ones, "
+        f"{found['balanced_chance']:.3f} by chance (accuracy {found['synthetic']:.3f}, {found['real']:.3f}, "
+        f"{found['chance']:.3f}); both on held-out real series."
+    )
+
+
 def lines(found: Findings) -> list[str]:
     """Return what is to be borne in mind: notes, and metrics that were left out although asked for."""
     left_out: dict[str, list[str]] = {}
@@ -116,6 +126,7 @@ def as_json(found: Findings, origin: dict[str, Any]) -> dict[str, Any]:
         memorized: dict[str, Any] = dict.fromkeys(field.name for field in fields(Memorization))
     else:
         memorized = {**copied.as_dict(), "copies": copies(found)}
+    classes = list(sets.labels.names) if sets.labels else []
     counts = {"generated": len(sets.generated), "train": len(sets.train), "held_out": len(sets.held_out)}
     facts = {
         "series": {**counts, **found.counts},
@@ -129,6 +140,7 @@ def as_json(found: Findings, origin: dict[str, Any]) -> dict[str, Any]:
     return {
         "metrics": {name: asdict(score) for name, score in found.scores.items()},
         "memorization": memorized,
+        **({} if found.labelled is None else {"train_on_synthetic": {**found.labelled, "classes": classes}}),
         "settings": {**origin, **asdict(found.settings), **facts},
         "machine": describe_hardware("cpu"),
     }
@@ -153,6 +165,9 @@ def _page(found: Findings, facts: dict[str, Any]) -> Page:
     )
     add_scores(page, found)
     add_memorization(page, found)
+    if found.labelled is not None:
+        page.heading("Labels")
+        page.text(usefulness(found.labelled))
     for title, figure, alt in pictures(found):
         page.heading(title)
         page.text(alt)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.evaluation.labels import Labels
 from lightning_freqdiff.metrics.baselines import draw_fresh
 from lightning_freqdiff.metrics.samples import check_samples
 
@@ -29,6 +30,7 @@ class Sets:
         generated_rows: Which of the generated series given these are, ``(n,)``.
         train_rows: Which of the reference series given these are, ``(m,)``.
         warnings: What speaks against trusting the figures.
+        labels: Classes of the series, where all sets have them.
     """
 
     generated: Tensor
@@ -39,6 +41,7 @@ class Sets:
     generated_rows: np.ndarray
     train_rows: np.ndarray
     warnings: tuple[str, ...] = ()
+    labels: Labels | None = None
 
     @classmethod
     def of(
@@ -48,6 +51,7 @@ class Sets:
         holdout: Tensor | None = None,
         channels: Sequence[str] = (),
         seed: int = 0,
+        labels: Mapping[str, np.ndarray] | None = None,
     ) -> Sets:
         """Take series in memory, and hold a part of the reference out where there is no ``holdout``.
 
@@ -59,6 +63,7 @@ class Sets:
             holdout: Real series that were not trained on, ``(r, N, M)``.
             channels: Names of the channels.
             seed: Which series are held out.
+            labels: Labels of ``generated``, ``reference`` and ``holdout``, ``(n,)`` each, as far as they are known.
 
         Raises:
             ValueError: On unequal shapes, NaN, too few series.
@@ -84,6 +89,7 @@ class Sets:
             tuple(channels) or tuple(f"channel {i}" for i in range(reference.shape[2])),
             np.arange(len(generated)),
             rows,
+            labels=_labels(labels or {}, rows, holdout is not None),
         )
         return replace(sets, warnings=(*_same_rows(sets, present), *_constant(sets)))
 
@@ -103,6 +109,15 @@ class Sets:
             draw_fresh(self.held_out, count, seed),
             _some(self.train, rows, seed, 6),
         )
+
+
+def _labels(given: Mapping[str, np.ndarray], rows: np.ndarray, apart: bool) -> Labels | None:
+    """Part the labels as the series were, where all of them are known."""
+    if not {"generated", "reference", *(("holdout",) if apart else ())} <= set(given):
+        return None
+    real = given["reference"]
+    held = given["holdout"] if apart else np.delete(real, rows)
+    return Labels.of(given["generated"], real[rows], held)
 
 
 def draw_generated(x: Tensor, count: int, seed: int) -> Tensor:
