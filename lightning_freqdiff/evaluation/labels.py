@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.metrics import PostHoc, train_on_synthetic
+from lightning_freqdiff.metrics import train_on_synthetic
+from lightning_freqdiff.metrics.labelled import CLASSIFIER
 
 MOST_CLASSES = 100
 """With more, labels are taken for numbers that tell no classes."""
@@ -86,7 +87,7 @@ def classify(
     for stream, (x, (role, known)) in enumerate(zip(sets, classes.items(), strict=True)):
         some = torch.from_numpy(np.random.default_rng([seed, 7, stream]).permutation(len(x))[:rows])
         drawn |= {role: x[some], f"{role}_labels": known[some]}
-    found = [train_on_synthetic(**drawn, settings=PostHoc(seed=seed + i)) for i in range(repetitions)]  # pyright: ignore
+    found = [train_on_synthetic(**drawn, settings=replace(CLASSIFIER, seed=seed + i)) for i in range(repetitions)]  # pyright: ignore
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 

@@ -4,7 +4,6 @@
 # pyright: reportOptionalSubscript=false, reportGeneralTypeIssues=false
 # pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportOperatorIssue=false
 
-import dataclasses
 import math
 
 import numpy as np
@@ -292,9 +291,7 @@ QUICK = PostHoc(hidden=16, layers=1, steps=80, batch_size=32, lr=0.02)
 @pytest.fixture
 def quick(monkeypatch):
     """Train classifiers in a moment."""
-    monkeypatch.setattr(
-        "lightning_freqdiff.evaluation.labels.PostHoc", lambda seed: dataclasses.replace(QUICK, seed=seed)
-    )
+    monkeypatch.setattr("lightning_freqdiff.evaluation.labels.CLASSIFIER", QUICK)
 
 
 @pytest.mark.parametrize("holdout", [True, False])
