@@ -26,7 +26,7 @@ from lightning_freqdiff.evaluation.report import add_memorization, add_scores
 from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.reporting import plots
-from lightning_freqdiff.reporting.page import Page
+from lightning_freqdiff.reporting.page import Page, size_of
 from lightning_freqdiff.spectral import spectral_density
 
 
@@ -140,7 +140,7 @@ def _figures_alone(module: ScoreModule, samples: np.ndarray) -> dict[str, Any]:
 def _page(module: ScoreModule, result: Evaluation, found: Findings | None, facts: dict[str, Any], count: int) -> Page:
     """Lay out the page."""
     layout = module.layout
-    page = Page(f"{count} series of {layout.length} steps and {layout.channels} channel(s)")
+    page = Page(f"{count} series of {size_of(layout.length, layout.channels)}")
     warning = verdict(facts.get("gain", module.data_facts.get("val_gain", 1.0)))
     if warning:
         page.text(f"The model is {warning}.")

@@ -25,7 +25,7 @@ from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.hardware import describe_hardware
-from lightning_freqdiff.reporting.page import Page
+from lightning_freqdiff.reporting.page import Page, size_of
 from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.spectral import Domain
 
@@ -260,7 +260,7 @@ class Comparison:
         with replacing(self.output / "trade-off.png") as file:
             figure.savefig(file, format="png", dpi=130)
         layout = self.module.layout
-        page = Page(f"Caches on series of {layout.length} steps and {layout.channels} channel(s)")
+        page = Page(f"Caches on series of {size_of(layout.length, layout.channels)}")
         page.text(
             f"{self.sampling.num_samples} samples in batches of {self.sampling.batch_size}, "
             f"{self.sampling.num_steps} steps of {type(self.sampling.solver).__name__}; caches and the uncached run "
@@ -275,6 +275,11 @@ class Comparison:
             f"training set, always with {self.sampling.num_samples:,} samples. Solvers with fewer steps follow "
             "another path, so that no relative L2 is given."
         )
+        if self.scores:
+            page.text(
+                "Floor: what fresh real series score; ceiling: what a Gaussian with the training set's mean and "
+                "covariance scores. With few samples, chance moves all of them."
+            )
         page.figure(figure, "Speedup against damage, for every cache and solver")
         page.heading("Settings")
         page.settings({row["name"]: row["settings"] for row in rows})

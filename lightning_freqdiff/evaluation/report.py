@@ -15,7 +15,7 @@ from lightning_freqdiff.evaluation.pictures import pictures
 from lightning_freqdiff.files import plain, replace_csv, replace_json
 from lightning_freqdiff.metrics import Memorization
 from lightning_freqdiff.reporting.hardware import describe_hardware
-from lightning_freqdiff.reporting.page import Page, shown
+from lightning_freqdiff.reporting.page import Page, shown, size_of
 
 WRITTEN = ("evaluation.json", "evaluation.csv", "report.html")
 COLUMNS = ("metric", "better", "generated", "floor: fresh real series", "ceiling: Gaussian", "position")
@@ -56,11 +56,11 @@ def reserved(output: Path) -> Iterator[None]:
 
 def cells(name: str, score: Score) -> list[Any]:
     """Return a row of the table; errors beside the value where they are known."""
-    if score.value is None:
-        return [name, "higher" if score.higher_is_better else "lower", score.note or "", "", "", ""]
+    if score.value is None:  # why stands in the notes
+        return [name, "higher" if score.higher_is_better else "lower", "left out", "", "", ""]
     error = score.value_two_se
     value = shown(score.value) + (f" ± {error:.2g}" if error is not None and error == error else "")
-    where = "" if score.position is None else f"{score.position:+.2f}"
+    where = "" if score.position is None else f"{round(score.position, 2) + 0.0:+.2f}"  # no -0.00
     better = "higher" if score.higher_is_better else "lower"
     return [name, better, value, shown(score.floor), shown(score.ceiling), where]
 
@@ -159,7 +159,7 @@ def _page(found: Findings, facts: dict[str, Any]) -> Page:
     sets, counts = found.sets, found.counts
     page = Page("Generated series beside real ones")
     page.text(
-        f"{len(sets.generated):,} generated series of {sets.shape[0]} steps and {sets.shape[1]} channel(s), against "
+        f"{len(sets.generated):,} generated series of {size_of(*sets.shape)}, against "
         f"{len(sets.train):,} training series. Floor: {sets.held_out_from}. Each figure is that of "
         f"{counts['compared']:,} series, drawn by the seed, against {counts['reference']:,} training series."
     )
@@ -179,12 +179,16 @@ def _page(found: Findings, facts: dict[str, Any]) -> Page:
 
 def add_scores(page: Page, found: Findings) -> None:
     """Add the metrics, and what their columns mean."""
+    page.text(
+        "Read each figure between its floor, what fresh real series score (no generator can be expected to do "
+        "better), and its ceiling, what a Gaussian with the training set's mean and covariance scores (the linear "
+        "model that a network must beat): position 0 is at the floor, 1 at the ceiling; a little beyond is chance."
+    )
     page.table(COLUMNS, [cells(name, score) for name, score in found.scores.items() if score.note != NOT_ASKED])
     page.text(
-        "Floor: fresh real series; no generator can be expected to do better. Ceiling: the Gaussian of the training "
-        "set's mean and covariance, the linear model that a network must beat. Position: 0 at the floor, 1 at the "
-        "ceiling. After ±: twice the standard error over directions, coordinates, channels or repetitions, not that "
-        "of another draw of series. Figures of other counts, settings or data do not compare."
+        "After ±: twice the standard error over directions, coordinates, channels or repetitions, not that of "
+        "another draw of series. No position: the metric hardly tells the Gaussian from real series. Figures of "
+        "other counts, settings or data do not compare."
     )
     for line in lines(found):
         page.text(f"Note: {line}")
