@@ -133,7 +133,10 @@ def _check_shape(x: Tensor, name: str, reference: Tensor) -> None:
     """Say in which of steps and channels a set differs from the reference."""
     for axis, what in ((1, "steps"), (2, "channels")):
         if x.shape[axis] != reference.shape[axis]:
-            mend = ", or cut windows of the reference by `data.window`" if what == "steps" else ""
+            windows = (
+                ", cut windows of the reference by `data.window`, or name `data.id` and `data.time` of a long table"
+            )
+            mend = windows if what == "steps" else ""
             raise ValueError(
                 f"expected series of {reference.shape[axis]} {what} as in `reference`, got {x.shape[axis]} in "
                 f"`{name}`: make them alike{mend}"
@@ -142,12 +145,13 @@ def _check_shape(x: Tensor, name: str, reference: Tensor) -> None:
 
 def _same_rows(sets: Sets, given: dict[str, Tensor]) -> list[str]:
     """Look for series that stand in two of the sets given."""
-    reference, said = given["reference"], []
+    rows = {name: [row.tobytes() for row in x.numpy()] for name, x in given.items()}
+    said = []
     for name, meaning in (("reference", "a perfect copy"), ("holdout", "the floor itself")):
-        if name in given and torch.equal(given[name], given["generated"]):
+        if name in rows and set(rows["generated"]) <= set(rows[name]):
             said.append(f"`generated` holds the very series of `{name}`: every figure is that of {meaning}")
-    known = {row.tobytes() for row in reference.numpy()}
-    shared = sum(row.tobytes() in known for row in given["holdout"].numpy()) if "holdout" in given else 0
+    known = set(rows["reference"])
+    shared = sum(row in known for row in rows.get("holdout", ()))
     if shared:
         said.append(
             f"{shared:,} of the {len(given['holdout']):,} series of `holdout` are in `reference` too: the floor is "

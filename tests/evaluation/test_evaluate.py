@@ -4,6 +4,7 @@
 # pyright: reportOptionalSubscript=false, reportGeneralTypeIssues=false
 # pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportOperatorIssue=false
 
+import importlib
 import math
 
 import numpy as np
@@ -121,7 +122,10 @@ def test_what_a_metric_cannot_take_is_left_out_with_a_reason(beats):
 
 def test_what_speaks_against_the_figures_is_said(beats):
     train, held, fresh = beats
-    assert "the very series of `reference`" in " ".join(Sets.of(train, train).warnings)
+    for copied in (train, train[:40].flip(0)):
+        assert "the very series of `reference`" in Sets.of(copied, train, held).warnings[0]
+    assert "the floor itself" in Sets.of(held[5:], train, held).warnings[0]
+    assert Sets.of(torch.cat([fresh, train[:9]]), train, held).warnings == ()  # copies are told one by one
     assert (
         "5 of the 160 series of `holdout` are in `reference`"
         in Sets.of(fresh, train, torch.cat([held[5:], train[:5]])).warnings[0]
@@ -362,3 +366,16 @@ def test_classifiers_are_trained_as_often_as_wanted(monkeypatch):
     labels = Labels.of(*(classes(30, seed)[1] for seed in range(3)))
     assert classify(sets, labels, rows=20, repetitions=3, seed=5) == {"synthetic": 6.0}
     assert seeds == [5, 6, 7]
+
+
+def test_one_channel_in_the_published_protocol(beats, monkeypatch):
+    """TimeGAN's judges have half as many units as channels, which would be none."""
+    for name in ("discriminative", "predictive"):
+        module = importlib.import_module(f"lightning_freqdiff.metrics.{name}")
+        monkeypatch.setattr(module, "TIMEGAN_STEPS", 2)
+    train, held, fresh = beats
+    asked = EvaluateSettings(("discriminative", "predictive", "correlational"), "timegan")
+    found = evaluate(fresh, train, held, asked)
+    for name in ("discriminative", "predictive"):
+        assert min(found.scores[name].value, found.scores[name].floor, found.scores[name].ceiling) >= 0
+    assert "2 channels" in found.scores["correlational"].note
