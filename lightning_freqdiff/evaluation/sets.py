@@ -133,10 +133,8 @@ def _check_shape(x: Tensor, name: str, reference: Tensor) -> None:
     """Say in which of steps and channels a set differs from the reference."""
     for axis, what in ((1, "steps"), (2, "channels")):
         if x.shape[axis] != reference.shape[axis]:
-            windows = (
-                ", cut windows of the reference by `data.window`, or name `data.id` and `data.time` of a long table"
-            )
-            mend = windows if what == "steps" else ""
+            long = "or, if it is a long table, name its columns by `data.id` and `data.time`"
+            mend = f", cut windows of the reference by `data.window`, {long}" if what == "steps" else ""
             raise ValueError(
                 f"expected series of {reference.shape[axis]} {what} as in `reference`, got {x.shape[axis]} in "
                 f"`{name}`: make them alike{mend}"

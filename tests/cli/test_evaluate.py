@@ -184,7 +184,7 @@ def test_parquet_files_and_folders_of_them(call):
     assert found["settings"]["channels"] == ["u", "v"]
     code, _, err = call("--generated=made.parquet", "--reference=real.parquet", *FEW)
     assert code == 1
-    assert "name --data.id and --data.time of a long table" in err
+    assert "if it is a long table, name its columns by --data.id and --data.time" in err
     Path("beats").mkdir()
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     for i, one in enumerate(made[:20]):
