@@ -122,7 +122,8 @@ def read_arrays(path: Path, wanted: Iterable[str] | None = None) -> tuple[list[s
                 return ["x"], {"x": loaded}
             with loaded as archive:
                 keys = archive.files
-                return keys, {key: np.asarray(archive[key]) for key in wanted or keys if key in keys}
+                chosen = keys if wanted is None else wanted
+                return keys, {key: np.asarray(archive[key]) for key in chosen if key in keys}
         except DAMAGE as error:
             raise damaged(path, error) from error
 

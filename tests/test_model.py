@@ -283,17 +283,20 @@ def test_evaluate_takes_files_frames_and_data_sets(folder):
 @pytest.mark.filterwarnings("ignore:.*nothing was recomputed.*")
 def test_compare_and_tune_are_those_of_the_command_line(fitted, folder, calls_for_seconds, blank_pictures):
     few = {"num_samples": 3, "num_steps": 30}
-    rows = lf.compare(fitted, ["wiener", lf.TaylorSeer()], rounds=1, solvers=False, **few)
+    rows = lf.compare(fitted, ["wiener", lf.TaylorSeer()], metrics="mmd, histogram", rounds=1, solvers=False, **few)
     assert {row["name"] for row in rows} == {"uncached", "wiener", "taylorseer"}
-    assert all(row["sw_time"] > 0 for row in rows)
+    assert all(row["sw_time"] > 0 and row["histogram"] > 0 for row in rows)
     assert (folder / "comparison/compare.json").exists()
     policy = lf.tune(fitted, 0.9, caches=["fixed"], confirm=3, **few)
     assert isinstance(policy, lf.E2CRF)
     assert fitted.sample(3, cache=policy, **FEW).shape == (3, 16, 2)
+    assert isinstance(lf.tune(fitted, 0.9, metric="histogram", caches=["fixed"], confirm=3, **few), lf.E2CRF)
     with pytest.raises(ValueError, match="expected `caches` of wiener"):
         lf.tune(fitted, 0.1, caches=["magic"])
-    with pytest.raises(ValueError, match="expected `metric` as one of relative_l2, sw, got 'l2'"):
+    with pytest.raises(ValueError, match="expected one of relative_l2, sw, .* got 'l2': set `metric`"):
         lf.tune(fitted, 0.1, metric="l2")
+    with pytest.raises(ValueError, match="expected metrics of .* got 'fid': set `metrics`"):
+        lf.compare(fitted, metrics=["fid"], output="other")
     with pytest.raises(ValueError, match="expected `precision` as one of 32-true, bf16-mixed"):
         lf.compare(fitted, output="other", precision="16")
     with pytest.raises(FileNotFoundError, match="set `caches`"):

@@ -23,7 +23,8 @@ ROOTS = (
 OF_COMMAND = {
     "evaluate": (
         *("generated", "reference", "holdout", "metrics", "protocol", "repetitions", "rows", "directions", "seed"),
-    )
+    ),
+    **dict.fromkeys(("compare", "test", "predict"), ("metrics",)),
 }
 """Settings that are flags of one command, and elsewhere names of Python alone."""
 

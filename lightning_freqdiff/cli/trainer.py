@@ -19,10 +19,12 @@ from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.cli.closing import close_sampling, close_training, close_validation
 from lightning_freqdiff.cli.commands import COMMANDS, DESCRIPTION
+from lightning_freqdiff.cli.evaluate import add_metrics
 from lightning_freqdiff.cli.parser import PROG, Parser
 from lightning_freqdiff.cli.paths import expand
 from lightning_freqdiff.cli.studies import add_matmul_precision
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling
 
@@ -123,6 +125,10 @@ class CLI(LightningCLI):
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")  # pyright: ignore[reportArgumentType]
             # Not as a callback of Lightning's parser, where null would not turn it off.
             parser.add_subclass_arguments(EarlyStopping, "early_stopping", required=False)
+        if subcommand in ("test", "predict"):
+            add_metrics(
+                parser, [], "Metrics of evaluate to put into the report as well, and copies of training series."
+            )
         parser.set_defaults(FIT_DEFAULTS if subcommand == "fit" else RUN_DEFAULTS)
         return parser
 
@@ -178,6 +184,7 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what the command needs to the callbacks asked for."""
+        metrics = split(self.config_init[str(self.subcommand)].get("metrics", []))
         if self.subcommand == "fit":
             config = self.config_init["fit"]
             trainer, stopping = config["trainer"], config["early_stopping"]
@@ -188,11 +195,12 @@ class CLI(LightningCLI):
             sampling: SamplingRun = self.config_init["predict"]["sampling"]
             self.trainer_defaults["callbacks"] = [
                 SamplingProgress(),
-                RunReport(),
+                RunReport(metrics=metrics),
                 SampleWriter(sampling.output, sampling.format),
             ]
         elif self.subcommand == "test":
-            self.trainer_defaults["callbacks"] = [RunReport(self.config_init["test"]["sampling"].output)]
+            output = self.config_init["test"]["sampling"].output
+            self.trainer_defaults["callbacks"] = [RunReport(output, metrics=metrics)]
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
@@ -215,6 +223,8 @@ class CLI(LightningCLI):
             kwargs.pop("datamodule", None)
             kwargs["return_predictions"] = False
             self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            if self.datamodule is None and self.config["predict"].get("metrics"):
+                raise ValueError("expected a data set to take metrics against: set `data`")
             if self.datamodule is not None:  # say now, and not after hours of sampling, that it does not fit
                 layout = self.model.layout
                 self.datamodule.expect_shape(layout.length, layout.channels)

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lightning_freqdiff.evaluation.findings import Score
 from lightning_freqdiff.evaluation.scores import Measurement
 from lightning_freqdiff.reporting import plots
 
@@ -69,6 +70,12 @@ class Evaluation:
                 result.scalars[f"{name}/mean_at_floor_count"] = fewer.values[name]["mean"]
             result.scalars |= {f"{name}/{kind}": found.values[name]["mean"] for kind, found in baselines.items()}
         return result
+
+    def add(self, scores: dict[str, Score]) -> None:
+        """Add metrics that were asked for by name: each with its value, its floor and its ceiling."""
+        for name, score in scores.items():
+            found = {key: getattr(score, key) for key in ("value", "floor", "ceiling", "position")}
+            self.scalars |= {f"{name}/{key}": value for key, value in found.items() if value is not None}
 
 
 def cache_evaluation(reports: Sequence[dict[str, Any]]) -> Evaluation:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_freqdiff.reporting.plots import GENERATED, TRAINING, Array, style
+from lightning_freqdiff.reporting.plots import GENERATED, TRAINING, Array, name_channels, style
 
 NAMED = 16
 """Channels whose names fit beside a matrix."""
@@ -71,5 +71,5 @@ def nearest_series(
         style(axis)
         axis.set_title(title, fontsize=8)
     if several:
-        axes[0].legend(fontsize=7, frameon=False)
+        name_channels(figure, axes[0])
     return figure

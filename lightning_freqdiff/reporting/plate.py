@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_freqdiff.reporting.plots import GENERATED, TRAINING, Array, style
+from lightning_freqdiff.reporting.plots import GENERATED, TRAINING, Array, name_channels, style
 
 SHOWN = 8
 """Series of each kind that are drawn whole."""
@@ -71,7 +71,7 @@ def _series(figure: Any, generated: Array, real: Array, channels: Sequence[str])
                 axis.plot(one[:, m], lw=1, color=f"C{m}" if several else color, label=name if several else None)
         row[0].set_ylabel(f"{kind} (standardised)" if several else kind, fontsize=9)
     if several:
-        axes[0][0].legend(fontsize=6, frameon=False)
+        name_channels(figure, axes[0][0])
 
 
 def _quantiles(axis: Axes, ours: Array, theirs: Array) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -21,6 +21,12 @@ def style(axis: Axes, xlabel: str = "", ylabel: str = "") -> None:
     axis.tick_params(labelsize=8)
     axis.set_xlabel(xlabel, fontsize=9)
     axis.set_ylabel(ylabel, fontsize=9)
+
+
+def name_channels(figure: FigureBase, axis: Axes) -> None:
+    """Name the lines of an axis above the figure, where they hide nothing."""
+    lines, names = axis.get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=8, fontsize=8, frameon=False)
 
 
 def sample_gallery(
@@ -55,7 +61,7 @@ def sample_gallery(
                 axis.plot(one[:, m], color=f"C{m}" if several else color, lw=1, label=name if several else None)
         row[0].set_ylabel(label, fontsize=9)
     if several:
-        axes[0][0].legend(fontsize=6, frameon=False, ncols=2)
+        name_channels(figure, axes[0][0])
     figure.supxlabel("time step", fontsize=9)
     return figure
 

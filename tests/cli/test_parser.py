@@ -440,3 +440,29 @@ def test_what_was_trained_on_a_table_comes_back_as_a_table(tmp_path, well):
     more = ["--sampling.output=array", "--sampling.format=npy"]
     well("predict", "--ckpt_path", checkpoint, *few, *more)
     assert np.load(tmp_path / "array/samples.npy").shape == (2, 9, 2)
+
+
+def test_reports_take_any_metric_of_evaluate(trained, tmp_path, call, well):
+    few = ["--sampling.num_samples=12", "--sampling.num_steps=4", f"--ckpt_path={trained}"]
+    data = ["--data=SyntheticECG", *DATA]
+    said = well("test", *few, *data, "--metrics", "sw,mmd", "precision", "--sampling.output=tested")
+    assert "test_mmd" in said
+    well("predict", *few, *data, "--metrics=mmd", "--sampling.output=drawn")
+    for folder, names in (("tested", ("sliced_wasserstein", "mmd", "precision")), ("drawn", ("mmd",))):
+        page = (tmp_path / folder / "report.html").read_text()
+        assert "ceiling: Gaussian" in page
+        assert "memorization" in page.lower()
+        header = (tmp_path / folder / "evaluation.csv").read_text().splitlines()[0].split(",")
+        for name in names:
+            assert f"<td>{name}" in page
+            assert {f"{name}/value", f"{name}/floor", f"{name}/ceiling"} <= set(header)
+    assert "histogram" not in page
+    plain = well("test", *few, *data, "--sampling.output=plain")
+    assert "mmd" not in plain + (tmp_path / "plain" / "report.html").read_text()
+    for args, says in (
+        (["test", *few, *data, "--metrics=fid"], "got 'fid': set --metrics"),
+        (["predict", *few, "--metrics=mmd"], "a data set to take metrics against: set --data"),
+    ):
+        code, _, err = call(*args)
+        assert code == 1
+        assert says in err

@@ -1,3 +1,6 @@
+# A figure that is not there fails its test.
+# pyright: reportOperatorIssue=false
+
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -8,6 +11,7 @@ from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml, families
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
@@ -88,6 +92,27 @@ def test_sliced_wasserstein_as_the_measure(model):
         tuner(model, 0.5, metric="sw")
     with pytest.raises(ValueError, match="`tolerance`"):
         tuner(model, 0.0)
+
+
+def test_any_metric_as_the_measure(model):
+    evaluator = Evaluator(SyntheticECG(num_series=256, length=64))
+    (family,) = (f for f in families() if f.name == "fixed")
+    search = tuner(model, 0.5, metric="histogram", evaluator=evaluator)
+    trial = search.measure(family, 8, SAMPLING)
+    runs = [Run(Contender("x", "cache", SAMPLING, policy)) for policy in (None, family.make(8))]
+    for run in runs:
+        Bench(model, SAMPLING).draw(run)
+    asked = EvaluateSettings(("histogram",))
+    base, ours = (evaluator.scores(run.series, asked)["histogram"].value for run in runs)
+    assert trial.value == pytest.approx(abs(ours - base) / base)
+    assert trial.upper == trial.value > 0
+    assert search.damage(trial) == f"{trial.value:.4f}"  # no bound is made up
+    with pytest.raises(ValueError, match="histogram against: set `data`"):
+        tuner(model, 0.5, metric="histogram")
+    with pytest.raises(ValueError, match="expected one of relative_l2, sw, .* got 'fid': set `metric`"):
+        tuner(model, 0.5, metric="fid", evaluator=evaluator)
+    with pytest.raises(ValueError, match="recall: expected at least 6 samples, got 4.*`sampling.num_samples`"):
+        tuner(model, 0.5, metric="recall", evaluator=evaluator).measure(family, 8, SAMPLING)
 
 
 @pytest.mark.parametrize(
