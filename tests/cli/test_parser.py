@@ -454,7 +454,7 @@ def test_reports_take_any_metric_of_evaluate(trained, tmp_path, call, well):
         assert "memorization" in page.lower()
         header = (tmp_path / folder / "evaluation.csv").read_text().splitlines()[0].split(",")
         for name in names:
-            assert f"<td>{name}" in page
+            assert f">{name}</td>" in page
             assert {f"{name}/value", f"{name}/floor", f"{name}/ceiling"} <= set(header)
     assert "histogram" not in page
     plain = well("test", *few, *data, "--sampling.output=plain")
