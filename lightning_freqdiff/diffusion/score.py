@@ -167,8 +167,8 @@ class Score(nn.Module, ScoreFunction):
         return c.sigma * z / c.total.square()
 
     def eps(self, raw: Tensor, z: Tensor, c: Coefficients) -> Tensor:
-        """Turn raw output into the noise prediction, ``(B, K, F)``, in float32."""
-        raw = raw.float()
+        """Turn raw output into the noise prediction, ``(B, K, F)``, in the tokens' precision."""
+        raw = raw.to(z.dtype)
         match self.parametrization:
             case "wiener":
                 return self.wiener_eps(z, c) - c.spread / c.total * raw

@@ -309,6 +309,17 @@ def test_precision_is_part_of_a_run(checkpoint, tmp_path, call, float32):
     assert 0 < np.linalg.norm(low - plain) < 0.03 * np.linalg.norm(plain)
 
 
+def test_double_precision_gives_the_samples_of_single_to_rounding(trained, tmp_path, well):
+    """The same noise, and no more than rounding between them: nothing on the way goes back to single precision."""
+    for name in ("32-true", "64-true"):
+        for cache in ([], ["--trainer.callbacks+=WienerCache"]):
+            output = tmp_path / f"{name}{len(cache)}"
+            well(*predict_args(trained, output, num_steps=100), f"--trainer.precision={name}", *cache)
+    for cache in "01":
+        plain, double = (np.load(tmp_path / f"{name}{cache}" / "samples.npy") for name in ("32-true", "64-true"))
+        assert 0 < np.abs(double - plain).max() < 1e-4
+
+
 def test_a_comparison_in_bfloat16_says_so(checkpoint, tmp_path, call, float32):
     few = ["--sampling.num_samples=2", "--sampling.num_steps=4", "--rounds=1", "--solvers=false"]
     said = call("compare", f"--ckpt_path={checkpoint}", *few, "--precision=bf16-mixed", "--matmul_precision=highest")
