@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.files import replace_csv, replace_json, replacing
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.reporting.caches import trade_off
 from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.reporting.page import Page
 from lightning_freqdiff.sampling.loop import Sampling
@@ -119,7 +120,7 @@ class Comparison:
             self._measure(run)
             self.write()
             if first:
-                self.console.print(self._line(run), highlight=False)
+                self.console.print(self._line(run), highlight=False, markup=False)
 
     def _measure(self, run: Run) -> None:
         """Work out a run's row; what does not change from round to round is worked out once."""
@@ -193,7 +194,7 @@ class Comparison:
         for title in COLUMNS.values():
             table.add_column(title, justify="left" if not title else "right")
         for row in self.ordered():
-            table.add_row(*(cell(row, key) for key in COLUMNS))
+            table.add_row(*(escape(cell(row, key)) for key in COLUMNS))
         return table
 
     def ordered(self) -> list[dict[str, Any]]:
@@ -222,7 +223,7 @@ class Comparison:
     def write_report(self) -> None:
         """Draw the trade-off and lay out the page."""
         rows = self.ordered()
-        figure = plots.trade_off(rows)
+        figure = trade_off(rows)
         with replacing(self.output / "trade-off.png") as file:
             figure.savefig(file, format="png", dpi=130)
         layout = self.module.layout

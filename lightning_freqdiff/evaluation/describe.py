@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -152,7 +153,7 @@ def show(facts: dict[str, Any], console: Console | None = None) -> None:
     table = Table("", "", title=facts["data"], show_header=False)
     table.add_row("series (train, val, test)", f"{series['train']:,}, {series['val']:,}, {series['test']:,}")
     table.add_row("steps x channels", f"{facts['steps']} x {len(facts['channels'])}")
-    constant = ", ".join(facts["constant_channels"]) or "none"
+    constant = escape(", ".join(facts["constant_channels"])) or "none"
     table.add_row("missing values", MISSING[facts["missing_values"]])
     table.add_row("constant channels", constant)
     table.add_row("constant coordinates", f"{facts['constant_coordinates']} of {facts['coordinates']}")
@@ -165,9 +166,9 @@ def show(facts: dict[str, Any], console: Console | None = None) -> None:
     console.print(table)
     table = Table("channel", "min", "mean", "max", "std")
     for name, one in facts["range"].items():
-        table.add_row(name, *(f"{one[key]:.4g}" for key in ("min", "mean", "max", "std")))
+        table.add_row(escape(name), *(f"{one[key]:.4g}" for key in ("min", "mean", "max", "std")))
     console.print(table)
     for warning in facts["warnings"]:
-        console.print(f"[bold]warning:[/] {warning}", highlight=False)
+        console.print(f"[bold]warning:[/] {escape(warning)}", highlight=False)
     if not facts["warnings"]:
         console.print("Nothing speaks against the frequency domain for these series.", highlight=False)
