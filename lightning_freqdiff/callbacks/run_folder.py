@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from lightning_freqdiff.files import plain, replace_json, replacing
+from lightning_freqdiff.outputs import claim, make_folder
 
 try:
     import fcntl
@@ -86,25 +87,14 @@ class RunFolder:
             ValueError: Where the folder holds another run, or something else.
             OSError: Where it cannot be written, or the disk is too small for the samples.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cannot make the output folder {self.path} ({error.strerror}): set `sampling.output`"
-            ) from error
-        if not os.access(self.path, os.W_OK):
-            raise OSError(f"the output folder {self.path} is not writable: set `sampling.output`")
+        make_folder(self.path, "sampling.output")
         self._lock()
         if self.manifest.exists():
             self._check_identity(identity)
             if not self.samples.exists() and self.read_manifest()["status"] == "running":
                 self._reserve(shape)  # killed between the manifest and the samples
             return
-        if {p.name for p in self.path.iterdir()} - {LOCK}:
-            raise ValueError(
-                f"expected an empty output folder or an unfinished run, but {self.path} holds other files: "
-                "set `sampling.output` to another folder"
-            )
+        claim(self.path, "sampling.output")
         self.write_manifest({"status": "running", "identity": identity})
         try:
             self._reserve(shape)

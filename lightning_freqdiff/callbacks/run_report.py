@@ -21,9 +21,13 @@ from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.evaluator import DRAWN, Evaluator
 from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import Kind, claim
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.page import Page
 from lightning_freqdiff.spectral import spectral_density
+
+KIND = Kind("an earlier test", ("evaluation.csv", "report.html", "samples.png", "spectra.png", "cache.png"))
+"""What `test` leaves."""
 
 
 class RunReport(Callback):
@@ -42,7 +46,9 @@ class RunReport(Callback):
         self.result: Evaluation | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Ask the writer to be called when all samples are on disk."""
+        """Ask the writer to be called when all samples are on disk; `test` claims its folder before any work."""
+        if stage == "test" and trainer.is_global_zero and not trainer.fast_dev_run:  # pyright: ignore
+            claim(self.folder, "sampling.output", KIND)
         for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if stage == "predict" and isinstance(callback, SampleWriter):
                 callback.finishers.append(self._finish_predict)

@@ -12,7 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_calibration
+from lightning_freqdiff.checkpoint import calibration_path, check_calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.evaluate import add_evaluate, evaluate
 from lightning_freqdiff.cli.presets import read_presets
@@ -20,11 +20,12 @@ from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.evaluation.compare import Comparison
-from lightning_freqdiff.evaluation.describe import describe, show, write
+from lightning_freqdiff.evaluation.describe import KIND, describe, show, write
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.tune import Metric, Tuner, as_yaml, families
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import claimed, held
 from lightning_freqdiff.sampling.loop import Sampling
 
 WIDTH = 150
@@ -160,9 +161,10 @@ def _device(name: str) -> torch.device:
 
 
 def _describe(data: SeriesData, output: Path) -> None:
-    data.prepare_data()
-    facts = describe(data)
-    write(data, facts, output)
+    with claimed(output, "output", KIND):
+        data.prepare_data()
+        facts = describe(data)
+        write(data, facts, output)
     show({**facts, "warnings": [spell(warning) for warning in facts["warnings"]]})
     print(f"written: {output / 'description.json'}, {output / 'description.png'}")
 
@@ -180,11 +182,14 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
     if unknown:
         raise ValueError(f"expected families of {', '.join(known)}, got {unknown[0]}: set --families")
     path = Path(config.output) / f"{config.name}.yaml"
-    if path.exists():
-        raise ValueError(f"expected a new preset, but {path} is there already: set --name or --output")
+    kept = [path.with_name(f"{name}.yaml") for name in config.families or known] if config.keep_all else []
+    for new in (path, *kept):
+        if new.exists():
+            raise ValueError(f"expected a new preset, but {new} is there already: set --name or --output")
     evaluator = Evaluator(data) if data is not None else None
     tuner = Tuner(Bench(module, config.sampling), config.tolerance, config.metric, evaluator, config.confirm, console)
-    best, confirmed = tuner.run([known[name] for name in config.families or known])
+    with held(path.parent, "output"):
+        best, confirmed = tuner.run([known[name] for name in config.families or known])
     for trial in best if config.keep_all else ():
         text = as_yaml(trial.family.make(trial.knob), [f"Best of its kind at {config.metric} {config.tolerance:g}."])
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,6 +219,7 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
 def _calibrate(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:
     path = Path(config.output) if config.output else calibration_path(config.ckpt_path)
     sampling = replace(config.sampling, batch_size=min(config.sampling.batch_size, config.sampling.num_samples))
+    check_calibration_path(path)
     fitted, fits = calibrate(module, sampling)
     write_calibration(path, fitted, weights_hash(module))
     for name, value in fits.items():

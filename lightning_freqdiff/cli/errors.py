@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 ROOTS = (
-    *("data", "model", "sampling", "trainer", "ckpt_path"),
+    *("data", "model", "sampling", "trainer", "checkpoint", "ckpt_path"),
     *("callbacks", "device", "families", "metric", "name", "output", "rounds", "threads", "tolerance"),
 )
 """First parts of the settings that are flags."""

@@ -16,8 +16,9 @@ from lightning_freqdiff.evaluation.evaluate import measure
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.judges import LONG, NAMES, SHORT
 from lightning_freqdiff.evaluation.reading import Reading, read_sets
-from lightning_freqdiff.evaluation.report import WRITTEN, lines, reserved, table, verdict, write
+from lightning_freqdiff.evaluation.report import KIND, WRITTEN, lines, table, verdict, write
 from lightning_freqdiff.metrics import Protocol
+from lightning_freqdiff.outputs import claimed
 
 COST = (
     f"Comma-separated: {', '.join(NAMES)}; or {', '.join(SHORT)}, default. For 1,000 series of 187 steps on one "
@@ -67,7 +68,7 @@ def evaluate(config: Any, console: Console) -> None:
     settings = EvaluateSettings(words, **{name: config[name] for name in names})
     output = Path(config.output).expanduser()
     given = {role: config[role] for role in ("generated", "reference", "holdout")}
-    with reserved(output), console.status("reading") as status:
+    with claimed(output, "output", KIND), console.status("reading") as status:
         sets = read_sets(**given, reading=config.data, seed=settings.seed)
         for warning in sets.warnings:
             _say(console, f"note: {spell(warning)}")

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning_freqdiff.callbacks import (
     FiniteLoss,
     RunReport,
+    SafeCheckpoints,
     SampleWriter,
     SamplingProgress,
     TrainingProgress,
@@ -198,6 +199,8 @@ class CLI(LightningCLI):
             # Not as a callback of Lightning's parser, where null would not turn it off.
             parser.add_subclass_arguments(EarlyStopping, "early_stopping", required=False)
         parser.set_defaults(FIT_DEFAULTS if subcommand == "fit" else RUN_DEFAULTS)
+        if subcommand == "test":
+            parser.set_defaults({"sampling.output": "report"})  # not the folder of the samples that `predict` leaves
         return parser
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -243,7 +246,7 @@ class CLI(LightningCLI):
         if self.subcommand == "fit":
             config = self.config_init["fit"]
             trainer, stopping = config["trainer"], config["early_stopping"]
-            added = [Validations(), FiniteLoss(), *([stopping] if stopping else [])]
+            added = [SafeCheckpoints(), Validations(), FiniteLoss(), *([stopping] if stopping else [])]
             own = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else [trainer["callbacks"]]
             if trainer["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
                 added.append(TrainingProgress())

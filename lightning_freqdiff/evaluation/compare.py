@@ -22,6 +22,7 @@ from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.files import replace_csv, replace_json, replacing
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import claim
 from lightning_freqdiff.reporting.caches import trade_off
 from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.reporting.page import Page
@@ -74,7 +75,7 @@ class Comparison:
     ) -> None:
         if rounds < 1:
             raise ValueError(f"expected rounds >= 1, got {rounds}: set `rounds`")
-        make_empty(output)
+        claim(output, "output")
         self.module, self.sampling, self.output, self.rounds = module, sampling, output, rounds
         self.with_solvers, self.console = solvers, console or Console()
         self.evaluator = Evaluator(data) if data is not None else None
@@ -265,16 +266,6 @@ def cell(row: dict[str, Any], key: str) -> str:
         case "seconds":
             return f"{value:.3g}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def make_empty(folder: Path) -> None:
-    """Make an output folder, refusing one that holds anything."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the output folder {folder} ({error.strerror}): set `output`") from error
-    if any(folder.iterdir()):
-        raise ValueError(f"expected an empty output folder, but {folder} holds files: set `output` to another folder")
 
 
 def _settings(contender: Contender) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from torch import Tensor
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.files import replace_json, replacing
 from lightning_freqdiff.metrics.spectral import spectral_localisation
+from lightning_freqdiff.outputs import Kind
 from lightning_freqdiff.reporting.plots import series_and_spectra
 from lightning_freqdiff.spectral import Codec, Representation, spectral_density
 
 SERIES = 4096
 """Training series that are looked at, at most; drawn with the seed of the data set."""
+KIND = Kind("an earlier description", ("description.json", "description.png"))
 MISSING = {
     "refuse": "none (they are refused)",
     "interpolate": "none left (interpolated in time)",
@@ -140,9 +142,9 @@ def write(data: SeriesData, facts: dict[str, Any], output: Path) -> None:
     """Write the facts and a picture of series and spectra: `description.json`, `description.png`."""
     x = data.reference_series(SERIES)
     output.mkdir(parents=True, exist_ok=True)
-    replace_json(output / "description.json", facts)
+    replace_json(output / KIND.files[0], facts)
     figure = series_and_spectra(x.numpy(), spectral_density(x).numpy(), data.channels)
-    with replacing(output / "description.png") as file:
+    with replacing(output / KIND.files[1]) as file:
         figure.savefig(file, format="png", dpi=120)
 
 

@@ -428,6 +428,87 @@ def test_studies_end_in_one_line_on_bad_input(call, trained, args, message):
     assert err.count("\n") == 1
 
 
+def held(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "folder", "setting"),
+    [
+        ("test", "samples", "--sampling.output"),
+        ("test", "mine", "--sampling.output"),
+        ("predict", "mine", "--sampling.output"),
+        ("describe", "mine", "--output"),
+        ("describe", "samples", "--output"),
+        ("compare", "samples", "--output"),
+    ],
+)
+def test_no_command_writes_to_a_folder_of_another(trained, tmp_path, call, command, folder, setting):
+    """Found out before any work, and nothing of what is there changes."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("my report")
+    assert call(*predict_args(trained, "samples", num_samples=2, num_steps=2))[0] == 0
+    before = held(tmp_path)
+    args = {"describe": [], "test": [f"--ckpt_path={trained}", "--trainer.limit_test_batches=0"]}
+    data = [] if command in ("predict", "compare") else ["--data=SyntheticECG", *DATA]
+    given = args.get(command, [f"--ckpt_path={trained}", "--sampling.num_steps=2"])
+    code, _, err = call(command, *given, *data, f"{setting}={folder}")
+    assert code == 1
+    assert re.search(rf"error: expected an empty output folder.* but {folder} holds .*set {setting}", err), err
+    assert held(tmp_path) == before
+
+
+def test_a_test_replaces_an_earlier_one_and_has_a_folder_of_its_own(trained, tmp_path, well):
+    assert well(*predict_args(trained, "samples", num_samples=2, num_steps=2))
+    args = ["test", f"--ckpt_path={trained}", "--data=SyntheticECG", *DATA]
+    for _ in range(2):
+        well(*args, "--sampling.num_samples=4", "--sampling.num_steps=2")
+        assert (tmp_path / "report" / "report.html").exists()
+    well("describe", "--data=SyntheticECG", *DATA)
+    well("describe", "--data=SyntheticECG", *DATA)
+
+
+def test_a_calibration_replaces_nothing_but_an_earlier_one(trained, tmp_path, call):
+    np.save(tmp_path / "mine.npy", np.arange(3))
+    np.savez(tmp_path / "mine.npz", x=np.arange(3))
+    before = held(tmp_path)
+    few = [f"--ckpt_path={trained}", "--sampling.num_samples=2"]
+    for name in ("mine.npy", "mine.npz", "new.txt"):
+        code, _, err = call("calibrate", *few, f"--output={name}", "--sampling.num_steps=20")
+        assert code == 1
+        assert name in err
+        assert "set --output" in err
+    assert held(tmp_path) == before
+    for _ in range(2):
+        assert call("calibrate", *few, "--output=good.npz", "--sampling.num_steps=20")[0] == 0
+    good = (tmp_path / "good.npz").read_bytes()
+    code, _, err = call("calibrate", *few, "--output=good.npz", "--sampling.num_steps=1")
+    assert code == 1
+    assert "raise --sampling.num_steps" in err
+    content = torch.load(trained, weights_only=True)
+    for weight in content["state_dict"].values():
+        if weight.is_floating_point():
+            weight.fill_(torch.nan)
+    torch.save(content, tmp_path / "broken.ckpt")
+    code, _, err = call("calibrate", "--ckpt_path=broken.ckpt", "--output=good.npz", "--sampling.num_steps=20")
+    assert code == 1
+    assert "expected finite samples" in err
+    assert (tmp_path / "good.npz").read_bytes() == good
+
+
+def test_tune_looks_at_its_output_before_it_searches(trained, tmp_path, call):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "fixed.yaml").write_text("mine")
+    args = ["tune", f"--ckpt_path={trained}", "--tolerance=0.5", "--families", "fixed", "--sampling.num_steps=2"]
+    for more in (["--output=file"], ["--output=presets", "--keep_all=true"], ["--output=presets", "--name=fixed"]):
+        code, out, err = call(*args, *more)
+        assert code == 1
+        assert "--output" in err
+        assert "calls" not in out  # nothing was drawn yet
+    assert (tmp_path / "presets" / "fixed.yaml").read_text() == "mine"
+
+
 def test_tune_says_so_when_nothing_meets_the_tolerance(call, checkpoint, tmp_path):
     few = ["--sampling.num_samples=2", "--sampling.num_steps=10", "--families", "fixed"]
     code, _, err = call("tune", "--ckpt_path", checkpoint, "--tolerance=1e-9", *few)
