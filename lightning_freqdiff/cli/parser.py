@@ -27,6 +27,7 @@ from lightning_freqdiff.callbacks import (
     TrainingProgress,
     Validations,
 )
+from lightning_freqdiff.callbacks.run_config import RunConfig
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.checkpoint import read_checkpoint
@@ -162,6 +163,7 @@ class CLI(LightningCLI):
             ScoreModule,
             SeriesData,
             subclass_mode_data=True,
+            save_config_callback=RunConfig,
             parser_class=Parser,
             parser_kwargs={**main, **below},
             seed_everything_default=0,
