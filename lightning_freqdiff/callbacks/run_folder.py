@@ -1,4 +1,4 @@
-"""A predict run on disk: samples, manifest, and a journal of the units that are done.
+"""A predict run on disk: samples, manifest, a journal of the units that are done, and what was measured meanwhile.
 
 ``samples.npy`` is reserved in full at the start and written through a memory map, so that ranks fill disjoint
 rows and nothing has to fit in memory. A unit counts once its rows are flushed and a line about it stands in
@@ -167,12 +167,12 @@ class RunFolder:
         """Replace the manifest in one move, so that a reader never meets half of it."""
         replace_json(self.manifest, content)
 
-    def write(self, rank: int, first: int, series: np.ndarray, seconds: float) -> None:
-        """Put series ``(count, N, M)`` in their rows, then note in the rank's journal that they are there."""
+    def write(self, rank: int, first: int, series: np.ndarray, seconds: float, start: int = 0) -> None:
+        """Put series ``(count, N, M)`` in their rows, then note it in the rank's journal, with the start."""
         rows = np.lib.format.open_memmap(self.samples, mode="r+")
         rows[first : first + len(series)] = series
         rows.flush()
-        line = {"first": first, "count": len(series), "seconds": round(seconds, 4)}
+        line = {"first": first, "count": len(series), "seconds": round(seconds, 4), "start": start}
         path = self.path / f"journal-{rank}.jsonl"
         torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a kill cut the last line short
         with path.open("a") as journal:
@@ -199,5 +199,5 @@ class RunFolder:
         units = sorted(self.journal() + self.read_manifest().get("units", []), key=lambda unit: unit["first"])
         manifest = self.read_manifest()
         self.write_manifest({**manifest, "status": "complete", **facts, "units": units})
-        for path in self.path.glob("journal-*.jsonl"):
+        for path in (*self.path.glob("journal-*.jsonl"), *self.path.glob("measured-*.npz")):
             path.unlink()
