@@ -13,12 +13,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lightning_freqdiff.callbacks.boards import Board, boards
+from lightning_freqdiff.callbacks.boards import LEFT, Board, boards
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import Kind, claim
 from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
 from lightning_freqdiff.schedule import at_end
@@ -45,10 +46,15 @@ def share_numbers(trainer: Trainer, sampling: Sampling) -> Tensor:
     return torch.tensor([unit.first + i for unit in units for i in range(unit.count)], dtype=torch.long)
 
 
+KIND = Kind("an earlier monitor's", LEFT)
+"""What is left where there is no logger."""
+
+
 class SampleMonitor(Callback):
     """During training, sample with the averaged weights, and show distances, spectra and galleries.
 
-    Results go to every logger of the trainer (W&B with pictures and tables) and to the run folder.
+    Results go to every logger of the trainer (W&B with pictures and tables) and to the run folder, which without a
+    logger is ``monitor``.
 
     Args:
         every_n_validations: Validations between samplings; the one at the end of the run is always among them.
@@ -78,6 +84,11 @@ class SampleMonitor(Callback):
         self._evaluator: Evaluator | None = None
         self._boards: list[Board] = []
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Claim the folder where it is not a logger's, before any work."""
+        if stage == "fit" and not trainer.loggers and trainer.is_global_zero and not trainer.fast_dev_run:  # pyright: ignore
+            claim(_folder(trainer), "trainer.default_root_dir", KIND)
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -103,8 +114,7 @@ class SampleMonitor(Callback):
     def _evaluate(self, trainer: Trainer, module: ScoreModule, data: SeriesData) -> None:
         if self._evaluator is None:
             self._evaluator = Evaluator(data, num_directions=self.num_directions)
-            folder = None if trainer.log_dir is None else Path(trainer.log_dir)
-            self._boards = boards(trainer, folder) if trainer.is_global_zero else []
+            self._boards = boards(trainer, _folder(trainer)) if trainer.is_global_zero else []
         share = min(self.sampling.batch_size, -(-self.sampling.num_samples // trainer.world_size))
         since = time.perf_counter()
         sampling = replace(self.sampling, batch_size=share)
@@ -123,3 +133,9 @@ class SampleMonitor(Callback):
             board.summarize(
                 {"epoch": trainer.current_epoch, **{f"samples/{k}": v for k, v in result.scalars.items()}}
             )
+
+
+def _folder(trainer: Trainer) -> Path:
+    """Return where figures and tables go: beside what the logger writes, or in a folder of their own without one."""
+    folder = trainer.log_dir if trainer.loggers else None
+    return Path(trainer.default_root_dir) / "monitor" if folder is None else Path(folder)

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lightning_freqdiff.callbacks.boards import boards
+from lightning_freqdiff.callbacks.boards import LEFT, boards
 from lightning_freqdiff.callbacks.monitor import draw_share, share_numbers
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.verdict import verdict
@@ -26,7 +26,7 @@ from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.page import Page
 from lightning_freqdiff.spectral import spectral_density
 
-KIND = Kind("an earlier test", ("evaluation.csv", "report.html", "samples.png", "spectra.png", "cache.png"))
+KIND = Kind("an earlier test", (*LEFT, "report.html"))
 """What `test` leaves."""
 
 

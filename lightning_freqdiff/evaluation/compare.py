@@ -109,7 +109,8 @@ class Comparison:
                 self.write()
                 self.write_report()
                 self.console.print(self.table())
-                self.console.print(f"{'results' if self.complete else 'unfinished, so far'}: {self.output}")
+                outcome = "results" if self.complete else "unfinished, so far"
+                self.console.print(f"{outcome}: {self.output}", markup=False)
         return list(self.rows.values())
 
     def _round(self, runs: list[Run] | None = None) -> None:
