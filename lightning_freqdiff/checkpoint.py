@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.files import read_arrays, replace_arrays
+from lightning_freqdiff.outputs import make_folder
 
 MARK = "lightning_freqdiff"
 """The key under which a checkpoint says that it is ours, and what it was trained on."""
@@ -45,6 +46,9 @@ STATISTICS = {
 
 SHOWN = 120
 """Letters that are shown of PyTorch's list of weights that do not fit."""
+
+CALIBRATION = ".calibration.npz"
+"""How the names of calibrations end."""
 
 WEIGHTS = "weights"
 """The array of a calibration that holds the hash of the weights."""
@@ -182,7 +186,29 @@ def file_hash(path: str | Path) -> str:
 
 def calibration_path(checkpoint: str | Path) -> Path:
     """Return where the calibration of a checkpoint lies: ``best.ckpt`` has ``best.calibration.npz``."""
-    return Path(checkpoint).with_suffix(".calibration.npz")
+    return Path(checkpoint).with_suffix(CALIBRATION)
+
+
+def check_calibration_path(path: Path) -> None:
+    """Refuse a place for a calibration where something else lies, before any work.
+
+    Raises:
+        ValueError: Where the name does not end in ``.npz``, or a file of that name is no calibration.
+        OSError: Where the folder cannot be written to.
+    """
+    if path.suffix != ".npz":
+        raise ValueError(f"expected a file name ending in .npz, got {path}: set `output`")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"expected a folder to write to, found none at {path.parent}: set `output`")
+    make_folder(path.parent, "output")
+    if not path.exists():
+        return
+    try:
+        names, _ = read_arrays(path, [WEIGHTS])
+    except (ValueError, FileNotFoundError):
+        names = [WEIGHTS] if path.is_file() and path.name.endswith(CALIBRATION) else []  # ours, cut short
+    if WEIGHTS not in names:
+        raise ValueError(f"expected a new file, or a calibration to replace, but {path} is neither: set `output`")
 
 
 def write_calibration(path: Path, fitted: dict[str, Tensor], weights: str) -> None:

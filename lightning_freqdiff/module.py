@@ -174,6 +174,12 @@ class ScoreModule(LightningModule):
 
     def configure_model(self) -> None:
         """Build the network for the data's shape and take the training statistics, once."""
+        precision = "32-true" if self._trainer is None else str(self._trainer.precision)
+        if precision in ("16-true", "bf16-true"):
+            raise ValueError(
+                f"expected a precision in which transforms and noise keep their digits, got {precision}: set "
+                "`trainer.precision` bf16-mixed, 32-true or 64-true"
+            )
         if self.score is not None:
             return
         data = getattr(self._trainer, "datamodule", None)
@@ -221,7 +227,7 @@ class ScoreModule(LightningModule):
         z0 = self.score.codec.encode(batch.series)
         generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
         t = stratified_times(self.validation_times, len(z0), generator)
-        noise = torch.randn(z0.shape, generator=generator).to(z0)
+        noise = torch.randn(z0.shape, generator=generator, dtype=torch.float32).to(z0)
         loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(z0))
         linear = linear_loss(self.score, z0, noise, t, self.weighting)

@@ -16,7 +16,6 @@ import lightning_freqdiff as lf
 from lightning_freqdiff import recipe
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.caching import Wiener
-from lightning_freqdiff.callbacks import FiniteLoss, TrainingProgress, Validations
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 SMALL = {"network": lf.MLP(layers=1, width=8), **QUIET}
@@ -180,7 +179,7 @@ def test_what_cannot_be_learnt_from_ends_in_one_line(folder, series, settings, s
 def test_a_folder_that_holds_something_is_left_alone(folder):
     (folder / "mine").mkdir()
     (folder / "mine/thesis.txt").write_text("x")
-    with pytest.raises(ValueError, match="new or empty folder.*set `folder`"):
+    with pytest.raises(ValueError, match="expected an empty output folder, but mine holds thesis.txt: set `folder`"):
         lf.fit(SERIES, folder="mine", **SMALL)
     assert [p.name for p in (folder / "mine").iterdir()] == ["thesis.txt"]
 
@@ -192,13 +191,13 @@ class Mine(Callback):
 def test_callbacks_take_the_place_of_those_of_their_kind(folder):
     own = [EarlyStopping("val_loss"), ModelCheckpoint(folder), EMAWeightAveraging(decay=0.5), Mine()]
     kinds = [type(c) for c in recipe.training({"callbacks": own}, folder)["callbacks"]]
-    assert kinds == [*map(type, own), Validations, FiniteLoss, TrainingProgress]
+    assert kinds == [*map(type, own), *map(type, recipe.watching([]))]
     kinds = [type(c) for c in recipe.training({"callbacks": Mine()}, folder)["callbacks"]]
     assert kinds[:1] == [Mine]
     assert {EarlyStopping, ModelCheckpoint, EMAWeightAveraging} < set(kinds)
     bare = {"enable_progress_bar": False, "enable_checkpointing": False, "callbacks": []}
     kinds = [type(c) for c in recipe.training(bare, folder, stopping=False)["callbacks"]]
-    assert kinds == [Validations, FiniteLoss, EMAWeightAveraging]
+    assert kinds == [*map(type, recipe.watching([], progress=False)), EMAWeightAveraging]
 
 
 def test_a_budget_of_any_kind_replaces_the_default(folder):

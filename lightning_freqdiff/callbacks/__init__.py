@@ -1,6 +1,7 @@
 """Lightning callbacks around training and sampling, one a file."""
 
 from lightning_freqdiff.callbacks.cache import CacheCallback
+from lightning_freqdiff.callbacks.checkpoints import SafeCheckpoints
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
 from lightning_freqdiff.callbacks.finite import FiniteLoss
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
@@ -16,6 +17,7 @@ __all__ = [
     "E2CRFCache",
     "FiniteLoss",
     "RunReport",
+    "SafeCheckpoints",
     "SampleMonitor",
     "SampleWriter",
     "SamplingCallback",

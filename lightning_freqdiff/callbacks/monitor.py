@@ -16,13 +16,14 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lightning_freqdiff.callbacks.boards import Board, boards
+from lightning_freqdiff.callbacks.boards import LEFT, Board, boards
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import Kind, claim
 from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
 from lightning_freqdiff.schedule import at_end
@@ -62,10 +63,15 @@ def gather(series: Tensor, numbers: Tensor) -> Tensor:
     return parts[order.argsort()]
 
 
+KIND = Kind("an earlier monitor's", LEFT)
+"""What is left where there is no logger."""
+
+
 class SampleMonitor(Callback):
     """During training, sample with the averaged weights, and show distances, spectra and galleries.
 
-    Results go to every logger of the trainer (W&B with pictures and tables) and to the run folder.
+    Results go to every logger of the trainer (W&B with pictures and tables) and to the run folder, which without a
+    logger is ``monitor``.
 
     Args:
         every_n_validations: Validations between samplings; the one at the end of the run is always among them.
@@ -99,6 +105,11 @@ class SampleMonitor(Callback):
         self._evaluator: Evaluator | None = None
         self._boards: list[Board] = []
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Claim the folder where it is not a logger's, before any work."""
+        if stage == "fit" and not trainer.loggers and trainer.is_global_zero and not trainer.fast_dev_run:  # pyright: ignore
+            claim(_folder(trainer), "trainer.default_root_dir", KIND)
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -124,7 +135,7 @@ class SampleMonitor(Callback):
     def _evaluate(self, trainer: Trainer, module: ScoreModule, data: SeriesData) -> None:
         if self._evaluator is None:
             self._evaluator = Evaluator(data, num_directions=self.num_directions)
-            folder = None if trainer.log_dir is None else Path(trainer.log_dir)
+            folder = _folder(trainer)  # which ranks have to ask together
             self._boards = boards(trainer, folder) if trainer.is_global_zero else []
         share = min(self.sampling.batch_size, -(-self.sampling.num_samples // trainer.world_size))
         since = time.perf_counter()
@@ -148,3 +159,12 @@ class SampleMonitor(Callback):
             board.summarize(
                 {"epoch": trainer.current_epoch, **{f"samples/{k}": v for k, v in result.scalars.items()}}
             )
+
+
+def _folder(trainer: Trainer) -> Path:
+    """Return where figures and tables go: beside what the logger writes, or in a folder of their own without one.
+
+    To be asked on all ranks together.
+    """
+    folder = trainer.log_dir if trainer.loggers else None
+    return Path(trainer.default_root_dir) / "monitor" if folder is None else Path(folder)

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from lightning_freqdiff.callbacks.boards import boards
+from lightning_freqdiff.callbacks.boards import LEFT, boards
 from lightning_freqdiff.callbacks.monitor import draw_share, gather, share_numbers
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.verdict import verdict
@@ -25,9 +25,13 @@ from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.report import add_memorization, add_scores
 from lightning_freqdiff.evaluation.result import Evaluation, cache_evaluation
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import Kind, claim
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.page import Page, size_of
 from lightning_freqdiff.spectral import spectral_density
+
+KIND = Kind("an earlier test", (*LEFT, "report.html"))
+"""What `test` leaves."""
 
 
 class RunReport(Callback):
@@ -50,7 +54,9 @@ class RunReport(Callback):
         self.found: Findings | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Ask the writer to be called when all samples are on disk."""
+        """Ask the writer to be called when all samples are on disk; `test` claims its folder before any work."""
+        if stage == "test" and trainer.is_global_zero and not trainer.fast_dev_run:  # pyright: ignore
+            claim(self.folder, "sampling.output", KIND)
         for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if stage == "predict" and isinstance(callback, SampleWriter):
                 callback.finishers.append(self._finish_predict)

@@ -15,8 +15,9 @@ from lightning_freqdiff.evaluation.evaluate import measure
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.judges import LONG, NAMES, SHORT, split
 from lightning_freqdiff.evaluation.reading import Reading, read_sets
-from lightning_freqdiff.evaluation.report import WRITTEN, lines, reserved, table, usefulness, verdict, write
+from lightning_freqdiff.evaluation.report import KIND, WRITTEN, lines, table, usefulness, verdict, write
 from lightning_freqdiff.metrics import Protocol
+from lightning_freqdiff.outputs import claimed
 
 COST = (
     f"{', '.join(NAMES)}; or {', '.join(SHORT)}, default. For 1,000 series of 187 steps on one "
@@ -68,7 +69,7 @@ def evaluate(config: Any, console: Console) -> None:
     settings = EvaluateSettings(split(config.metrics), **{name: config[name] for name in names})
     output = Path(config.output).expanduser()
     given = {role: config[role] for role in ("generated", "reference", "holdout")}
-    with reserved(output), console.status("reading") as status:
+    with claimed(output, "output", KIND), console.status("reading") as status:
         sets = read_sets(**given, reading=config.data, seed=settings.seed)
         for warning in sets.warnings:
             _say(console, f"note: {spell(warning)}")

@@ -1,9 +1,8 @@
-"""Paths as a user writes them, and whether something can be written there."""
+"""Paths as a user writes them."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from jsonargparse import Namespace
 
@@ -14,14 +13,3 @@ def expand(config: Namespace, *settings: str) -> None:
         path = config.get(setting)
         if isinstance(path, str):
             config[setting] = os.path.expanduser(path)
-
-
-def expect_writable(path: Path) -> None:
-    """Refuse a file or folder that cannot be made, before hours are spent on what should be in it.
-
-    Raises:
-        OSError: Naming what is in the way.
-    """
-    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OSError(f"cannot write to {path}, since {there} is no folder that can be written: set `output`")

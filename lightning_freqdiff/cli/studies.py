@@ -13,22 +13,23 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from lightning_freqdiff.callbacks.presets import read_presets
-from lightning_freqdiff.checkpoint import calibration_path, weights_hash, write_calibration
+from lightning_freqdiff.checkpoint import calibration_path, check_calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.commands import STUDIES
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.evaluate import add_evaluate, add_metrics, evaluate
 from lightning_freqdiff.cli.parser import PROG, Parser
-from lightning_freqdiff.cli.paths import expand, expect_writable
+from lightning_freqdiff.cli.paths import expand
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.evaluation.compare import Comparison
-from lightning_freqdiff.evaluation.describe import describe, show, write
+from lightning_freqdiff.evaluation.describe import KIND, describe, show, write
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.evaluation.tune import Tuner, as_yaml, families
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import claimed, held
 from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.studies import find_device
 
@@ -159,10 +160,10 @@ def set_threads(count: int) -> None:
 
 
 def _describe(data: SeriesData, output: Path) -> None:
-    expect_writable(output)
-    data.prepare_data()
-    facts = describe(data)
-    write(data, facts, output)
+    with claimed(output, "output", KIND):
+        data.prepare_data()
+        facts = describe(data)
+        write(data, facts, output)
     show({**facts, "warnings": [spell(warning) for warning in facts["warnings"]]})
     print(f"written: {output / 'description.json'}, {output / 'description.png'}")
 
@@ -183,12 +184,15 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
         raise ValueError(f"expected the name of a file, got {config.name!r}: set `name`, and the folder by `output`")
     if config.confirm < 1:
         raise ValueError(f"expected at least 1 sample to confirm on, got {config.confirm}: set `confirm`")
-    expect_writable(path.parent)
-    if path.exists():
-        raise ValueError(f"expected a new preset, but {path} is there already: set --name or --output")
-    evaluator = Evaluator(data) if data is not None else None
-    tuner = Tuner(Bench(module, config.sampling), config.tolerance, config.metric, evaluator, config.confirm, console)
-    best, confirmed = tuner.run([known[name] for name in config.families or known])
+    kept = [path.with_name(f"{name}.yaml") for name in config.families or known] if config.keep_all else []
+    for new in (path, *kept):
+        if new.exists():
+            raise ValueError(f"expected a new preset, but {new} is there already: set --name or --output")
+    with held(path.parent, "output"):
+        evaluator = Evaluator(data) if data is not None else None
+        bench = Bench(module, config.sampling)
+        tuner = Tuner(bench, config.tolerance, config.metric, evaluator, config.confirm, console)
+        best, confirmed = tuner.run([known[name] for name in config.families or known])
     for trial in best if config.keep_all else ():
         text = as_yaml(trial.family.make(trial.knob), [f"Best of its kind at {config.metric} {config.tolerance:g}."])
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,9 +220,7 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
 
 def _calibrate(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:
     path = Path(config.output) if config.output else calibration_path(config.ckpt_path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise OSError(f"expected a file to write, in a folder that is there, got {path}: set `output`")
-    expect_writable(path.parent)
+    check_calibration_path(path)
     sampling = replace(config.sampling, batch_size=min(config.sampling.batch_size, config.sampling.num_samples))
     fitted, fits = calibrate(module, sampling)
     write_calibration(path, fitted, weights_hash(module))

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lightning_freqdiff import recipe
 from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
+from lightning_freqdiff.callbacks.run_config import RunConfig
 from lightning_freqdiff.callbacks.table import Format, check_format
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.cli.closing import close_sampling, close_training, close_validation
@@ -92,6 +93,7 @@ class CLI(LightningCLI):
             ScoreModule,
             SeriesData,
             subclass_mode_data=True,
+            save_config_callback=RunConfig,
             parser_class=TrainerParser,
             parser_kwargs={**main, **below},
             seed_everything_default=0,
@@ -130,6 +132,8 @@ class CLI(LightningCLI):
                 parser, [], "Metrics of evaluate to put into the report as well, and copies of training series."
             )
         parser.set_defaults(FIT_DEFAULTS if subcommand == "fit" else RUN_DEFAULTS)
+        if subcommand == "test":
+            parser.set_defaults({"sampling.output": "report"})  # not the folder of the samples that `predict` leaves
         return parser
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

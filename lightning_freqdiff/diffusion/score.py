@@ -188,7 +188,7 @@ class Score(nn.Module, ScoreFunction):
         return None if self.joint is None else self.joint(z, c.alpha, c.level, c.total, c.spread)
 
     def eps(self, raw: Tensor, z: Tensor, c: Coefficients, linear: Tensor | None = None) -> Tensor:
-        """Turn raw output into the noise prediction, ``(B, K, F)``, in float32.
+        """Turn raw output into the noise prediction, ``(B, K, F)``, in the tokens' precision.
 
         Args:
             raw: Output of the network.
@@ -196,7 +196,7 @@ class Score(nn.Module, ScoreFunction):
             c: Scales at their times.
             linear: :meth:`linear` of these tokens; to be given where they are not all there are.
         """
-        raw = raw.float()
+        raw = raw.to(z.dtype)
         match self.parametrization:
             case "wiener":
                 linear = self.linear(z, c) if linear is None else linear

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -23,7 +24,8 @@ from lightning_freqdiff.evaluation.findings import EvaluateSettings, Score
 from lightning_freqdiff.files import replace_csv, replace_json, replacing
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.outputs import claim
+from lightning_freqdiff.reporting.caches import trade_off
 from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.reporting.page import Page, size_of
 from lightning_freqdiff.sampling.loop import Sampling
@@ -80,7 +82,7 @@ class Comparison:
         self.named = EvaluateSettings(tuple(metrics)) if metrics else None
         if self.named and data is None:
             raise ValueError(f"expected a data set to take {metrics[0]} against: set `data`")
-        make_empty(output)
+        claim(output, "output")
         self.module, self.sampling, self.output, self.rounds = module, sampling, output, rounds
         self.with_solvers, self.console = solvers, console or Console()
         self.evaluator = Evaluator(data) if data is not None else None
@@ -115,7 +117,8 @@ class Comparison:
                 self.write()
                 self.write_report()
                 self.console.print(self.table())
-                self.console.print(f"{'results' if self.complete else 'unfinished, so far'}: {self.output}")
+                outcome = "results" if self.complete else "unfinished, so far"
+                self.console.print(f"{outcome}: {self.output}", markup=False)
         return list(self.rows.values())
 
     def _round(self, runs: list[Run] | None = None) -> None:
@@ -127,7 +130,7 @@ class Comparison:
             self._measure(run)
             self.write()
             if first:
-                self.console.print(self._line(run), highlight=False)
+                self.console.print(self._line(run), highlight=False, markup=False)
 
     def _measure(self, run: Run) -> None:
         """Work out a run's row; what does not change from round to round is worked out once."""
@@ -220,7 +223,7 @@ class Comparison:
         for title in self.columns.values():
             table.add_column(title, justify="left" if not title else "right")
         for row in [*self.ordered(), *self._bounds()]:
-            table.add_row(*(cell(row, key) for key in self.columns))
+            table.add_row(*(escape(cell(row, key)) for key in self.columns))
         return table
 
     def _bounds(self) -> list[dict[str, Any]]:
@@ -256,7 +259,7 @@ class Comparison:
     def write_report(self) -> None:
         """Draw the trade-off and lay out the page."""
         rows = self.ordered()
-        figure = plots.trade_off(rows)
+        figure = trade_off(rows)
         with replacing(self.output / "trade-off.png") as file:
             figure.savefig(file, format="png", dpi=130)
         layout = self.module.layout
@@ -309,16 +312,6 @@ def cell(row: dict[str, Any], key: str) -> str:
 def bounds(score: Score) -> dict[str, Any]:
     """Return what the values of a metric stand between."""
     return {key: getattr(score, key) for key in ("higher_is_better", "floor", "ceiling", "note")}
-
-
-def make_empty(folder: Path) -> None:
-    """Make an output folder, refusing one that holds anything."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the output folder {folder} ({error.strerror}): set `output`") from error
-    if any(folder.iterdir()):
-        raise ValueError(f"expected an empty output folder, but {folder} holds files: set `output` to another folder")
 
 
 def _settings(contender: Contender) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from lightning_freqdiff.data import ArrayData, Series
 from lightning_freqdiff.data.base import REFERENCE_BYTES
 from lightning_freqdiff.data.readers.sources import SUFFIXES
 from lightning_freqdiff.data.readers.table import csv_header, parquet_columns
+from lightning_freqdiff.data.series.breaks import Breaks
 from lightning_freqdiff.data.series.lengths import Lengths
 from lightning_freqdiff.data.series.missing import Missing
 from lightning_freqdiff.data.series.split import split
@@ -46,6 +47,7 @@ class Reading:
         parts: Column or array that says train, val or test of each series: what is not train is held out.
         missing: What to do about missing values: refuse, interpolate or drop.
         lengths: What to do about series of unequal lengths: refuse, crop or pad.
+        breaks: What windows do at breaks in the time stamps: avoid or cross them.
         val_fraction: Share of the reference to hold out, drawn as `fit` draws it: given the settings that a model
             was trained with, it is what the model has not seen. If not given, as many as were generated and at most
             half; or a third in time (`window`) or by group (`split_by`).
@@ -62,6 +64,7 @@ class Reading:
     parts: str | None = None
     missing: Missing = "refuse"
     lengths: Lengths = "refuse"
+    breaks: Breaks = "avoid"
     val_fraction: float | None = None
     test_fraction: float = 0.0
     seed: int = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,44 +12,17 @@ from lightning_freqdiff.evaluation.findings import NOT_ASKED, Findings, Score
 from lightning_freqdiff.evaluation.pictures import pictures
 from lightning_freqdiff.files import plain, replace_csv, replace_json
 from lightning_freqdiff.metrics import Memorization
+from lightning_freqdiff.outputs import Kind
 from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.reporting.page import Page, shown, size_of
 
 WRITTEN = ("evaluation.json", "evaluation.csv", "report.html")
+KIND = Kind("an earlier evaluation", WRITTEN)
 COLUMNS = ("metric", "better", "generated", "floor: fresh real series", "ceiling: Gaussian", "position")
 LISTED = 100
 """Copies that are listed, at most."""
 SUSPICIOUS = 0.01
 """Probability below which chance is no longer believed."""
-
-
-@contextmanager
-def reserved(output: Path) -> Iterator[None]:
-    """Hold a folder for the results, before any work; take it away again where nothing came of it.
-
-    Raises:
-        ValueError: For a folder that holds something else than an earlier evaluation.
-        OSError: Where it cannot be made.
-    """
-    made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        found = sorted(file.name for file in output.iterdir() if not file.name.startswith("."))
-    except OSError as error:
-        raise OSError(f"cannot use the output folder {output} ({error.strerror}): set `output`") from error
-    # Reports of `test` have names of ours, but no evaluation.json.
-    foreign = [name for name in found if name not in WRITTEN] or (found if found and WRITTEN[0] not in found else [])
-    if foreign:
-        raise ValueError(
-            f"expected an empty output folder, or an earlier evaluation to replace, but {output} holds "
-            f"{', '.join(foreign[:3])}: set `output` to another folder"
-        )
-    try:
-        yield
-    finally:
-        for folder in made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
 
 
 def cells(name: str, score: Score) -> list[Any]:

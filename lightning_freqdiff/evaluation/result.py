@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lightning_freqdiff.evaluation.findings import Score
 from lightning_freqdiff.evaluation.scores import Measurement
-from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.reporting.caches import cache_curves
 
 TITLES = {
     "floor": "floor, real series",
@@ -85,5 +85,5 @@ def cache_evaluation(reports: Sequence[dict[str, Any]]) -> Evaluation:
         if report.get("curves"):
             totals = {k: v for k, v in report.items() if isinstance(v, (int, float))}
             result.scalars |= {f"cache/{name}": float(value) for name, value in totals.items()}
-            result.figures["cache"] = plots.cache_curves(report["curves"])
+            result.figures["cache"] = cache_curves(report["curves"])
     return result

@@ -6,6 +6,7 @@ Adaptive layer norm: Peebles and Xie, arXiv 2212.09748, section 3.2; gated feed-
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -89,5 +90,6 @@ class OverTime(nn.Module):
 
     def forward(self, h: Tensor, context: Tensor) -> Tensor:
         """Mix features ``(B, K, d)`` over time."""
-        series = from_half_spectrum(h.float(), self.length).to(h.dtype).transpose(1, 2)
-        return to_half_spectrum(self.residual(series, context).transpose(1, 2).float()).to(h.dtype)
+        exact = torch.promote_types(h.dtype, torch.float32)  # no transform is made in bfloat16
+        series = from_half_spectrum(h.to(exact), self.length).to(h.dtype).transpose(1, 2)
+        return to_half_spectrum(self.residual(series, context).transpose(1, 2).to(exact)).to(h.dtype)

@@ -131,3 +131,20 @@ def test_reports_need_nothing_but_themselves(tmp_path):
 def test_bad_settings_name_themselves():
     with pytest.raises(ValueError, match="every_n_validations"):
         SampleMonitor(every_n_validations=0)
+
+
+def test_without_a_logger_nothing_is_written_over(tmp_path):
+    (tmp_path / "samples.png").write_text("mine")
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+
+    def watched():
+        trainer = Trainer(max_steps=1, default_root_dir=tmp_path, callbacks=[monitor()], **quiet)
+        trainer.fit(ScoreModule(TINY), datamodule=SyntheticECG(num_series=96, length=16))
+
+    watched()
+    assert (tmp_path / "samples.png").read_text() == "mine"
+    assert (tmp_path / "monitor" / "samples.png").stat().st_size > 1000
+    watched()
+    (tmp_path / "monitor" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"monitor holds .*thesis.tex.*: set `trainer\.default_root_dir`"):
+        watched()

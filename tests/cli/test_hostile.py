@@ -103,9 +103,9 @@ LINES = {
     "fit --ckpt_path best": "none at best: set --ckpt_path",
     "predict --ckpt_path=~/none.ckpt": "found none at /.*/home/none.ckpt: set --ckpt_path",
     "compare --ckpt_path=~/none.ckpt": "found none at /.*/home/none.ckpt: set --ckpt_path",
-    "calibrate --ckpt_path CKPT --output .": "expected a file to write, .* got .: set --output",
-    "tune --ckpt_path CKPT --tolerance 0.1 --output x.npy": "cannot write to x.npy, .*: set --output",
-    "describe --data SyntheticECG --output x.npy": "cannot write to x.npy, .*: set --output",
+    "calibrate --ckpt_path CKPT --output .": "expected a file name ending in .npz, got .: set --output",
+    "tune --ckpt_path CKPT --tolerance 0.1 --output x.npy": "cannot write to the .* x.npy .*: set --output",
+    "describe --data SyntheticECG --output x.npy": "cannot write to the output folder x.npy .*: set --output",
     "fit --trainer.logger.save_dir x.npy": r"cannot use .*x.npy/fit \(Not a directory\)",
 }
 
@@ -185,7 +185,7 @@ def test_home_is_found_in_every_path(monkeypatch, tmp_path, capfd, checkpoint, b
     for line in (
         f"predict {few} --sampling.output=~/drawn",
         f"compare {few} --output=~/compared --rounds=1 --solvers=false",
-        f"calibrate {few} --output=~/fitted.npz",
+        f"calibrate {few} --sampling.num_steps=20 --output=~/fitted.npz",
         "describe --data SyntheticECG --data.length 16 --output=~/described",
     ):
         monkeypatch.setattr(sys, "argv", ["lightning_freqdiff", *line.split()])

@@ -298,6 +298,17 @@ def test_precision_is_part_of_a_run(checkpoint, tmp_path, call, float32):
     assert 0 < np.linalg.norm(low - plain) < 0.03 * np.linalg.norm(plain)
 
 
+def test_double_precision_gives_the_samples_of_single_to_rounding(trained, tmp_path, well):
+    """The same noise, and no more than rounding between them: nothing on the way goes back to single precision."""
+    for name in ("32-true", "64-true"):
+        for cache in ([], ["--trainer.callbacks+=WienerCache"]):
+            output = tmp_path / f"{name}{len(cache)}"
+            well(*predict_args(trained, output, num_steps=100), f"--trainer.precision={name}", *cache)
+    for cache in "01":
+        plain, double = (np.load(tmp_path / f"{name}{cache}" / "samples.npy") for name in ("32-true", "64-true"))
+        assert 0 < np.abs(double - plain).max() < 1e-4
+
+
 def test_a_comparison_in_bfloat16_says_so(checkpoint, tmp_path, call, float32):
     few = ["--sampling.num_samples=2", "--sampling.num_steps=4", "--rounds=1", "--solvers=false"]
     said = call("compare", f"--ckpt_path={checkpoint}", *few, "--precision=bf16-mixed", "--matmul_precision=highest")
@@ -415,6 +426,87 @@ def test_studies_end_in_one_line_on_bad_input(call, trained, args, message):
     assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+def held(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "folder", "setting"),
+    [
+        ("test", "samples", "--sampling.output"),
+        ("test", "mine", "--sampling.output"),
+        ("predict", "mine", "--sampling.output"),
+        ("describe", "mine", "--output"),
+        ("describe", "samples", "--output"),
+        ("compare", "samples", "--output"),
+    ],
+)
+def test_no_command_writes_to_a_folder_of_another(trained, tmp_path, call, command, folder, setting):
+    """Found out before any work, and nothing of what is there changes."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("my report")
+    assert call(*predict_args(trained, "samples", num_samples=2, num_steps=2))[0] == 0
+    before = held(tmp_path)
+    args = {"describe": [], "test": [f"--ckpt_path={trained}", "--trainer.limit_test_batches=0"]}
+    data = [] if command in ("predict", "compare") else ["--data=SyntheticECG", *DATA]
+    given = args.get(command, [f"--ckpt_path={trained}", "--sampling.num_steps=2"])
+    code, _, err = call(command, *given, *data, f"{setting}={folder}")
+    assert code == 1
+    assert re.search(rf"error: expected an empty output folder.* but {folder} holds .*set {setting}", err), err
+    assert held(tmp_path) == before
+
+
+def test_a_test_replaces_an_earlier_one_and_has_a_folder_of_its_own(trained, tmp_path, well):
+    assert well(*predict_args(trained, "samples", num_samples=2, num_steps=2))
+    args = ["test", f"--ckpt_path={trained}", "--data=SyntheticECG", *DATA]
+    for _ in range(2):
+        well(*args, "--sampling.num_samples=4", "--sampling.num_steps=2")
+        assert (tmp_path / "report" / "report.html").exists()
+    well("describe", "--data=SyntheticECG", *DATA)
+    well("describe", "--data=SyntheticECG", *DATA)
+
+
+def test_a_calibration_replaces_nothing_but_an_earlier_one(trained, tmp_path, call):
+    np.save(tmp_path / "mine.npy", np.arange(3))
+    np.savez(tmp_path / "mine.npz", x=np.arange(3))
+    before = held(tmp_path)
+    few = [f"--ckpt_path={trained}", "--sampling.num_samples=2"]
+    for name in ("mine.npy", "mine.npz", "new.txt"):
+        code, _, err = call("calibrate", *few, f"--output={name}", "--sampling.num_steps=20")
+        assert code == 1
+        assert name in err
+        assert "set --output" in err
+    assert held(tmp_path) == before
+    for _ in range(2):
+        assert call("calibrate", *few, "--output=good.npz", "--sampling.num_steps=20")[0] == 0
+    good = (tmp_path / "good.npz").read_bytes()
+    code, _, err = call("calibrate", *few, "--output=good.npz", "--sampling.num_steps=1")
+    assert code == 1
+    assert "raise --sampling.num_steps" in err
+    content = torch.load(trained, weights_only=True)
+    for weight in content["state_dict"].values():
+        if weight.is_floating_point():
+            weight.fill_(1e38)
+    torch.save(content, tmp_path / "broken.ckpt")
+    code, _, err = call("calibrate", "--ckpt_path=broken.ckpt", "--output=good.npz", "--sampling.num_steps=20")
+    assert code == 1
+    assert "expected finite samples" in err
+    assert (tmp_path / "good.npz").read_bytes() == good
+
+
+def test_tune_looks_at_its_output_before_it_searches(trained, tmp_path, call):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "fixed.yaml").write_text("mine")
+    args = ["tune", f"--ckpt_path={trained}", "--tolerance=0.5", "--families", "fixed", "--sampling.num_steps=2"]
+    for more in (["--output=file"], ["--output=presets", "--keep_all=true"], ["--output=presets", "--name=fixed"]):
+        code, out, err = call(*args, *more)
+        assert code == 1
+        assert "--output" in err
+        assert "calls" not in out  # nothing was drawn yet
+    assert (tmp_path / "presets" / "fixed.yaml").read_text() == "mine"
 
 
 def test_tune_says_so_when_nothing_meets_the_tolerance(call, checkpoint, tmp_path):
