@@ -114,7 +114,8 @@ class SampleMonitor(Callback):
     def _evaluate(self, trainer: Trainer, module: ScoreModule, data: SeriesData) -> None:
         if self._evaluator is None:
             self._evaluator = Evaluator(data, num_directions=self.num_directions)
-            self._boards = boards(trainer, _folder(trainer)) if trainer.is_global_zero else []
+            folder = _folder(trainer)  # on every rank: they agree on it
+            self._boards = boards(trainer, folder) if trainer.is_global_zero else []
         share = min(self.sampling.batch_size, -(-self.sampling.num_samples // trainer.world_size))
         since = time.perf_counter()
         sampling = replace(self.sampling, batch_size=share)
