@@ -44,6 +44,9 @@ class SafeCheckpoints(Callback):
         """Take the place of Lightning's writer; another that was asked for stays."""
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        for callback in trainer.checkpoint_callbacks if trainer.fast_dev_run else ():  # pyright: ignore
+            if isinstance(callback, ModelCheckpoint):
+                callback.save_last = False  # a trial saves nothing, but Lightning would save this one at its end
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a folder with checkpoints, but for that of the run that goes on.
@@ -52,7 +55,8 @@ class SafeCheckpoints(Callback):
             ValueError: Before any training.
         """
         begun = None if trainer.ckpt_path is None else Path(trainer.ckpt_path).resolve().parent
-        for callback in trainer.checkpoint_callbacks if trainer.is_global_zero else ():
+        looking = trainer.is_global_zero and not trainer.fast_dev_run  # pyright: ignore[reportAttributeAccessIssue]
+        for callback in trainer.checkpoint_callbacks if looking else ():
             folder = callback.dirpath if isinstance(callback, ModelCheckpoint) else None
             there = sorted(path.name for path in Path(folder or "").glob("*.ckpt")) if folder else []
             if there and begun != Path(str(folder)).resolve():

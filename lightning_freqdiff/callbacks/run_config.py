@@ -26,8 +26,8 @@ class RunConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
         except OSError as error:
             raise OSError(
-                f"cannot write {self.config_filename} to {trainer.log_dir} ({error.strerror or error}): free space, "
-                "or set `trainer.logger` or `trainer.default_root_dir` to another folder"
+                f"cannot write {self.config_filename} to the folder of the logger ({error.strerror or error}): free "
+                "space, or set `trainer.logger` or `trainer.default_root_dir` to another folder"
             ) from error
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -64,6 +64,13 @@ def test_a_disk_that_runs_full_in_mid_run_leaves_whole_checkpoints(tmp_path, mon
         assert read_checkpoint(path)["global_step"] >= 2
 
 
+def test_a_trial_saves_nothing(tmp_path):
+    fit(tmp_path, 2)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    fit(tmp_path, 1, fast_dev_run=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_writer_of_ones_own_is_kept(tmp_path):
     class Own(TorchCheckpointIO):
         pass

@@ -1,6 +1,7 @@
 """How `fit` trains: its budget, its validations, what it keeps, and what it says at the end."""
 
 import csv
+import errno
 import os
 import re
 import signal
@@ -205,3 +206,17 @@ def test_without_validation_the_last_checkpoint_is_named(fit, tmp_path):
     said = fit("--trainer.max_steps=3", "--trainer.limit_val_batches=0")
     assert f"last checkpoint: {BEST.replace('best', 'last')}\n" in said
     assert weights(tmp_path / BEST.replace("best", "last"))
+
+
+def test_a_disk_too_full_for_the_configuration_names_it(call, monkeypatch):
+    from lightning.pytorch.cli import SaveConfigCallback
+
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SaveConfigCallback, "setup", full)
+    code, said = call("fit", *SMALL, *QUIET, "--data.num_series=64", "--data.length=16", "--trainer.max_steps=1")
+    assert code == 1
+    assert "error: cannot write config.yaml" in said
+    assert "No space left on device" in said
+    assert "--trainer.logger" in said
