@@ -11,6 +11,10 @@ So the network need not learn it: under strong noise there is little else to lea
 Between, where a sample turns into one series or another, the best prediction is far from linear, and a network that
 had to undo a linear one would learn it worse. How much of it is taken is therefore learnt, too, as a function of the
 noise that starts at all of it.
+
+What a short training gets wrong of the leading directions, in which series differ most, is mostly linear again: its
+predictions are too timid, and samples vary too little along them. :meth:`JointGaussian.correct` measures that on
+training series, by least squares, and puts it right (``refit.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ from lightning_freqdiff.spectral import Codec
 
 KNOTS = 9
 """Noise levels between which the share of the linear remainder is interpolated."""
+
+DIRECTIONS, LEVELS = 16, 12
+"""Leading directions that are corrected, and noise levels at which that is measured."""
 
 COORDINATES = 2048
 """Of more coordinates than this, the covariance is not taken: it would be larger than most networks."""
@@ -40,11 +47,16 @@ class JointGaussian(nn.Module):
         basis: Principal directions ``Q`` of the tokens over ``Λ``, ``(K F, K F)``.
         power: Variance along each, ``(K F,)``.
         shrinkage: Share of the covariances that was taken for chance.
+        slope: What is added to the prediction of the leading directions for a unit of noisy series along each, at
+            every level, ``(L, r, r)``.
+        offset: What is added in any case, ``(L, r)``.
     """
 
     basis: Tensor
     power: Tensor
     shrinkage: Tensor
+    slope: Tensor
+    offset: Tensor
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
@@ -54,6 +66,9 @@ class JointGaussian(nn.Module):
         self.register_buffer("basis", torch.eye(len(alone)))
         self.register_buffer("power", alone)
         self.register_buffer("shrinkage", torch.ones(()))
+        leading = min(DIRECTIONS, len(alone))
+        self.register_buffer("slope", torch.zeros(LEVELS, leading, leading))
+        self.register_buffer("offset", torch.zeros(LEVELS, leading))
 
     @staticmethod
     def applies(codec: Codec) -> bool:
@@ -110,11 +125,52 @@ class JointGaussian(nn.Module):
             y = torch.where(live, z / torch.where(live, scale, 1.0), 0.0).flatten(1).to(exact)
             basis, power = self.basis.to(exact), self.power.to(exact) * alpha.flatten(1).square()
             gain = power / (power + sigma.flatten(1).square())
-            joint = (((y @ basis) * gain) @ basis.T).view_as(z) * scale
+            along = y @ basis
+            joint = ((along * gain) @ basis.T).view_as(z) * scale
             alone = z * (spread / total).square()
+            log_noise = (sigma / alpha).log()
+            found = self._share(log_noise) * (joint - alone)
+            wrong = self._wrong(along[:, -self.offset.shape[1] :] / alpha.flatten(1), log_noise.flatten())
+            mended = (wrong @ basis[:, -self.offset.shape[1] :].T).view_as(z) * scale * alpha
             left = torch.where(live, noise * spread, 1.0)
-            share = self._share((sigma / alpha).log())
-            return share * torch.where(live, (joint - alone) * total / left, 0.0).to(z.dtype)
+            return torch.where(live, (found + mended) * total / left, 0.0).to(z.dtype)
+
+    @property
+    def levels(self) -> Tensor:
+        """Values of ``log(σ/α)`` at which the leading directions are corrected, from quiet to loud, ``(L,)``.
+
+        From where the weakest of them is known to where nothing is known of the strongest.
+        """
+        leading = self.power[-self.offset.shape[1] :]
+        strong, weak = leading[-1], torch.maximum(leading[0], 1e-4 * leading[-1])
+        low, high = weak.sqrt().log() - 1, strong.sqrt().log() + 2
+        return torch.lerp(low, high, torch.linspace(0, 1, LEVELS).to(leading))
+
+    def leading(self, z: Tensor) -> Tensor:
+        """Return tokens ``(B, K, F)`` along the leading directions, ``(B, r)``."""
+        (codec,) = self._codec
+        y = torch.where(codec.noise_scale > 0, z / torch.where(codec.noise_scale > 0, codec.noise_scale, 1.0), 0.0)
+        return y.flatten(1) @ self.basis[:, -self.offset.shape[1] :]
+
+    def _wrong(self, along: Tensor, log_noise: Tensor) -> Tensor:
+        """Return what the prediction of the leading directions lacks, ``(B, r)``.
+
+        Args:
+            along: Noisy series along them, in the units of clean ones, ``(B, r)``.
+            log_noise: ``log(σ/α)``, ``(B,)`` or ``(1,)``.
+        """
+        levels = self.levels
+        step = (levels[-1] - levels[0]) / (LEVELS - 1)
+        place = (log_noise - levels[0]) / step
+        below = place.floor().clamp(0, LEVELS - 2).long()
+        within = (place - below).clamp(0, 1).to(along).reshape(-1, 1)
+        # Below the levels it fades over one of them; above, a prediction falls with the square of the noise.
+        fade = ((1 + place).clamp(0, 1) * (-2 * (log_noise - levels[-1]).clamp(min=0)).exp()).to(along).reshape(-1, 1)
+        slope, offset = (
+            torch.lerp(x[below], x[below + 1], w)
+            for x, w in ((self.slope.to(along), within.unsqueeze(2)), (self.offset.to(along), within))
+        )
+        return fade * (torch.einsum("brs,bs->br", slope.expand(len(along), -1, -1), along) + offset)
 
     def _share(self, log_noise: Tensor) -> Tensor:
         """Interpolate the share to take; constant beyond the ends."""
