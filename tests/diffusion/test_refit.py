@@ -25,7 +25,7 @@ def model(trust=1.0, **settings):
     settings = {"colour": 0.0, "covariance": "full", **settings}
     score = Score(UNet(width=8, heads=2), VP(), "wiener", Representation("frequency", LENGTH, 1), **settings)
     score.fit(lambda: series(4000).split(500))
-    if score.joint is not None:
+    if score.joint is not None and score.joint.trust is not None:
         score.joint.trust.data.fill_(trust)
     return score.eval()
 
@@ -48,6 +48,15 @@ def test_what_a_model_does_not_trust_is_brought_back(t):
     before = (predictions(timid, t) - predictions(exact, t)).norm()
     assert refit(timid, series(4000), 4000, generator())
     after = (predictions(timid, t) - predictions(exact, t)).norm()
+    assert after < 0.25 * before
+
+
+@pytest.mark.parametrize("t", [0.2, 0.5])
+def test_leading_directions_learn_afterwards_what_the_full_gaussian_knows(t):
+    exact, leading, diagonal = model(), model(covariance="leading"), model(covariance="diagonal")
+    assert torch.equal(predictions(leading, t), predictions(diagonal, t))
+    refit(leading, series(4000), 4000, generator())
+    before, after = ((predictions(x, t) - predictions(exact, t)).norm() for x in (diagonal, leading))
     assert after < 0.25 * before
 
 
