@@ -48,10 +48,10 @@ def watching(callbacks: Sequence[Callback], progress: bool = True) -> list[Callb
     """Return what watches over every training beside the callbacks asked for."""
     from lightning.pytorch.callbacks import ProgressBar
 
-    from lightning_freqdiff.callbacks import FiniteLoss, TrainingProgress, Validations
+    from lightning_freqdiff.callbacks import FiniteLoss, Refit, TrainingProgress, Validations
 
     bar = [TrainingProgress()] if progress and not any(isinstance(c, ProgressBar) for c in callbacks) else []
-    return [Validations(), FiniteLoss(), *bar]
+    return [Validations(), FiniteLoss(), Refit(), *bar]
 
 
 def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> dict[str, Any]:
