@@ -17,6 +17,8 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 AS_THEY_ARE = ("CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "benchmarks/README.md")
+REFERENCE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
+"""Sphinx's, in the help of Lightning's own settings."""
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -43,12 +45,16 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     elif not here.startswith(("benchmarks/", "notebooks/")):
         up = "../" * here.count("/")
         markdown = markdown.replace(f"](../{up}", f"]({up}")
-    return re.sub(r"(\]\([^)]*notebooks/[^)]*)\.ipynb\)", r"\1.md)", markdown)
+    markdown = re.sub(r"(\]\([^)]*notebooks/[^)]*)\.ipynb\)", r"\1.md)", markdown)
+    return re.sub(r"^::: lightning_freqdiff\.(\w+)/$", lambda room: modules(room[1]), markdown, flags=re.MULTILINE)
 
 
-def on_page_content(html: str, **_: object) -> str:
-    """Show Sphinx's references in docstrings, such as ``:class:`~a.b.C```, as the last part of their name."""
-    return re.sub(r":(?:attr|class|data|func|meth|mod):<code>~?(?:[\w.]*\.)?(\w+)</code>", r"<code>\1</code>", html)
+def modules(room: str) -> str:
+    """Return the references to a room's modules. What its front exports is in them, each once."""
+    home = ROOT / "lightning_freqdiff"
+    paths = [path.relative_to(ROOT).with_suffix("") for path in sorted((home / room).rglob("*.py"))]
+    names = [".".join(path.parts) for path in paths if not path.name.startswith("_")]
+    return "\n\n".join(f"::: {name}\n    options:\n      heading_level: 2" for name in names)
 
 
 def notebook(path: Path) -> str:
@@ -67,13 +73,13 @@ def helps() -> str:
 
 
 def help_of(command: str) -> str:
-    """Return the help of one command, 100 columns wide, without colours and without its usage, which is as long."""
+    """Return the help of one command, 90 columns wide, without colours and without its usage, which is as long."""
     from lightning_freqdiff.__main__ import main
 
     text = io.StringIO()
     words = ["lightning_freqdiff", command, "--help"]
     with (
-        mock.patch.dict(os.environ, {"COLUMNS": "100", "NO_COLOR": "1"}),
+        mock.patch.dict(os.environ, {"COLUMNS": "90", "NO_COLOR": "1"}),
         mock.patch("sys.argv", words),
         contextlib.redirect_stdout(text),
         contextlib.suppress(SystemExit),
@@ -82,4 +88,4 @@ def help_of(command: str) -> str:
     usage, _, settings = text.getvalue().partition("\n\n")
     if not usage.startswith("usage:"):
         raise ValueError(f"expected the help of {command}, got {text.getvalue()[:80]!r}")
-    return settings.strip()
+    return REFERENCE.sub(r"\1", settings.replace("\b", "")).strip()
