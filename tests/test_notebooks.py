@@ -7,6 +7,7 @@ import pytest
 SMALLER = {
     "max_epochs=10": "max_epochs=2",
     "max_steps=300": "max_steps=8",
+    "max_steps=1000": "max_steps=8",
     "num_steps=200": "num_steps=40",
     "num_steps=500": "num_steps=60",
     "sample(400": "sample(40",
