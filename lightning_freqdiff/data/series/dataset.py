@@ -82,7 +82,7 @@ def _open(name: str, offset: int, dtype: np.dtype, shape: tuple[int, ...], strid
 class Batch(NamedTuple):
     """Series and what is known of them: what a data set yields.
 
-    Args:
+    Attributes:
         series: Values, ``(B, N, M)``, float32, in the data's units.
         condition: What is known of each.
     """
