@@ -16,7 +16,7 @@ import lightning_freqdiff as lf
 from lightning_freqdiff import recipe
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.caching import Wiener
-from lightning_freqdiff.callbacks import FiniteLoss, TrainingProgress, Validations
+from lightning_freqdiff.callbacks import FiniteLoss, Refit, TrainingProgress, Validations
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 SMALL = {"network": lf.MLP(layers=1, width=8), **QUIET}
@@ -192,13 +192,13 @@ class Mine(Callback):
 def test_callbacks_take_the_place_of_those_of_their_kind(folder):
     own = [EarlyStopping("val_loss"), ModelCheckpoint(folder), EMAWeightAveraging(decay=0.5), Mine()]
     kinds = [type(c) for c in recipe.training({"callbacks": own}, folder)["callbacks"]]
-    assert kinds == [*map(type, own), Validations, FiniteLoss, TrainingProgress]
+    assert kinds == [*map(type, own), Validations, FiniteLoss, Refit, TrainingProgress]
     kinds = [type(c) for c in recipe.training({"callbacks": Mine()}, folder)["callbacks"]]
     assert kinds[:1] == [Mine]
     assert {EarlyStopping, ModelCheckpoint, EMAWeightAveraging} < set(kinds)
     bare = {"enable_progress_bar": False, "enable_checkpointing": False, "callbacks": []}
     kinds = [type(c) for c in recipe.training(bare, folder, stopping=False)["callbacks"]]
-    assert kinds == [Validations, FiniteLoss, EMAWeightAveraging]
+    assert kinds == [Validations, FiniteLoss, Refit, EMAWeightAveraging]
 
 
 def test_a_budget_of_any_kind_replaces_the_default(folder):
