@@ -27,6 +27,7 @@ from torch import Tensor
 
 from lightning_freqdiff.data import ArrayData, SeriesData
 from lightning_freqdiff.diffusion.losses import LOGNORMAL, Weighting
+from lightning_freqdiff.diffusion.score import Covariance
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.files import replace_json
@@ -142,6 +143,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
             domain=args.domain,
             colour=args.colour,
             weighting=args.weighting,
+            covariance=args.covariance,
         )
         replace_json(folder / "training.json", taken)
     module.to(args.device)
@@ -155,11 +157,12 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         "seed": seed,
     }
     row |= {
-        "minutes": args.minutes,
+        "minutes": round(taken["training_seconds"] / 60, 1) if args.steps else args.minutes,
         "threads": args.threads,
         "precision": args.precision,
         "learning_rate": rate,
         "times": list(LOGNORMAL),
+        "covariance": args.covariance,
     }
     row |= {"shape": [data.num_train, *data.shape], "parameters": sum(p.numel() for p in module.parameters())}
     row |= {**taken, "sampling_seconds": time.perf_counter() - since, "samples": count}
@@ -189,6 +192,7 @@ def main() -> None:
     options.add_argument("--directions", type=int, default=2000, help="of the sliced Wasserstein distance")
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
+    options.add_argument("--covariance", choices=get_args(Covariance), default="leading")
     options.add_argument("--weighting", choices=get_args(Weighting))
     options.add_argument("--learning_rate", type=float)
     options.add_argument("--precision", default="bf16-mixed")

@@ -48,10 +48,10 @@ def watching(callbacks: Sequence[Callback], progress: bool = True) -> list[Callb
     """Return what watches over every training beside the callbacks asked for."""
     from lightning.pytorch.callbacks import ProgressBar
 
-    from lightning_freqdiff.callbacks import FiniteLoss, SafeCheckpoints, TrainingProgress, Validations
+    from lightning_freqdiff.callbacks import FiniteLoss, Refit, SafeCheckpoints, TrainingProgress, Validations
 
     bar = [TrainingProgress()] if progress and not any(isinstance(c, ProgressBar) for c in callbacks) else []
-    return [SafeCheckpoints(), Validations(), FiniteLoss(), *bar]
+    return [SafeCheckpoints(), Validations(), FiniteLoss(), Refit(), *bar]
 
 
 def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> dict[str, Any]:

@@ -101,9 +101,6 @@ def as_version_0_1(checkpoint: Path, target: Path) -> Path:
         state = content.get(weights) or {}
         for name in [name for name in state if ".joint." in name]:
             del state[name]
-    (optimizer,) = content["optimizer_states"]  # whose first weights are those of the joint linear part
-    optimizer["state"] = {i - 1: state for i, state in optimizer["state"].items() if i}
-    optimizer["param_groups"][0]["params"].pop()
     content["state_dict"] = {OLD_WEIGHTS.get(name, name): value for name, value in content["state_dict"].items()}
     content[MARK]["version"] = "0.1.0"
     torch.save(content, target)

@@ -6,6 +6,7 @@ from lightning_freqdiff.callbacks.e2crf import E2CRFCache
 from lightning_freqdiff.callbacks.finite import FiniteLoss
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
 from lightning_freqdiff.callbacks.progress import SamplingProgress, TrainingProgress
+from lightning_freqdiff.callbacks.refit import Refit
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.validations import Validations
@@ -16,6 +17,7 @@ __all__ = [
     "CacheCallback",
     "E2CRFCache",
     "FiniteLoss",
+    "Refit",
     "RunReport",
     "SafeCheckpoints",
     "SampleMonitor",

@@ -8,9 +8,10 @@ noise is ``σ`` in all directions, and ``C = Q diag(p) Qᵀ`` the covariance of 
     α E[z_0 | z] = Λ Q diag(α² p / (α² p + σ²)) Qᵀ y.
 
 So the network need not learn it: under strong noise there is little else to learn, and little data to learn it from.
-Between, where a sample turns into one series or another, the best prediction is far from linear, and a network that
-had to undo a linear one would learn it worse. How much of it is taken is therefore learnt, too, as a function of the
-noise that starts at all of it.
+There are two ways to use this. ``full`` starts from it; but where a sample turns into one series or another, the best
+prediction is far from linear, and a network that has to undo a linear one learns it worse, even if it may learn how
+much of it to trust. ``leading`` leaves the network alone while it learns, and corrects afterwards, by least squares
+over training series, what its predictions of the leading directions lack (``refit.py``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from lightning_freqdiff.spectral import Codec
 KNOTS = 9
 """Noise levels between which the share of the linear remainder is interpolated."""
 
+DIRECTIONS, LEVELS = 16, 12
+"""Leading directions that are corrected, and noise levels at which that is measured."""
+
 COORDINATES = 2048
 """Of more coordinates than this, the covariance is not taken: it would be larger than most networks."""
 
@@ -34,26 +38,37 @@ class JointGaussian(nn.Module):
 
     Args:
         codec: Layout, units and variances of the tokens; not a part of this.
+        full: Whether all directions are predicted jointly, or the leading ones corrected and nothing else.
 
     Attributes:
-        trust: Share of the remainder that is taken at :data:`KNOTS` levels of ``log(σ/α)``, from -4 to 4, learnt.
-        basis: Principal directions ``Q`` of the tokens over ``Λ``, ``(K F, K F)``.
-        power: Variance along each, ``(K F,)``.
+        trust: Share of the remainder that is taken at :data:`KNOTS` levels of ``log(σ/α)``, from -4 to 4, learnt; or
+            ``None``.
+        basis: Principal directions ``Q`` of the tokens over ``Λ``, all or the leading ones, ``(K F, n)``.
+        power: Variance along each, the greatest last, ``(n,)``.
         shrinkage: Share of the covariances that was taken for chance.
+        slope: What is added to the prediction of the leading directions for a unit of noisy series along each, at
+            every level, ``(L, r, r)``.
+        offset: What is added in any case, ``(L, r)``.
     """
 
     basis: Tensor
     power: Tensor
     shrinkage: Tensor
+    slope: Tensor
+    offset: Tensor
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, full: bool = True) -> None:
         super().__init__()
         self._codec = [codec]  # in a list, so as not to be registered
         alone = self._alone()
-        self.trust = nn.Parameter(torch.ones(KNOTS))
-        self.register_buffer("basis", torch.eye(len(alone)))
-        self.register_buffer("power", alone)
+        self.trust = nn.Parameter(torch.ones(KNOTS)) if full else None
+        leading = min(DIRECTIONS, len(alone))
+        kept = len(alone) if full else leading
+        self.register_buffer("basis", torch.eye(len(alone))[:, -kept:].clone())
+        self.register_buffer("power", alone[-kept:].clone())
         self.register_buffer("shrinkage", torch.ones(()))
+        self.register_buffer("slope", torch.zeros(LEVELS, leading, leading))
+        self.register_buffer("offset", torch.zeros(LEVELS, leading))
 
     @staticmethod
     def applies(codec: Codec) -> bool:
@@ -87,8 +102,8 @@ class JointGaussian(nn.Module):
         shrinkage = ((chance * apart).sum() / known.clamp(min=1e-300)).clamp(0, 1)
         correlation = correlation * (1 - shrinkage * apart)
         power, basis = torch.linalg.eigh(correlation * deviation.unsqueeze(1) * deviation)
-        self.basis.copy_(basis)
-        self.power.copy_(power.clamp(min=0))
+        self.basis.copy_(basis[:, -len(self.power) :])
+        self.power.copy_(power[-len(self.power) :].clamp(min=0))
         self.shrinkage.copy_(shrinkage)
 
     def forward(self, z: Tensor, alpha: Tensor, sigma: Tensor, total: Tensor, spread: Tensor) -> Tensor:
@@ -108,17 +123,60 @@ class JointGaussian(nn.Module):
         exact = torch.float64 if z.is_cuda or z.dtype == torch.float64 else torch.float32
         with torch.autocast(z.device.type, enabled=False):
             y = torch.where(live, z / torch.where(live, scale, 1.0), 0.0).flatten(1).to(exact)
-            basis, power = self.basis.to(exact), self.power.to(exact) * alpha.flatten(1).square()
-            gain = power / (power + sigma.flatten(1).square())
-            joint = (((y @ basis) * gain) @ basis.T).view_as(z) * scale
-            alone = z * (spread / total).square()
+            basis = self.basis.to(exact)
+            log_noise = (sigma / alpha).log()
+            leading = basis[:, -self.offset.shape[1] :]
+            wrong = self._wrong(y @ leading / alpha.flatten(1), log_noise.flatten())
+            found = (wrong @ leading.T).view_as(z) * scale * alpha
+            if self.trust is not None:
+                power = self.power.to(exact) * alpha.flatten(1).square()
+                gain = power / (power + sigma.flatten(1).square())
+                joint = (((y @ basis) * gain) @ basis.T).view_as(z) * scale
+                found = found + self._share(self.trust, log_noise) * (joint - z * (spread / total).square())
             left = torch.where(live, noise * spread, 1.0)
-            share = self._share((sigma / alpha).log())
-            return share * torch.where(live, (joint - alone) * total / left, 0.0).to(z.dtype)
+            return torch.where(live, found * total / left, 0.0).to(z.dtype)
 
-    def _share(self, log_noise: Tensor) -> Tensor:
+    @property
+    def levels(self) -> Tensor:
+        """Values of ``log(σ/α)`` at which the leading directions are corrected, from quiet to loud, ``(L,)``.
+
+        From where the weakest of them is known to where nothing is known of the strongest.
+        """
+        leading = self.power[-self.offset.shape[1] :]
+        strong, weak = leading[-1], torch.maximum(leading[0], 1e-4 * leading[-1])
+        low, high = weak.sqrt().log() - 1, strong.sqrt().log() + 2
+        return torch.lerp(low, high, torch.linspace(0, 1, LEVELS).to(leading))
+
+    def leading(self, z: Tensor) -> Tensor:
+        """Return tokens ``(B, K, F)`` along the leading directions, ``(B, r)``."""
+        (codec,) = self._codec
+        y = torch.where(codec.noise_scale > 0, z / torch.where(codec.noise_scale > 0, codec.noise_scale, 1.0), 0.0)
+        return y.flatten(1) @ self.basis[:, -self.offset.shape[1] :]
+
+    def _wrong(self, along: Tensor, log_noise: Tensor) -> Tensor:
+        """Return what the prediction of the leading directions lacks, ``(B, r)``.
+
+        Args:
+            along: Noisy series along them, in the units of clean ones, ``(B, r)``.
+            log_noise: ``log(σ/α)``, ``(B,)`` or ``(1,)``.
+        """
+        levels = self.levels
+        step = (levels[-1] - levels[0]) / (LEVELS - 1)
+        place = (log_noise - levels[0]) / step
+        below = place.floor().clamp(0, LEVELS - 2).long()
+        within = (place - below).clamp(0, 1).to(along).reshape(-1, 1)
+        # Below the levels it fades over one of them; above, a prediction falls with the square of the noise.
+        fade = ((1 + place).clamp(0, 1) * (-2 * (log_noise - levels[-1]).clamp(min=0)).exp()).to(along).reshape(-1, 1)
+        slope, offset = (
+            torch.lerp(x[below], x[below + 1], w)
+            for x, w in ((self.slope.to(along), within.unsqueeze(2)), (self.offset.to(along), within))
+        )
+        return fade * (torch.einsum("brs,bs->br", slope.expand(len(along), -1, -1), along) + offset)
+
+    @staticmethod
+    def _share(trust: Tensor, log_noise: Tensor) -> Tensor:
         """Interpolate the share to take; constant beyond the ends."""
         place = ((log_noise + 4) * ((KNOTS - 1) / 8)).clamp(0, KNOTS - 1)
         below = place.detach().floor().clamp(max=KNOTS - 2)
-        low = self.trust[below.long()]
-        return low + (place - below).to(low.dtype) * (self.trust[below.long() + 1] - low)
+        low = trust[below.long()]
+        return low + (place - below).to(low.dtype) * (trust[below.long() + 1] - low)

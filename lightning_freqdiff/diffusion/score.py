@@ -14,8 +14,9 @@ the noise prediction ``eps``, and ``score = -eps / s``:
 ``wiener`` is the preconditioning of Karras et al. (EDM, arXiv 2206.00364, section 5) per frequency: with
 ``c_skip = αv / (α²v + s²)``, ``c_out = s √(v / (α²v + s²))`` and ``c_in = 1 / √(α²v + s²)`` the denoised
 signal is ``c_skip z + c_out F(c_in z, t)``. The linear part is exact and free, and is all of it for Gaussian
-data with independent frequencies. With the full covariance, ``F`` is the network's output plus what all coordinates
-together say of each (``gaussian.py``), which is all of it for any Gaussian data.
+data with independent frequencies. ``F`` is the network's output, plus what else is known of how coordinates go
+together (``gaussian.py``): a correction of the leading directions, or all that a Gaussian with the full covariance
+says, which is all of it for any Gaussian data.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from lightning_freqdiff.networks import Architecture, Backbone, Compiled, Embedd
 from lightning_freqdiff.spectral import Codec, Representation
 
 Parametrization = Literal["wiener", "eps", "x0", "score"]
-Covariance = Literal["full", "diagonal"]
+Covariance = Literal["leading", "full", "diagonal"]
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ class Score(nn.Module, ScoreFunction):
         layout: Layout of the tokens.
         sizes: Which conditions the backbone will be given.
         colour: Colour of the noise, see :class:`~lightning_freqdiff.spectral.Codec`.
-        covariance: Of the Gaussian that the Wiener form starts from: of all coordinates together (where there are not
-            too many), or of each alone.
+        covariance: What the linear part knows of how coordinates go together: the leading directions, where their
+            predictions were corrected (``refit.py``); all of them (``full``); or nothing (``diagonal``).
 
     Attributes:
         joint: What all coordinates together say of each, or ``None``.
@@ -145,8 +146,8 @@ class Score(nn.Module, ScoreFunction):
         self.sde: SDE = sde
         self.parametrization: Parametrization = parametrization
         self.codec, self.sizes = Codec(layout, colour), sizes
-        full = covariance == "full" and parametrization == "wiener" and JointGaussian.applies(self.codec)
-        self.joint = JointGaussian(self.codec) if full else None
+        several = covariance != "diagonal" and parametrization == "wiener" and JointGaussian.applies(self.codec)
+        self.joint = JointGaussian(self.codec, full=covariance == "full") if several else None
         self.network: Backbone = architecture.build(self.codec, sizes)
         self.calibration: dict[str, Tensor] = {}
         self._compiled = Compiled(self._call)

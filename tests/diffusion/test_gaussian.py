@@ -22,8 +22,12 @@ def bumps(count, length, channels, seed=0):
     return 3 + fade * (walk + torch.randn(count, 1, 1, generator=generator))
 
 
+class Gaussian(JointGaussian):
+    trust: torch.nn.Parameter
+
+
 class Full(Score):
-    joint: JointGaussian
+    joint: Gaussian
 
     def linear(self, z, c) -> torch.Tensor:
         found = super().linear(z, c)

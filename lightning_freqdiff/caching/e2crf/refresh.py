@@ -70,7 +70,7 @@ class TokenState:
 class Plan(NamedTuple):
     """What to recompute in a call.
 
-    Args:
+    Attributes:
         mask: Tokens to recompute, ``(B, K)``.
         probes: Those of them that were picked at random, ``(B, K)``.
         blend: ``α`` of equation 14, by which a probe's past is corrected, ``(B,)``; ``None`` where probes are taken
