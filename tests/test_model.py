@@ -158,7 +158,7 @@ def test_an_array_comes_back_as_an_array_and_a_tensor_when_asked(fitted):
         ([], {}, "expected arrays"),
         (SERIES, {"window": 0}, "`window`"),
         (SERIES, {"val_fraction": 2.0}, "`val_fraction`"),
-        (SERIES, {"network": "UNot"}, "expected `network` as one of LSTM, MLP"),
+        (SERIES, {"network": "UNot"}, "expected `network` as one of .*LSTM, MLP"),
         (SERIES, {"learning_rate": -1.0}, "set `learning_rate`"),
         (None, {}, "got None: set `series`"),
         (SERIES, {"seed": "a"}, "expected `seed` from 0 to 4294967295"),
@@ -222,6 +222,15 @@ class Interrupt(Callback):
             time.sleep(1)
 
 
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C interrupt, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_says_what_there_is_and_leaves_the_process_alive(folder):
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)

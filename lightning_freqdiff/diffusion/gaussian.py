@@ -64,8 +64,9 @@ class JointGaussian(nn.Module):
         self.trust = nn.Parameter(torch.ones(KNOTS)) if full else None
         leading = min(DIRECTIONS, len(alone))
         kept = len(alone) if full else leading
-        self.register_buffer("basis", torch.eye(len(alone))[:, -kept:].clone())
-        self.register_buffer("power", alone[-kept:].clone())
+        order = alone.argsort()[-kept:]
+        self.register_buffer("basis", torch.eye(len(alone))[:, order])
+        self.register_buffer("power", alone[order])
         self.register_buffer("shrinkage", torch.ones(()))
         self.register_buffer("slope", torch.zeros(LEVELS, leading, leading))
         self.register_buffer("offset", torch.zeros(LEVELS, leading))

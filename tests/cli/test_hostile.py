@@ -74,10 +74,10 @@ LINES = {
     # classes
     "fit --model.network ''": "--model.network: expected one of LSTM, .* or a dotted path .*, got nothing",
     "fit --model.network torch.nn.Linear": "--model.network: expected one of LSTM, .*, got torch.nn.Linear",
-    "fit --trainer.logger nothing": "--trainer.logger: expected one of CSVLogger, .*, got nothing",
+    "fit --trainer.logger nothing": "--trainer.logger: expected one of .*a dotted path .*, got nothing",
     "fit --trainer.callbacks+=Nothing": "expected one of CacheCallback, .*, one of Lightning's, or a dotted path",
     "predict --ckpt_path CKPT --trainer.callbacks+=CacheCallback --trainer.callbacks.policy X": "E2CRF, .*, got X",
-    "predict --ckpt_path CKPT --sampling.guidance 3": "expected a dotted path to your own class, got 3",
+    "predict --ckpt_path CKPT --sampling.guidance 3": "expected (one of .*)?a dotted path to your own class, got 3",
     "predict --ckpt_path CKPT --trainer.callbacks+=E2CRFCache --trainer.callbacks+=WienerCache": (
         "expected at most one cache, got E2CRFCache and WienerCache: remove one from --trainer.callbacks"
     ),

@@ -96,3 +96,12 @@ def test_it_is_not_done_where_it_could_not_be():
     assert not refit(model(), series(500), 20, generator())
     assert not refit(model(covariance="diagonal"), series(500), 500, generator())
     assert not refit(model(sizes=ConditionSizes(classes=2)), series(500), 500, generator())
+
+
+@pytest.mark.parametrize("domain", ["frequency", "time"])
+def test_before_any_statistics_nothing_is_corrected(domain):
+    score = Score(UNet(width=8, heads=2), VP(), "wiener", Representation(domain, LENGTH, 1), covariance="leading")
+    z = torch.randn(3, *score.noise_scale.shape)
+    linear = score.linear(z, score.coefficients(torch.tensor(0.3)))
+    assert linear is not None
+    assert linear.eq(0).all()
