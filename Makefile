@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FREQDIFF_DATA
 
-.PHONY: demo test lint wheel quality bench bench-gpu clean
+.PHONY: demo test lint docs wheel quality bench bench-gpu clean
 
 .venv: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -28,12 +28,15 @@ lint: .venv
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/lint-imports
 
+docs: .venv  ## build the documentation in site/, from what is here alone; a broken link or reference fails
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict --quiet
+
 wheel: .venv  ## build the wheel through the sdist, install it in an empty folder, import it and find a preset
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --quiet
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -P -c "import lightning_freqdiff as package; \
-		from lightning_freqdiff.cli.parser import CLI; print(package.__file__); assert '/build/wheel/' in package.__file__"
+		from lightning_freqdiff.cli.trainer import CLI; print(package.__file__); assert '/build/wheel/' in package.__file__"
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -P -m lightning_freqdiff fit --config sines --print_config > /dev/null
 
 # Two cores, a quarter of an hour, nothing but embedded data; CKPT=... and DATA=... (a file of FREQDIFF_DATA) for a model
@@ -92,4 +95,4 @@ bench-gpu: .venv  ## train at the papers' size, draw 10,000 series with and with
 	$(MEASURE)/page.py $(if $(TINY),--results $(GPU_RESULTS) --output runs/tiny/README.md)
 
 clean:
-	rm -rf .venv build dist runs samples
+	rm -rf .venv build dist runs samples site

@@ -18,6 +18,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, Timer
 from torch import nn
 
+from lightning_freqdiff.callbacks import Refit
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
 from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.evaluation.evaluator import Evaluator
@@ -149,7 +150,7 @@ def train(
     trainer = Trainer(
         max_steps=steps,
         max_epochs=-1,
-        callbacks=[EMAWeightAveraging(decay=0.995), checkpoint, *timer],
+        callbacks=[EMAWeightAveraging(decay=0.995), checkpoint, Refit(), *timer],
         gradient_clip_val=1.0,
         precision=precision,
         val_check_interval=100,

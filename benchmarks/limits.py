@@ -21,7 +21,7 @@ from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.networks.flops import count_flops
-from lightning_freqdiff.networks.transformer import Block, PlainTransformer
+from lightning_freqdiff.networks.plain import EncoderBlock, PlainTransformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.spectral import Representation
 
@@ -61,7 +61,7 @@ def traffic(score: Score, batch: int) -> dict[str, float]:
     """Work out the bytes of a call in float32: at the very least, and if every operator reads and writes memory."""
     network = score.network
     assert isinstance(network, PlainTransformer)
-    block = cast(Block, network.layers[0])
+    block = cast(EncoderBlock, network.layers[0])
     tokens, layers, (hidden, width) = network.tokens, len(network.layers), block.expand.weight.shape
     weights = sum(p.numel() for p in network.parameters())
     ends = 2 * tokens * score.noise_scale.shape[1]

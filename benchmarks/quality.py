@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,16 +27,11 @@ from torch import Tensor
 
 from lightning_freqdiff.data import ArrayData, SeriesData
 from lightning_freqdiff.diffusion.losses import LOGNORMAL, Weighting
+from lightning_freqdiff.diffusion.score import Covariance
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.files import replace_json
-from lightning_freqdiff.metrics import (
-    context_fid,
-    correlational_score,
-    discriminative_score,
-    fit_context_encoder,
-    predictive_score,
-    sample_gaussian,
-)
+from lightning_freqdiff.metrics import sample_gaussian
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer, UNet
 from lightning_freqdiff.reporting.plate import plate
@@ -60,8 +54,8 @@ RATES = {"transformer-time": 1e-3, "transformer-groups": 1e-3, "paper": 1e-3, "t
 """Peak learning rates that are not the default; wide transformers want less."""
 
 WINDOWED = {"stocks": "stock_timegan.npz", "energy": "energy_timegan.npz", "ett": "etth1.npz"}
-WINDOW, WINDOWS_DRAWN = 24, 3000
-"""Windows of this length are measured by the published protocol, on so many samples."""
+WINDOW, WINDOWS_DRAWN, SERIES_DRAWN = 24, 3000, 1000
+"""Windows of this length are measured by the published protocol, on so many samples, and all others on fewer."""
 
 FEWEST_FRESH = 100
 """With fewer fresh rows there is no floor for scores that train networks."""
@@ -103,40 +97,32 @@ def flat_tails(x: Tensor) -> float:
     return float((x[:, -10:].amax(1) - x[:, -10:].amin(1) < 0.02).all(-1).float().mean())
 
 
-def learnt_scores(generated: Tensor, data: SeriesData, repetitions: int) -> dict[str, Any]:
-    """Train the field's judges on samples and real rows; beside each, what they say of fresh real rows.
+def scores(generated: Tensor, data: SeriesData, repetitions: int) -> dict[str, Any]:
+    """Ask the field's judges of samples, of fresh real rows and of the linear model.
 
-    The predictive score is left to windows, for which it is published.
+    Windows are judged as published, all of them and against the whole set; all else at equal counts. The predictive
+    score is left to windows, for which it is published.
     """
     train_rows, fresh = data.reference_series(), data.reference_series(part="test")
     window = train_rows.shape[1] == WINDOW
-    protocol: Any = "timegan" if window else "project"
-    real = torch.cat([train_rows, fresh]) if window and fresh is not None else train_rows
-    real = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: len(generated)]]
-    encoders = [fit_context_encoder(real, protocol=protocol, seed=seed) for seed in range(repetitions)]
-    scores: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-        "discriminative": lambda x, y, seed: discriminative_score(x, y, protocol=protocol, seed=seed),
-        "context_fid": lambda x, y, seed: context_fid(x, y, encoder=encoders[seed], protocol=protocol, seed=seed),
-    }
-    if train_rows.shape[2] > 1:
-        scores["correlational"] = lambda x, y, _: correlational_score(x, y, protocol=protocol)
-    if window:
-        scores["predictive"] = lambda x, y, seed: predictive_score(x, y, protocol=protocol, seed=seed)
-    found: dict[str, Any] = {"protocol": protocol}
-    for name, score in scores.items():
-        for kind, rows in (("", generated), ("_floor", fresh)):
-            if rows is None or len(rows) < FEWEST_FRESH:
-                continue
-            others, since = (real if kind == "" else real[: len(rows)]), time.perf_counter()
-            values = [float(score(rows, others, seed)) for seed in range(repetitions)]
-            found |= {name + kind: float(np.mean(values)), f"{name}{kind}_sd": float(np.std(values))}
-            print(f"  {name + kind} {np.mean(values):.4f} ({time.perf_counter() - since:.0f} s)", flush=True)
+    whole = torch.cat([train_rows, fresh]) if window and fresh is not None else train_rows
+    # Where there are few fresh rows, a part of the others stands for them, and leaves the reference.
+    real = fresh if fresh is not None and len(fresh) >= FEWEST_FRESH else None
+    names = ("discriminative", "context_fid", *(("predictive",) if window else ()))
+    names += ("correlational",) if train_rows.shape[2] > 1 else ()
+    settings = EvaluateSettings(names, "timegan" if window else "project", repetitions)
+    found: dict[str, Any] = {"protocol": settings.protocol}
+    for name, score in Evaluator(whole, real).scores(generated, settings, equal=not window).items():
+        for kind, value in (("", score.value), ("_floor", score.floor), ("_ceiling", score.ceiling)):
+            found |= {name + kind: value}
+        found |= {f"{name}_two_se": score.value_two_se, f"{name}_floor_two_se": score.floor_two_se}
+        print(f"  {name} {score.value} ({score.floor} to {score.ceiling}, {score.seconds:.0f} s)", flush=True)
     return found
 
 
 def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[str, Any]:
     data = open_set(name)
-    count = max(args.samples, WINDOWS_DRAWN) if data.shape[0] == WINDOW else args.samples
+    count = args.samples or (WINDOWS_DRAWN if data.shape[0] == WINDOW else SERIES_DRAWN)
     folder = args.checkpoints / f"{name}-{network}-{args.domain}-{args.colour}-{seed}"
     rate = RATES.get(network, 3e-3) if args.learning_rate is None else args.learning_rate
     if args.again and (folder / "training.json").is_file():
@@ -149,13 +135,15 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
             data,
             folder,
             NETWORKS[network],
-            max_time={"minutes": args.minutes},
+            steps=args.steps or -1,
+            max_time=None if args.steps else {"minutes": args.minutes},
             precision=args.precision,
             seed=seed,
             learning_rate=rate,
             domain=args.domain,
             colour=args.colour,
             weighting=args.weighting,
+            covariance=args.covariance,
         )
         replace_json(folder / "training.json", taken)
     module.to(args.device)
@@ -169,11 +157,12 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         "seed": seed,
     }
     row |= {
-        "minutes": args.minutes,
+        "minutes": round(taken["training_seconds"] / 60, 1) if args.steps else args.minutes,
         "threads": args.threads,
         "precision": args.precision,
         "learning_rate": rate,
         "times": list(LOGNORMAL),
+        "covariance": args.covariance,
     }
     row |= {"shape": [data.num_train, *data.shape], "parameters": sum(p.numel() for p in module.parameters())}
     row |= {**taken, "sampling_seconds": time.perf_counter() - since, "samples": count}
@@ -183,10 +172,10 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
     if name == "ecg":
         row["flat_tails"], row["flat_tails_real"] = flat_tails(generated), flat_tails(data.reference_series())
     if args.scores:
-        row |= learnt_scores(generated, data, args.repetitions)
+        row |= scores(generated, data, args.repetitions)
     np.save(folder / "samples.npy", generated.numpy())
     if seed == 0 and args.plates:
-        title = f"{name}: {network}, {args.minutes:g} minutes, {taken['steps']} steps"
+        title = f"{name}: {network}, {taken['training_seconds'] / 60:.0f} minutes, {taken['steps']} steps"
         figure = plate(generated.numpy(), data.reference_series()[:count].numpy(), data.channels, title)
         figure.savefig(args.output.parent / f"plate-{name}-{network}.png", dpi=80)
     return row
@@ -198,10 +187,12 @@ def main() -> None:
     options.add_argument("--networks", nargs="+", choices=sorted(NETWORKS), default=["unet"])
     options.add_argument("--seeds", nargs="+", type=int, default=[0])
     options.add_argument("--minutes", type=float, default=10, help="of training, for each set, network and seed")
-    options.add_argument("--samples", type=int, default=1000)
+    options.add_argument("--steps", type=int, help="train for so many steps and not for a time")
+    options.add_argument("--samples", type=int, help=f"{SERIES_DRAWN} if not given; of windows, {WINDOWS_DRAWN}")
     options.add_argument("--directions", type=int, default=2000, help="of the sliced Wasserstein distance")
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
+    options.add_argument("--covariance", choices=get_args(Covariance), default="leading")
     options.add_argument("--weighting", choices=get_args(Weighting))
     options.add_argument("--learning_rate", type=float)
     options.add_argument("--precision", default="bf16-mixed")

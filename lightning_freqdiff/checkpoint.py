@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.files import read_arrays, replace_arrays
+from lightning_freqdiff.outputs import make_folder
 
 MARK = "lightning_freqdiff"
 """The key under which a checkpoint says that it is ours, and what it was trained on."""
@@ -42,6 +43,12 @@ STATISTICS = {
     "score.codec.active": "score.codec.variance",
 }
 """Names of older versions: settings, rooms, statistics."""
+
+SHOWN = 120
+"""Letters that are shown of PyTorch's list of weights that do not fit."""
+
+CALIBRATION = ".calibration.npz"
+"""How the names of calibrations end."""
 
 WEIGHTS = "weights"
 """The array of a calibration that holds the hash of the weights."""
@@ -105,6 +112,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_step(path: str | Path) -> int:
+    """Return the step at which a checkpoint was saved, at no cost however large it is: its tensors are not read."""
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
 def translate(checkpoint: dict[str, Any]) -> None:
     """Put what older versions wrote into the names of today, in place; nothing happens to newer checkpoints."""
     settings = checkpoint.get("hyper_parameters", {})
@@ -115,6 +127,8 @@ def translate(checkpoint: dict[str, Any]) -> None:
         network = settings.get("network") or {}
         if network.get("class_path", "").endswith(".Transformer") and network["init_args"].get("preset") == "small":
             network["init_args"]["preset"] = "plain"
+    if settings and "covariance" not in settings:  # before the linear part knew of more than one coordinate
+        settings["covariance"] = "diagonal"
     for component in (settings.get("network"), settings.get("sde")):
         if isinstance(component, dict):
             room, _, name = component["class_path"].rpartition(".")
@@ -127,16 +141,27 @@ def translate(checkpoint: dict[str, Any]) -> None:
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Load the weights of a checkpoint, or say in one line that another version wrote it."""
+    """Load the weights of a checkpoint, or say in one line why they are of no use.
+
+    Raises:
+        ValueError: Where names or shapes are not the model's, or where a weight is no number.
+    """
+    state = checkpoint["state_dict"]
     try:
-        model.load_state_dict(checkpoint["state_dict"])
+        model.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        _, _, reason = " ".join(str(error).split()).partition(": ")  # behind the name of the class
         raise ValueError(
             f"expected weights of this version's model, but {path} was written by version "
-            f"{checkpoint[MARK].get('version')} and does not fit ({reason}): set `ckpt_path` to another one, or "
-            "train again"
+            f"{checkpoint[MARK].get('version')} and does not fit ({reason[:SHOWN]}): set `ckpt_path` to another one, "
+            "or train again"
         ) from error
+    spoilt = [name for name, value in state.items() if not value.isfinite().all()]
+    if spoilt:
+        raise ValueError(
+            f"expected weights of finite numbers, but {len(spoilt)} of {len(state)} tensors in {path} hold NaN or "
+            f"infinity, such as {spoilt[0]}: set `ckpt_path` to another one, or train again"
+        )
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -161,7 +186,29 @@ def file_hash(path: str | Path) -> str:
 
 def calibration_path(checkpoint: str | Path) -> Path:
     """Return where the calibration of a checkpoint lies: ``best.ckpt`` has ``best.calibration.npz``."""
-    return Path(checkpoint).with_suffix(".calibration.npz")
+    return Path(checkpoint).with_suffix(CALIBRATION)
+
+
+def check_calibration_path(path: Path) -> None:
+    """Refuse a place for a calibration where something else lies, before any work.
+
+    Raises:
+        ValueError: Where the name does not end in ``.npz``, or a file of that name is no calibration.
+        OSError: Where the folder cannot be written to.
+    """
+    if path.suffix != ".npz":
+        raise ValueError(f"expected a file name ending in .npz, got {path}: set `output`")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"expected a folder to write to, found none at {path.parent}: set `output`")
+    make_folder(path.parent, "output")
+    if not path.exists():
+        return
+    try:
+        names, _ = read_arrays(path, [WEIGHTS])
+    except (ValueError, FileNotFoundError):
+        names = [WEIGHTS] if path.is_file() and path.name.endswith(CALIBRATION) else []  # ours, cut short
+    if WEIGHTS not in names:
+        raise ValueError(f"expected a new file, or a calibration to replace, but {path} is neither: set `output`")
 
 
 def write_calibration(path: Path, fitted: dict[str, Tensor], weights: str) -> None:

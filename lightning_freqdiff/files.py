@@ -31,6 +31,19 @@ DAMAGE = (
 )
 
 
+CACHE = "~/.cache/lightning_freqdiff"
+"""What is kept between runs, where nothing else is said."""
+
+
+def cache_root(folder: str | None) -> Path:
+    """Return the folder of what is kept between runs: the one named, else $FREQDIFF_CACHE, else one of the user's.
+
+    >>> cache_root("here").name
+    'here'
+    """
+    return Path(folder or os.environ.get("FREQDIFF_CACHE") or CACHE).expanduser()
+
+
 @contextmanager
 def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that takes the place of `path` in one move when all of it is written.
@@ -109,7 +122,8 @@ def read_arrays(path: Path, wanted: Iterable[str] | None = None) -> tuple[list[s
                 return ["x"], {"x": loaded}
             with loaded as archive:
                 keys = archive.files
-                return keys, {key: np.asarray(archive[key]) for key in wanted or keys if key in keys}
+                chosen = keys if wanted is None else wanted
+                return keys, {key: np.asarray(archive[key]) for key in chosen if key in keys}
         except DAMAGE as error:
             raise damaged(path, error) from error
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import Callback
+import numpy as np
+from lightning.pytorch import Callback, LightningModule
 
 from lightning_freqdiff.diffusion import ScoreFunction
 from lightning_freqdiff.sampling import Sampling
@@ -31,3 +32,10 @@ class SamplingCallback(Callback):
     def report(self) -> dict[str, Any]:
         """Return what was measured during the run, as plain values."""
         return {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was measured since the run's start; kept with every unit, in case the run is killed."""
+        return {}
+
+    def take_up(self, module: LightningModule, earlier: list[dict[str, np.ndarray]]) -> None:
+        """Be told, before anything is drawn, what :meth:`state` was at the end of earlier starts of the same run."""

@@ -28,6 +28,7 @@ from lightning_freqdiff.evaluation.findings import Findings
 from lightning_freqdiff.files import replace_json, replacing
 from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import claim, make_folder
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 CALIBRATION = "calibration."
@@ -48,16 +49,10 @@ def write_model(folder: Path, module: ScoreModule, findings: Findings | None = N
         ValueError: For a folder of something else.
         OSError: Where it cannot be written.
     """
-    foreign = [p.name for p in sorted(folder.glob("*")) if not p.name.startswith(".")] if folder.is_dir() else []
-    if foreign and MARK not in _read_config(folder / CONFIG, lenient=True):
-        raise ValueError(
-            f"expected a new folder, or that of an earlier model, but {folder} holds {', '.join(foreign[:3])}: set "
-            "`save_directory` to another one"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the folder {folder} ({error.strerror}): set `save_directory`") from error
+    if MARK in _read_config(folder / CONFIG, lenient=True):  # of a model of ours, whatever was added to it
+        make_folder(folder, "save_directory")
+    else:
+        claim(folder, "save_directory")
     calibration = {f"{CALIBRATION}{name}": value for name, value in module.score.calibration.items()}
     # Clones, since two names may share memory, which the format does not know.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in {**module.state_dict(), **calibration}.items()}

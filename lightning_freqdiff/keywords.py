@@ -102,17 +102,18 @@ def _expected(kind: type, name: str, reason: str) -> str:
 def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(repr, get_args(hint)))}"
-    if isinstance(hint, type) and (below := concrete(hint)):
+    if isinstance(hint, type) and (below := {kind.__name__ for kind in concrete(hint)}):
         return f"one of {', '.join(sorted(below))}, or your own {hint.__name__}"
     return getattr(hint, "__name__", str(hint))
 
 
-def concrete(base: type) -> set[str]:
-    """Name the public subclasses of a class that can be made."""
+def concrete(base: type) -> set[type]:
+    """Return the public subclasses of a class that can be made."""
     if base.__module__ == "builtins":
         return set()
-    found = {c.__name__ for c in base.__subclasses__() if not inspect.isabstract(c)}
-    return found.union(*(concrete(c) for c in base.__subclasses__()))
+    below = base.__subclasses__()
+    made = {kind for kind in below if not (kind.__name__.startswith("_") or inspect.isabstract(kind))}
+    return made.union(*(concrete(kind) for kind in below))
 
 
 @contextmanager

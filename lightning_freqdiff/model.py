@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +25,7 @@ from lightning_freqdiff.evaluation.findings import Findings
 from lightning_freqdiff.hub import CONFIG, Pretrained
 from lightning_freqdiff.keywords import allot, make, names, spell, spelt
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.outputs import claimed
 from lightning_freqdiff.running import MatmulPrecision, float32_products, interruptible, news, quietly
 from lightning_freqdiff.sampling import Sampling, Solver
 
@@ -235,9 +237,14 @@ def fit(
     if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"expected `seed` from 0 to {2**32 - 1}, or None, got {seed!r}")
     place = Path(CSVLogger("runs", name="fit").log_dir) if folder is None else Path(folder).expanduser()
-    _check_folder(place)
     # A user's generators are left as they were.
-    with spelt(**{"data.path": "series"}), quietly(), float32_products(matmul_precision), isolate_rng():
+    with (
+        spelt(**{"data.path": "series", "checkpoint.dirpath": "folder"}),
+        quietly(),
+        float32_products(matmul_precision),
+        isolate_rng(),
+        _claimed(folder),
+    ):
         if seed is not None:
             seed_everything(seed, workers=True, verbose=False)
         data, module = studies.series_data(series, parted["data"]), make(ScoreModule, parted["model"])
@@ -280,12 +287,11 @@ def load(path: str | Path) -> Model:
         return Model(ScoreModule.load_from_checkpoint(found[0]), found[0])
 
 
-@rank_zero_only
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            f"expected a new or empty folder, but {folder} is there already: set `folder` to another one"
-        )
+def _claimed(folder: str | Path | None) -> AbstractContextManager[None]:
+    """Hold the folder that was asked for; where none was, there will be a new one."""
+    if folder is None or rank_zero_only.rank:  # pyright: ignore[reportFunctionMemberAccess]
+        return nullcontext()
+    return claimed(Path(folder).expanduser(), "folder")
 
 
 def _trainer(arguments: dict[str, Any]) -> Trainer:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentError
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -36,7 +35,7 @@ from lightning_freqdiff.diffusion.losses import (
     stratified_times,
     time_quantiles,
 )
-from lightning_freqdiff.diffusion.score import Parametrization, Score, ScoreFunction
+from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.networks import Architecture, UNet
@@ -67,6 +66,10 @@ class ScoreModule(LightningModule):
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
         colour: Colour of the noise: white (0), white in the data's own units, as in DDPM; equal (1), the same
             signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
+        covariance: What the linear part knows of how coordinates go together. leading: nothing while training, but at
+            its end predictions of the 16 leading directions are corrected (``Refit``); full: the Gaussian of all of
+            them, as far as the network learns to trust it; diagonal: nothing. Of series of more than 2,048 numbers,
+            nothing either.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
@@ -91,6 +94,7 @@ class ScoreModule(LightningModule):
         times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
         colour: NoiseColour | float = "white",
+        covariance: Covariance = "leading",
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
@@ -109,6 +113,7 @@ class ScoreModule(LightningModule):
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain: Domain = domain
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
+        self.covariance: Covariance = covariance
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
         self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
@@ -124,6 +129,7 @@ class ScoreModule(LightningModule):
                 "times": times,
                 "domain": domain,
                 "colour": colour,
+                "covariance": covariance,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
                 "warmup": warmup,
@@ -139,7 +145,9 @@ class ScoreModule(LightningModule):
     def _build(self, length: int, channels: int, conditions: ConditionSizes) -> None:
         """Make the parts that need the data's shape."""
         layout = Representation(self.domain, length, channels)
-        self.score = Score(self.architecture, self.sde, self.parametrization, layout, conditions, self.colour)
+        self.score = Score(
+            self.architecture, self.sde, self.parametrization, layout, conditions, self.colour, self.covariance
+        )
         self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
         self.score.network.compiled = self.compile_network
 
@@ -167,6 +175,12 @@ class ScoreModule(LightningModule):
 
     def configure_model(self) -> None:
         """Build the network for the data's shape and take the training statistics, once."""
+        precision = "32-true" if self._trainer is None else str(self._trainer.precision)
+        if precision in ("16-true", "bf16-true"):
+            raise ValueError(
+                f"expected a precision in which transforms and noise keep their digits, got {precision}: set "
+                "`trainer.precision` bf16-mixed, 32-true or 64-true"
+            )
         if self.score is not None:
             return
         data = getattr(self._trainer, "datamodule", None)
@@ -179,7 +193,7 @@ class ScoreModule(LightningModule):
         self._build(length, channels, data.conditions)
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
         # Every rank streams all of them, so that all have the same figures without a word between them.
-        self.score.codec.fit(data.train_batches(size))
+        self.score.fit(lambda: data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
         if data.frame is not None:
             self.data_facts["frame"] = data.frame
@@ -214,7 +228,7 @@ class ScoreModule(LightningModule):
         z0 = self.score.codec.encode(batch.series)
         generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
         t = stratified_times(self.validation_times, len(z0), generator)
-        noise = torch.randn(z0.shape, generator=generator).to(z0)
+        noise = torch.randn(z0.shape, generator=generator, dtype=torch.float32).to(z0)
         loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(z0))
         linear = linear_loss(self.score, z0, noise, t, self.weighting)
@@ -318,7 +332,8 @@ class ScoreModule(LightningModule):
 
         Raises:
             FileNotFoundError: Where there is no such file.
-            ValueError: For a file that is not a whole checkpoint of this project.
+            ValueError: For a file that is not a whole checkpoint of this project, or whose settings or weights are of
+                no use.
         """
         model = cls.restore(read_checkpoint(checkpoint_path), checkpoint_path, **settings)
         model.checkpoint_hash = file_hash(checkpoint_path)

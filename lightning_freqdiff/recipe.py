@@ -1,22 +1,16 @@
-"""How a model is trained where nothing else is said, from Python and on the command line alike."""
+"""How a model is trained where nothing else is said, from Python and on the command line alike.
+
+The callbacks are imported where they are made: the help that names the budget needs none of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import (
-    EarlyStopping,
-    EMAWeightAveraging,
-    ModelCheckpoint,
-    ProgressBar,
-    WeightAveraging,
-)
-from lightning.pytorch.loggers import CSVLogger
-
-from lightning_freqdiff.callbacks import FiniteLoss, SamplingProgress, TrainingProgress, Validations
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
 
 FIT_STEPS = 700
 """Steps of a run that nothing else is said of: under three minutes of the default network on two CPU cores."""
@@ -52,8 +46,12 @@ def steps_without_budget(max_steps: int, max_epochs: int | None, max_time: Any) 
 
 def watching(callbacks: Sequence[Callback], progress: bool = True) -> list[Callback]:
     """Return what watches over every training beside the callbacks asked for."""
+    from lightning.pytorch.callbacks import ProgressBar
+
+    from lightning_freqdiff.callbacks import FiniteLoss, Refit, SafeCheckpoints, TrainingProgress, Validations
+
     bar = [TrainingProgress()] if progress and not any(isinstance(c, ProgressBar) for c in callbacks) else []
-    return [Validations(), FiniteLoss(), *bar]
+    return [SafeCheckpoints(), Validations(), FiniteLoss(), Refit(), *bar]
 
 
 def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> dict[str, Any]:
@@ -66,6 +64,9 @@ def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> d
         folder: Where checkpoints and figures go.
         stopping: Whether the run ends early where ``val_loss`` no longer falls.
     """
+    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+    from lightning.pytorch.loggers import CSVLogger
+
     asked = list_of(given.get("callbacks"))
     own: list[Callback] = watching(asked, progress=given.get("enable_progress_bar") is not False)
     own.append(EMAWeightAveraging(**AVERAGING))
@@ -85,6 +86,10 @@ def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> d
 
 def sampling(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a trainer that draws samples."""
+    from lightning.pytorch.callbacks import ProgressBar
+
+    from lightning_freqdiff.callbacks import SamplingProgress
+
     asked = list_of(given.get("callbacks"))
     silent = given.get("enable_progress_bar") is False or any(isinstance(c, ProgressBar) for c in asked)
     return {**SAMPLER, **given, "callbacks": [*asked, *([] if silent else [SamplingProgress()])]}
@@ -92,6 +97,8 @@ def sampling(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def list_of(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
     """Return the callbacks of a trainer, which takes a single one as well."""
+    from lightning.pytorch import Callback
+
     found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
     if wrong := [one for one in found if not isinstance(one, Callback)]:
         raise ValueError(f"expected instances of Lightning's Callback, got {wrong[0]!r}: set `callbacks`")
@@ -100,6 +107,7 @@ def list_of(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
 
 def _kind(callback: Callback) -> type[Callback]:
     """Return what two callbacks are both of, where one makes the other needless."""
-    return next(
-        (k for k in (WeightAveraging, ModelCheckpoint, EarlyStopping) if isinstance(callback, k)), type(callback)
-    )
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+
+    kinds = (WeightAveraging, ModelCheckpoint, EarlyStopping)
+    return next((kind for kind in kinds if isinstance(callback, kind)), type(callback))

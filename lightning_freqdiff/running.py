@@ -21,6 +21,7 @@ INTENDED = (
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Total length of `DataLoader` across ranks is zero.*",
     r".*Checkpoint directory .* exists and is not empty.*",
+    r".*The dirpath has changed from .*",  # of a run that goes on from the checkpoint of another
     r".*is smaller than the logging interval.*",  # steps are counted over epochs
 )
 """Warnings of Lightning's about choices that are made here on purpose."""

@@ -90,13 +90,17 @@ def as_version_0_1(checkpoint: Path, target: Path) -> Path:
     """Write a checkpoint down in the names that version 0.1 used."""
     content = torch.load(checkpoint, weights_only=True)
     settings = content["hyper_parameters"]
-    del settings["conditions"], settings["colour"]
+    del settings["conditions"], settings["colour"], settings["covariance"]
     sizes = settings["network"]["init_args"]
     assert sizes["preset"] == "plain"
     sizes["preset"] = "small"
     del sizes["axis"], sizes["group"], sizes["mix"]
     for component in (settings["network"], settings["sde"]):
         component["class_path"] = OLD_CLASSES[component["class_path"]]
+    for weights in ("state_dict", "current_model_state", "averaging_state"):
+        state = content.get(weights) or {}
+        for name in [name for name in state if ".joint." in name]:
+            del state[name]
     content["state_dict"] = {OLD_WEIGHTS.get(name, name): value for name, value in content["state_dict"].items()}
     content[MARK]["version"] = "0.1.0"
     torch.save(content, target)
@@ -106,6 +110,8 @@ def as_version_0_1(checkpoint: Path, target: Path) -> Path:
 def test_a_checkpoint_of_version_0_1_gives_the_same_samples(checkpoint, tmp_path):
     old = ScoreModule.load_from_checkpoint(as_version_0_1(checkpoint, tmp_path / "old.ckpt"))
     new = ScoreModule.load_from_checkpoint(checkpoint)
+    assert old.score.joint is None
+    new.score.joint = None
     few = Sampling(num_samples=2, num_steps=5)
     assert torch.equal(*(model.draw(few.units()[0], few) for model in (old, new)))
     assert old.channels == new.channels

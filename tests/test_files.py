@@ -15,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lightning_freqdiff.callbacks.boards import FolderBoard
+from lightning_freqdiff.callbacks.checkpoints import WholeCheckpointIO
 from lightning_freqdiff.callbacks.run_folder import RunFolder
 from lightning_freqdiff.callbacks.table import convert
 from lightning_freqdiff.checkpoint import write_calibration
@@ -41,6 +42,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "small.npz": lambda path: replace_arrays(path, {"x": x}, compress=True),
     "kept.npz": lambda path: store(path, {"x": x}),
     "best.calibration.npz": lambda path: write_calibration(path, {"rate": torch.ones(99)}, "weights"),
+    "last.ckpt": lambda path: WholeCheckpointIO().save_checkpoint({"weights": torch.ones(999)}, path),
     "samples.npz": lambda path: convert(path.with_suffix(".npy"), "npz", ["u", "v"]) and None,
     "samples.csv": lambda path: convert(path.with_suffix(".npy"), "csv", ["u", "v"]) and None,
     "samples.parquet": lambda path: convert(path.with_suffix(".npy"), "parquet", ["u", "v"]) and None,

@@ -45,7 +45,7 @@ def test_numbers_of_numpy_are_numbers():
         (Sampling, {"num_samples": "many"}, "expected `num_samples` as int, got 'many'"),
         (Sampling, {"grid": "q"}, "expected `grid` as one of 'uniform', 'logsnr', 'edm', got 'q'"),
         (ScoreModule, {"colour": "whte"}, "expected `colour` as one of 'equal', 'white' or float, got 'whte'"),
-        (ScoreModule, {"network": {"class_path": "MLP", "init_args": {"widht": 3}}}, "settings of MLP .*'widht'"),
+        (ScoreModule, {"network": {"class_path": "MLP", "init_args": {"widthh": 3}}}, "settings of MLP .*'widthh'"),
         (ArrayData, {"window": "day"}, "expected `window` as int, got 'day'"),
         (ArrayData, {"batch_size": "b"}, "expected `batch_size` as int"),
     ],

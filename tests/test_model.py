@@ -16,7 +16,6 @@ import lightning_freqdiff as lf
 from lightning_freqdiff import recipe
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.caching import Wiener
-from lightning_freqdiff.callbacks import FiniteLoss, TrainingProgress, Validations
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 SMALL = {"network": lf.MLP(layers=1, width=8), **QUIET}
@@ -159,7 +158,7 @@ def test_an_array_comes_back_as_an_array_and_a_tensor_when_asked(fitted):
         ([], {}, "expected arrays"),
         (SERIES, {"window": 0}, "`window`"),
         (SERIES, {"val_fraction": 2.0}, "`val_fraction`"),
-        (SERIES, {"network": "UNot"}, "expected `network` as one of LSTM, MLP"),
+        (SERIES, {"network": "UNot"}, "expected `network` as one of .*LSTM, MLP"),
         (SERIES, {"learning_rate": -1.0}, "set `learning_rate`"),
         (None, {}, "got None: set `series`"),
         (SERIES, {"seed": "a"}, "expected `seed` from 0 to 4294967295"),
@@ -180,7 +179,7 @@ def test_what_cannot_be_learnt_from_ends_in_one_line(folder, series, settings, s
 def test_a_folder_that_holds_something_is_left_alone(folder):
     (folder / "mine").mkdir()
     (folder / "mine/thesis.txt").write_text("x")
-    with pytest.raises(ValueError, match="new or empty folder.*set `folder`"):
+    with pytest.raises(ValueError, match="expected an empty output folder, but mine holds thesis.txt: set `folder`"):
         lf.fit(SERIES, folder="mine", **SMALL)
     assert [p.name for p in (folder / "mine").iterdir()] == ["thesis.txt"]
 
@@ -192,13 +191,13 @@ class Mine(Callback):
 def test_callbacks_take_the_place_of_those_of_their_kind(folder):
     own = [EarlyStopping("val_loss"), ModelCheckpoint(folder), EMAWeightAveraging(decay=0.5), Mine()]
     kinds = [type(c) for c in recipe.training({"callbacks": own}, folder)["callbacks"]]
-    assert kinds == [*map(type, own), Validations, FiniteLoss, TrainingProgress]
+    assert kinds == [*map(type, own), *map(type, recipe.watching([]))]
     kinds = [type(c) for c in recipe.training({"callbacks": Mine()}, folder)["callbacks"]]
     assert kinds[:1] == [Mine]
     assert {EarlyStopping, ModelCheckpoint, EMAWeightAveraging} < set(kinds)
     bare = {"enable_progress_bar": False, "enable_checkpointing": False, "callbacks": []}
     kinds = [type(c) for c in recipe.training(bare, folder, stopping=False)["callbacks"]]
-    assert kinds == [Validations, FiniteLoss, EMAWeightAveraging]
+    assert kinds == [*map(type, recipe.watching([], progress=False)), EMAWeightAveraging]
 
 
 def test_a_budget_of_any_kind_replaces_the_default(folder):
@@ -223,6 +222,15 @@ class Interrupt(Callback):
             time.sleep(1)
 
 
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C interrupt, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_says_what_there_is_and_leaves_the_process_alive(folder):
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
@@ -283,17 +291,20 @@ def test_evaluate_takes_files_frames_and_data_sets(folder):
 @pytest.mark.filterwarnings("ignore:.*nothing was recomputed.*")
 def test_compare_and_tune_are_those_of_the_command_line(fitted, folder, calls_for_seconds, blank_pictures):
     few = {"num_samples": 3, "num_steps": 30}
-    rows = lf.compare(fitted, ["wiener", lf.TaylorSeer()], rounds=1, solvers=False, **few)
+    rows = lf.compare(fitted, ["wiener", lf.TaylorSeer()], metrics="mmd, histogram", rounds=1, solvers=False, **few)
     assert {row["name"] for row in rows} == {"uncached", "wiener", "taylorseer"}
-    assert all(row["sw_time"] > 0 for row in rows)
+    assert all(row["sw_time"] > 0 and row["histogram"] > 0 for row in rows)
     assert (folder / "comparison/compare.json").exists()
     policy = lf.tune(fitted, 0.9, caches=["fixed"], confirm=3, **few)
     assert isinstance(policy, lf.E2CRF)
     assert fitted.sample(3, cache=policy, **FEW).shape == (3, 16, 2)
+    assert isinstance(lf.tune(fitted, 0.9, metric="histogram", caches=["fixed"], confirm=3, **few), lf.E2CRF)
     with pytest.raises(ValueError, match="expected `caches` of wiener"):
         lf.tune(fitted, 0.1, caches=["magic"])
-    with pytest.raises(ValueError, match="expected `metric` as one of relative_l2, sw, got 'l2'"):
+    with pytest.raises(ValueError, match="expected one of relative_l2, sw, .* got 'l2': set `metric`"):
         lf.tune(fitted, 0.1, metric="l2")
+    with pytest.raises(ValueError, match="expected metrics of .* got 'fid': set `metrics`"):
+        lf.compare(fitted, metrics=["fid"], output="other")
     with pytest.raises(ValueError, match="expected `precision` as one of 32-true, bf16-mixed"):
         lf.compare(fitted, output="other", precision="16")
     with pytest.raises(FileNotFoundError, match="set `caches`"):

@@ -194,3 +194,21 @@ def test_no_data_and_no_checkpoint_name_the_settings():
 def test_bad_settings_name_themselves(setting, value):
     with pytest.raises(ValueError, match=rf"`model\.{setting}`"):
         ScoreModule(TINY, **{setting: value})
+
+
+def test_double_precision_validates_at_the_same_times_and_noise(checkpoint):
+    found = []
+    for precision in ("32-true", "64-true"):
+        trainer = Trainer(precision=precision, accelerator="cpu", logger=False, enable_progress_bar=False)
+        model = ScoreModule.load_from_checkpoint(checkpoint)
+        (losses,) = trainer.validate(model, SyntheticECG(num_series=64, length=64), verbose=False)
+        found.append(losses["val_loss"])
+    assert 0 < abs(found[1] / found[0] - 1) < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+def test_a_precision_without_digits_is_refused(checkpoint, precision):
+    model = ScoreModule.load_from_checkpoint(checkpoint)
+    trainer = Trainer(precision=precision, accelerator="cpu", logger=False, enable_progress_bar=False)
+    with pytest.raises(ValueError, match=rf"got {precision}: set `trainer\.precision` bf16-mixed"):
+        trainer.predict(model, return_predictions=False)

@@ -4,8 +4,17 @@ from pathlib import Path
 
 import pytest
 
-SMALLER = {"max_epochs=10": "max_epochs=2", "num_steps=200": "num_steps=40"}
-"""What is cut down here: a reader waits a minute for it."""
+SMALLER = {
+    "max_epochs=10": "max_epochs=2",
+    "max_steps=300": "max_steps=8",
+    "max_steps=1000": "max_steps=8",
+    "num_steps=200": "num_steps=40",
+    "num_steps=500": "num_steps=60",
+    "sample(400": "sample(40",
+    '"wiener-fast", "e2crf", "teacache", "taylorseer"': '"e2crf"',
+    "confirm=16": "confirm=4",
+}
+"""What is cut down here: a reader waits some minutes for it."""
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 

@@ -21,7 +21,8 @@ STYLE = """
 .drawn .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1.2rem; }
 .drawn figure { margin: 0; }
 .drawn figcaption { display: flex; justify-content: space-between; margin-bottom: .3rem; }
-.drawn img { width: 100%; height: auto; background: white; border-radius: 6px; }
+/* its figures are made for narrow screens */
+.drawn img { width: 100%; min-width: 0 !important; height: auto; background: white; border-radius: 6px; }
 .drawn h2 ~ img { max-width: 40rem; }
 .drawn h2 { font-size: 1.1rem; margin: 1.8rem 0 .5rem; }
 .drawn pre { white-space: pre-wrap; font-size: .85rem; padding: .8rem; border-radius: 6px; background: #8881; }

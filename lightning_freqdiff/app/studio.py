@@ -87,7 +87,7 @@ class Studio:
         self.train = None if data is None else data.reference_series()
         self.caches = {name: policy for name in shipped(["callbacks"]) if (policy := self._fitting(name))}
         default = type(Sampling().solver).__name__
-        self.solvers = sorted(concrete(Solver), key=lambda name: (name != default, name))
+        self.solvers = sorted({kind.__name__ for kind in concrete(Solver)}, key=lambda name: (name != default, name))
         self.classes = self.module.score.sizes.classes
 
     def _fitting(self, name: str) -> CachePolicy | None:

@@ -39,7 +39,7 @@ class Call:
 class Outcome(NamedTuple):
     """What a policy answers, and what it cost. Tensors without a value for a sample hold NaN there, or are ``None``.
 
-    Args:
+    Attributes:
         eps: Noise prediction, ``(B, K, F)``.
         tokens: Tokens that were recomputed, ``(B,)``.
         work: Share of a full network call's FLOPs, ``(B,)``.

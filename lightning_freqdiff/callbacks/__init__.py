@@ -1,10 +1,12 @@
 """Lightning callbacks around training and sampling, one a file."""
 
 from lightning_freqdiff.callbacks.cache import CacheCallback
+from lightning_freqdiff.callbacks.checkpoints import SafeCheckpoints
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
 from lightning_freqdiff.callbacks.finite import FiniteLoss
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
 from lightning_freqdiff.callbacks.progress import SamplingProgress, TrainingProgress
+from lightning_freqdiff.callbacks.refit import Refit
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.validations import Validations
@@ -15,7 +17,9 @@ __all__ = [
     "CacheCallback",
     "E2CRFCache",
     "FiniteLoss",
+    "Refit",
     "RunReport",
+    "SafeCheckpoints",
     "SampleMonitor",
     "SampleWriter",
     "SamplingCallback",

@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 from lightning_freqdiff.evaluation.result import Evaluation
 from lightning_freqdiff.files import replace_csv, replacing
 
+LEFT = ("evaluation.csv", "samples.png", "spectra.png", "cache.png")
+"""Names of what is left in a folder; the first always is."""
+
 
 class Board:
     """A place that results are shown in. This one shows nothing."""

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 
 from lightning_freqdiff.caching import CachedScore, CachePolicy, Ledger
 from lightning_freqdiff.caching.presets import Presets
@@ -31,6 +34,7 @@ class CacheCallback(SamplingCallback):
         self._cached: CachedScore | None = None
         self._ledger: Ledger | None = None
         self._memory = 0
+        self._earlier: Tensor | None = None
 
     @contextmanager
     def around(self, score: Score, sampling: Sampling) -> Iterator[CachedScore]:
@@ -76,9 +80,31 @@ class CacheCallback(SamplingCallback):
             self._memory = max(self._memory, self._cached.memory())
 
     def collect(self, trainer: Trainer) -> None:
-        """Add up what all ranks saw, so that the report is about the whole run."""
+        """Add up what all ranks saw, now and in earlier starts, so that the report is about the whole run."""
         assert self._ledger is not None
         self._ledger.sums = trainer.strategy.reduce(self._ledger.sums, reduce_op="sum")
+        self._add_earlier()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the ledger's sums, and the memory held."""
+        if self._cached is None:
+            return {}
+        self._memory = max(self._memory, self._cached.memory())
+        return {"sums": self._cached.ledger.sums.clone().cpu().numpy(), "memory": np.array(self._memory)}
+
+    def take_up(self, module: LightningModule, earlier: list[dict[str, np.ndarray]]) -> None:
+        """Remember the sums of earlier starts; with nothing left to do, they are the report."""
+        assert isinstance(module, ScoreModule)
+        calls, scale = module.sampling.num_calls, module.score.noise_scale
+        self._ledger, self._earlier = Ledger(calls, len(scale), scale.device), None
+        self._memory = max([int(state["memory"]) for state in earlier], default=0)
+        if earlier:
+            self._earlier = torch.from_numpy(sum(state["sums"] for state in earlier))
+
+    def _add_earlier(self) -> None:
+        if self._ledger is not None and self._earlier is not None:
+            self._ledger.sums = self._ledger.sums + self._earlier.to(self._ledger.sums)
+            self._earlier = None
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Detach, and say what was saved."""
@@ -130,6 +156,7 @@ class CacheCallback(SamplingCallback):
 
     def report(self) -> dict[str, Any]:
         """Return totals and curves of the run; see :class:`~lightning_freqdiff.caching.Ledger`."""
+        self._add_earlier()
         if self._ledger is None:
             return {}
         return {

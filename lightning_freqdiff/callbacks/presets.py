@@ -30,7 +30,7 @@ def read_preset(name: str | Path) -> CachePolicy:
         content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
         entries = content["trainer"]["callbacks+"]
         entries = [entry for entry in (entries if isinstance(entries, list) else [entries]) if entry]
-    except (YAMLError, OmegaConfBaseException, KeyError, TypeError) as error:
+    except (YAMLError, OmegaConfBaseException, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: expected a preset of the form trainer: {{callbacks+: [...]}}, got something else: "
             "set `callbacks`"

@@ -1,4 +1,4 @@
-"""A predict run on disk: samples, manifest, and a journal of the units that are done.
+"""A predict run on disk: samples, manifest, a journal of the units that are done, and what was measured meanwhile.
 
 ``samples.npy`` is reserved in full at the start and written through a memory map, so that ranks fill disjoint
 rows and nothing has to fit in memory. A unit counts once its rows are flushed and a line about it stands in
@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from lightning_freqdiff.files import plain, replace_json, replacing
+from lightning_freqdiff.outputs import claim, make_folder
 
 try:
     import fcntl
@@ -86,25 +87,14 @@ class RunFolder:
             ValueError: Where the folder holds another run, or something else.
             OSError: Where it cannot be written, or the disk is too small for the samples.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cannot make the output folder {self.path} ({error.strerror}): set `sampling.output`"
-            ) from error
-        if not os.access(self.path, os.W_OK):
-            raise OSError(f"the output folder {self.path} is not writable: set `sampling.output`")
+        make_folder(self.path, "sampling.output")
         self._lock()
         if self.manifest.exists():
             self._check_identity(identity)
             if not self.samples.exists() and self.read_manifest()["status"] == "running":
                 self._reserve(shape)  # killed between the manifest and the samples
             return
-        if {p.name for p in self.path.iterdir()} - {LOCK}:
-            raise ValueError(
-                f"expected an empty output folder or an unfinished run, but {self.path} holds other files: "
-                "set `sampling.output` to another folder"
-            )
+        claim(self.path, "sampling.output")
         self.write_manifest({"status": "running", "identity": identity})
         try:
             self._reserve(shape)
@@ -177,12 +167,12 @@ class RunFolder:
         """Replace the manifest in one move, so that a reader never meets half of it."""
         replace_json(self.manifest, content)
 
-    def write(self, rank: int, first: int, series: np.ndarray, seconds: float) -> None:
-        """Put series ``(count, N, M)`` in their rows, then note in the rank's journal that they are there."""
+    def write(self, rank: int, first: int, series: np.ndarray, seconds: float, start: int = 0) -> None:
+        """Put series ``(count, N, M)`` in their rows, then note it in the rank's journal, with the start."""
         rows = np.lib.format.open_memmap(self.samples, mode="r+")
         rows[first : first + len(series)] = series
         rows.flush()
-        line = {"first": first, "count": len(series), "seconds": round(seconds, 4)}
+        line = {"first": first, "count": len(series), "seconds": round(seconds, 4), "start": start}
         path = self.path / f"journal-{rank}.jsonl"
         torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a kill cut the last line short
         with path.open("a") as journal:
@@ -209,5 +199,5 @@ class RunFolder:
         units = sorted(self.journal() + self.read_manifest().get("units", []), key=lambda unit: unit["first"])
         manifest = self.read_manifest()
         self.write_manifest({**manifest, "status": "complete", **facts, "units": units})
-        for path in self.path.glob("journal-*.jsonl"):
+        for path in (*self.path.glob("journal-*.jsonl"), *self.path.glob("measured-*.npz")):
             path.unlink()

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_freqdiff import __version__
+from lightning_freqdiff.callbacks.measured import Measured
 from lightning_freqdiff.callbacks.run_folder import RunFolder, missing_ranges
 from lightning_freqdiff.callbacks.table import Format, check_format, convert
 from lightning_freqdiff.checkpoint import as_settings, tensors_hash, weights_hash
@@ -42,8 +43,9 @@ class SampleWriter(SamplingCallback):
         self.finishers: list[Finisher] = []
         self.wanted: Format | None = format
         self.format: Format = format or "npy"
-        self._since = self._started = 0.0
+        self._since = 0.0
         self._todo: list[tuple[int, int]] | None = None
+        self._measured: Measured | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the run's folder and leave the module only the work that is not done yet."""
@@ -60,11 +62,11 @@ class SampleWriter(SamplingCallback):
             self.folder.open(identity, (total, *shape))
             self._check_result()
         trainer.strategy.barrier("run folder")
+        self._measured = Measured(self.folder, trainer, pl_module)
         self._todo = todo = missing_ranges(self.folder.done(), total)
         rest = sum(stop - start for start, stop in todo)
         if rest < total:
             rank_zero_info(f"{self.folder.path}: {total - rest} of {total} samples are there, {rest} to do")
-        self._started = time.perf_counter()
         if not todo and trainer.is_global_zero:
             self._take_up_finished(trainer, pl_module)
 
@@ -125,7 +127,9 @@ class SampleWriter(SamplingCallback):
         series = outputs.float().cpu().numpy()
         seconds = time.perf_counter() - self._since
         check_finite(series, batch.first)
-        self.folder.write(trainer.global_rank, batch.first, series, seconds)
+        assert self._measured is not None
+        self._measured.add(batch.first, batch.count)
+        self.folder.write(trainer.global_rank, batch.first, series, seconds, self._measured.start)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the finishers look at the samples, convert them, close the manifest."""
@@ -170,7 +174,7 @@ class SampleWriter(SamplingCallback):
 
     def _facts(self, trainer: Trainer) -> dict[str, Any]:
         """Collect what is worth knowing about the run but does not change the samples."""
-        callbacks = [c for c in trainer.callbacks if isinstance(c, SamplingCallback)]  # pyright: ignore
+        assert self._measured is not None
         return {
             "versions": {
                 "lightning_freqdiff": __version__,
@@ -180,10 +184,8 @@ class SampleWriter(SamplingCallback):
             },
             "checkpoint": getattr(trainer.lightning_module, "checkpoint_hash", None),
             "devices": trainer.world_size,
-            "samples_drawn": sum(stop - start for start, stop in self._todo or ()),
             "threads": torch.get_num_threads(),
-            "seconds": round(time.perf_counter() - self._started, 3),
-            "reports": [report for c in callbacks if (report := c.report())],
+            **self._measured.facts(sum(stop - start for start, stop in self._todo or ())),
         }
 
 

@@ -48,6 +48,7 @@ class WandbRun(WandbLogger):
         os.makedirs(save_dir, exist_ok=True)
         # Host, command line, packages and git state hold paths and names that nobody asked to upload.
         private = {"x_disable_meta": True, "save_code": False, "disable_git": True, "console": "off"}
+        private |= {"x_save_requirements": False, "host": ""}
         settings = wandb.Settings(mode=mode, **private)  # pyright: ignore[reportArgumentType]
         run = os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)  # an agent gives the name
         self._folder = os.path.join(save_dir, project, run)
@@ -82,6 +83,10 @@ class WandbRun(WandbLogger):
     @staticmethod
     def _is_rank_zero() -> bool:
         return getattr(rank_zero_only, "rank", 0) == 0
+
+    def describe(self, settings: dict[str, Any]) -> None:
+        """Keep settings of the run beside those of the model."""
+        self.experiment.config.update(settings, allow_val_change=True)
 
     def board(self) -> WandbBoard:
         """Return the board that shows results in this run."""

@@ -43,8 +43,6 @@ def app(config: Any) -> None:
     """Serve the page of a model until Ctrl-C."""
     page.check_installed()
     page.check_port(config.host, config.port)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
     with spelt(path="ckpt_path"):
         model = load(config.ckpt_path)

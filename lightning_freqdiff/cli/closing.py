@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_freqdiff.callbacks.verdict import verdict
-from lightning_freqdiff.checkpoint import read_checkpoint
+from lightning_freqdiff.checkpoint import read_step
 from lightning_freqdiff.cli.errors import spell
 
 
@@ -40,11 +40,17 @@ def close_training(trainer: Trainer, outcome: str, seconds: float) -> None:
         if linear is not None:
             shown += f"; linear model {float(linear):.4f}"
             warning = verdict(1 - float(loss) / float(linear))
-        shown += f"; step {read_checkpoint(path)['global_step']:,})"
+        shown += f"; step {read_step(path):,})"
     print(f"{'best' if best else 'last'} checkpoint: {path}{shown}")
     if warning:
         print(spell(warning))
     print(f"sample from it:  python -m lightning_freqdiff predict --ckpt_path {path}")
+
+
+@rank_zero_only
+def close_sampling(trainer: Trainer, output: str) -> None:
+    """Say after Ctrl-C how to come by the samples that are not drawn yet."""
+    print(f"\ninterrupted: the same command goes on from what is in {output}")
 
 
 @rank_zero_only

@@ -10,11 +10,13 @@ import re
 import sys
 import warnings
 
+from lightning_freqdiff.cli.reasons import reworded
 from lightning_freqdiff.presets import find
 
 ROOTS = (
-    *("data", "model", "sampling", "trainer", "ckpt_path"),
-    *("callbacks", "config", "device", "families", "metric", "name", "output", "rounds", "threads", "tolerance"),
+    *("data", "model", "sampling", "trainer", "ema", "checkpoint", "early_stopping", "ckpt_path"),
+    *("callbacks", "config", "confirm", "device", "families", "metric", "name", "output", "rounds"),
+    *("seed_everything", "threads", "tolerance"),
 )
 """First parts of the settings that are flags."""
 
@@ -23,13 +25,38 @@ OF_COMMAND = {
         *("generated", "reference", "holdout", "metrics", "protocol", "repetitions", "rows", "directions", "seed"),
     ),
     "app": ("host", "port"),
+    **dict.fromkeys(("compare", "test", "predict"), ("metrics",)),
 }
 """Settings that are flags of one command, and elsewhere names of Python alone."""
 
 SETTING = re.compile(r"`(\w+)((?:\.\w+)*)`")
 POLICY = re.compile(r"`policy(\.\w+)`")
-OWN_REASON = re.compile(r"- (expected .*?)(?= - (?:Not a valid subclass|Expected an? )|$)")
-"""What is ours in jsonargparse's account of why a value is of none of several types."""
+
+FOREIGN = (
+    (r"No supported gpu backend found!", "expected a GPU of this machine, found none: set `trainer.accelerator`"),
+    (r"Invalid decay value (\S+) provided.*", r"expected a decay from 0 to 1, got \1: set `ema.decay`"),
+    (r"Invalid value for save_top_k=(\S+)\. .*", r"expected save_top_k >= -1, got \1: set `checkpoint.save_top_k`"),
+    (r"`max_steps` must be .* You passed in (\S+)\.", r"expected max_steps >= -1, got \1: set `trainer.max_steps`"),
+    (
+        r"`(ModelCheckpoint|EarlyStopping)\(monitor='(.*?)'\)` could not find .*?: (\[.*?\]).*",
+        r"expected \1 to watch one of \3, got \2: set its `monitor`",
+    ),
+    (
+        r"Early stopping conditioned on metric `(.*?)` which is not available.*following: (.*)",
+        r"expected EarlyStopping to watch one of \2, got \1: set `early_stopping.monitor`",
+    ),
+    (r"(\S+) is not in bounds, numpy accepts from (.*)", r"expected a seed from \2, got \1: set `seed_everything`"),
+    (
+        r".*(?:[Tt]ried|Unable) to allocate ([\d.]+ \w+).*",
+        r"expected room for \1 at once, which this machine has not: make series, network, `data.batch_size` or "
+        "`sampling.batch_size` smaller",
+    ),
+    (
+        r".*(?:Overflow when unpacking long|Maximum allowed dimension exceeded|Stop argument for islice).*",
+        "expected numbers of at most 19 digits: lower the one that has more",
+    ),
+)
+"""What Lightning, PyTorch and NumPy say without the name of a setting, and what it means."""
 
 
 def spell(text: str) -> str:
@@ -57,9 +84,10 @@ def given() -> str:
 
 def one_line(text: str) -> str:
     """Return the reason of an error on one line, as a user of the command line would put it."""
-    text = spell(" ".join(text.split()))
-    ours = OWN_REASON.search(text)
-    return ours[1] if ours else text
+    text = reworded(" ".join(text.split()))
+    for theirs, ours in FOREIGN:
+        text = re.sub(f"^{theirs}$", ours, text)
+    return spell(text)
 
 
 def spell_warnings() -> None:

@@ -7,24 +7,29 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.evaluation.evaluate import measure
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
-from lightning_freqdiff.evaluation.judges import LONG, NAMES, SHORT
+from lightning_freqdiff.evaluation.judges import LONG, NAMES, SHORT, split
 from lightning_freqdiff.evaluation.reading import Reading, read_sets
-from lightning_freqdiff.evaluation.report import WRITTEN, lines, reserved, table, verdict, write
+from lightning_freqdiff.evaluation.report import KIND, WRITTEN, lines, table, usefulness, verdict, write
 from lightning_freqdiff.metrics import Protocol
+from lightning_freqdiff.outputs import claimed
 
 COST = (
-    f"Comma-separated: {', '.join(NAMES)}; or {', '.join(SHORT)}, default. For 1,000 series of 187 steps on one "
+    f"{', '.join(NAMES)}; or {', '.join(SHORT)}, default. For 1,000 series of 187 steps on one "
     "core, context_fid takes a minute, discriminative and predictive five to ten each (by their steps), "
     f"nearest_dtw two, all others seconds. The default is all but nearest_dtw and, for more than {LONG} steps, but "
     "discriminative and predictive."
 )
+
+
+def add_metrics(parser: ArgumentParser, default: list[str], text: str) -> None:
+    """Add the choice of metrics: words apart, or with commas."""
+    parser.add_argument("--metrics", type=str, nargs="+", default=default, help=text)
 
 
 def add_evaluate(parser: ArgumentParser) -> None:
@@ -34,7 +39,7 @@ def add_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("--reference", type=str, required=True, help="Real series that the model was trained on.")
     parser.add_argument("--holdout", type=str, default=None, help="Real series that it was not trained on.")
     parser.add_argument("--output", type=str, default="evaluation", help="Folder of the results.")
-    parser.add_argument("--metrics", type=str, default="default", help=COST)
+    add_metrics(parser, ["default"], COST)
     parser.add_argument(
         "--protocol",
         type=Protocol,
@@ -60,14 +65,11 @@ def add_evaluate(parser: ArgumentParser) -> None:
 
 def evaluate(config: Any, console: Console) -> None:
     """Evaluate files, say how it goes, and leave the results."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    words = tuple(word.strip() for word in config.metrics.split(",") if word.strip())
     names = {field.name for field in fields(EvaluateSettings)} - {"metrics"}
-    settings = EvaluateSettings(words, **{name: config[name] for name in names})
+    settings = EvaluateSettings(split(config.metrics), **{name: config[name] for name in names})
     output = Path(config.output).expanduser()
     given = {role: config[role] for role in ("generated", "reference", "holdout")}
-    with reserved(output), console.status("reading") as status:
+    with claimed(output, "output", KIND), console.status("reading") as status:
         sets = read_sets(**given, reading=config.data, seed=settings.seed)
         for warning in sets.warnings:
             _say(console, f"note: {spell(warning)}")
@@ -97,6 +99,8 @@ def _show(found: Findings, console: Console) -> None:
         f"{found.sets.held_out_from}; position 0 is at the floor, 1 at the ceiling.",
     )
     _say(console, verdict(found.memorization))
+    if found.labelled is not None:
+        _say(console, usefulness(found.labelled))
     for line in lines(found)[len(found.sets.warnings) :]:
         _say(console, f"note: {spell(line)}")
 

@@ -1,99 +1,46 @@
-"""The command line: where everything meets."""
+"""The parser of all commands: bad settings end in one line that names the setting and the choices."""
 
 from __future__ import annotations
 
-import logging
+import difflib
 import re
 import sys
-import time
-import warnings
-from dataclasses import dataclass, fields
+from pydoc import locate
 from typing import Any, NoReturn
 
-import torch
-from jsonargparse import ActionConfigFile, Namespace
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from jsonargparse import ActionConfigFile, ArgumentParser
 
-from lightning_freqdiff import recipe
-from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
-from lightning_freqdiff.callbacks.table import Format, check_format
-from lightning_freqdiff.checkpoint import read_checkpoint
-from lightning_freqdiff.cli.closing import close_training, close_validation
-from lightning_freqdiff.cli.commands import STUDIES, add_matmul_precision, build_parser
-from lightning_freqdiff.cli.errors import spell, spell_warnings
+from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.preset_file import PresetFile
-from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.keywords import concrete
-from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks import Architecture
-from lightning_freqdiff.running import INTENDED, worth_logging
-from lightning_freqdiff.sampling import Conditions, Sampling
-from lightning_freqdiff.sampling.constraints import Constraint
-from lightning_freqdiff.sampling.guidance import Guidance
-from lightning_freqdiff.sampling.solvers import Solver
+from lightning_freqdiff.cli.reasons import reworded, unknown_class
 
-FIT_DEFAULTS: dict[str, Any] = {
-    "data": {"class_path": "lightning_freqdiff.data.SyntheticECG"},
-    "trainer.logger": {
-        "class_path": "lightning.pytorch.loggers.CSVLogger",
-        "init_args": {"save_dir": "runs", "name": "fit"},
-    },
-    "early_stopping": {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": recipe.STOPPING},
-    **{f"trainer.{name}": value for name, value in recipe.TRAINER.items()},
-    **{f"ema.{name}": value for name, value in recipe.AVERAGING.items()},
-    **{f"checkpoint.{name}": value for name, value in recipe.CHECKPOINT.items()},
+PROG = "python -m lightning_freqdiff"
+
+CHOICES = {
+    "data": "lightning_freqdiff.data.SeriesData",
+    "network": "lightning_freqdiff.networks.Architecture",
+    "sde": "lightning_freqdiff.diffusion.sde.SDE",
+    "solver": "lightning_freqdiff.sampling.solvers.Solver",
+    "condition": "lightning_freqdiff.sampling.Conditions",
+    "guidance": "lightning_freqdiff.sampling.guidance.Guidance",
+    "constraint": "lightning_freqdiff.sampling.constraints.Constraint",
+    "policy": "lightning_freqdiff.caching.CachePolicy",
+    "callbacks": "lightning.pytorch.Callback",
+    "logger": "lightning.pytorch.loggers.Logger",
+    "early_stopping": "lightning.pytorch.callbacks.EarlyStopping",
 }
-"""What `fit` does with no other word."""
+"""Settings that name a class, and what the class has to be."""
 
-RUN_DEFAULTS: dict[str, Any] = {f"trainer.{name}": value for name, value in recipe.SAMPLER.items()}
-
-COMMANDS = {
-    "fit": f"Train a model; with no other word, a small one on embedded heartbeats for {recipe.FIT_STEPS} steps.",
-    "validate": "Report the loss of a checkpoint on the validation part of a data set.",
-    "test": "Measure a checkpoint against a data set: loss, distances, report page.",
-    "predict": "Sample series from a checkpoint; no data set is read.",
-}
-
-CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
-"""Words that Lightning understands in place of a checkpoint's path."""
+SHOWN = 60
+"""Letters of a file that are shown where it holds something else than settings."""
 
 
-@dataclass(frozen=True)
-class SamplingRun(Sampling):
-    """How many samples to draw, how, and where they go."""
-
-    output: str = "samples"
-    format: Format | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_format(self.format)
+CLOSE = 0.75
+"""How like a word has to be to a setting to be taken for its misspelling, from 0 to 1."""
 
 
-# What is drawn, and how, is said once, where it belongs.
-SamplingRun.__doc__ = f"""{str(Sampling.__doc__).rstrip()}
-        output: Folder for samples.npy, manifest.json and pictures; an interrupted run there is taken up again.
-        format: Format of the samples: npy, npz, csv or parquet (long tables); if not given, a table where the model
-            was trained on tables, else npy.
-    """
-
-
-class Parser(LightningArgumentParser):
-    """The parser of LightningCLI with errors of one line that name the setting and the choices."""
-
-    CHOICES: dict[str, type] = {  # noqa: RUF012
-        "data": SeriesData,
-        "network": Architecture,
-        "sde": SDE,
-        "solver": Solver,
-        "condition": Conditions,
-        "guidance": Guidance,
-        "constraint": Constraint,
-        "callbacks": Callback,
-    }
+class Parser(ArgumentParser):
+    """A parser whose errors are one line on standard error and exit code 2."""
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         """Let configuration files be presets, too."""
@@ -102,187 +49,100 @@ class Parser(LightningArgumentParser):
         return super().add_argument(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line and leave with exit code 2."""
-        text = spell(" ".join(message.split()))
-        named = re.match(rf"Parser key \"(?:(?:{'|'.join(COMMANDS)})\.)?([\w.]+)\": (.*)", text)
-        if named:
-            key, text = named.groups()
-            base = self.CHOICES.get(key.rsplit(".", 1)[-1])
-            unknown = re.search(r"Expected a dot import path string: (\S+)", text)
-            if base and unknown:
-                names = ", ".join(sorted(concrete(base)))
-                text = f"expected one of {names}, or a dotted path to your own class, got {unknown[1]}"
-            given = [a.split("=")[0][2:] for a in sys.argv if re.match(rf"--[\w.]*\.{re.escape(key)}(=|$)", a)]
-            problem = r"Problem with given class_path '[^']+': (.*?)(?: - Expected an? <class| Given value|$)"
-            within = re.search(problem, text)
-            text = f"--{(given or [key])[0]}: {within[1] if within else text}"
-        refused = re.match(r"Option '(\w+)' is not accepted", text)
-        if refused:
-            given = [a.split("=")[0] for a in sys.argv if re.match(rf"--[\w.]*\.{refused[1]}(=|$)", a)]
-            text = f"{' '.join(given) or refused[1]}: the class chosen has no such setting (is it named, as in "
-            text += "--data ArrayData?)"
-        self.exit(2, f"error: {text}\n")
+        """Print one line and leave."""
+        text = " ".join(message.split())
+        if unknown := re.match(r"unrecognized arguments: (--[\w.]+)", text):
+            text += self._like(unknown[1])
+        for told in (_of_value, _of_name, _of_lack, _of_command, _of_file):
+            if line := told(text, self.prog):
+                text = line
+                break
+        print(f"error: {spell(text)}", file=sys.stderr)
         raise SystemExit(2)
 
-
-class CLI(LightningCLI):
-    """LightningCLI with OmegaConf, whose sampling needs a checkpoint and nothing else."""
-
-    def __init__(self, args: list[str] | None = None) -> None:
-        main: dict[str, Any] = {
-            "parser_mode": "omegaconf",
-            "prog": "python -m lightning_freqdiff",
-            "description": "Train and sample diffusion models of time series in the frequency domain.",
-        }
-        below = {command: {"parser_mode": "omegaconf", "description": text} for command, text in COMMANDS.items()}
-        super().__init__(
-            ScoreModule,
-            SeriesData,
-            subclass_mode_data=True,
-            parser_class=Parser,
-            parser_kwargs={**main, **below},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=args,
-        )
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Name the commands, and the arguments of Trainer's methods that are not options."""
-        skip = {"model", "datamodule", "weights_only"}
-        return {
-            "fit": skip | {"train_dataloaders", "val_dataloaders"},
-            "validate": skip | {"dataloaders"},
-            "test": skip | {"dataloaders"},
-            "predict": skip | {"dataloaders", "return_predictions"},
-        }
-
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        """Add the commands under our own descriptions, in place of those of Trainer's methods."""
-        self._subcommand_parsers = {}
-        commands = parser.add_subcommands(description=None)
-        for command, text in COMMANDS.items():
-            self._subcommand_parsers[command] = self._prepare_subcommand_parser(Trainer, command, **kwargs[command])
-            commands.add_subcommand(command, self._subcommand_parsers[command], help=text)
-        for command, text in STUDIES.items():  # for the help: __main__ runs them by themselves
-            commands.add_subcommand(command, build_parser(command, Parser), help=text)
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "fit":
-            parser.add_lightning_class_args(EMAWeightAveraging, "ema")  # pyright: ignore[reportArgumentType]
-            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")  # pyright: ignore[reportArgumentType]
-            # Not as a callback of Lightning's parser, where null would not turn it off.
-            parser.add_subclass_arguments(EarlyStopping, "early_stopping", required=False)
-        parser.set_defaults(FIT_DEFAULTS if subcommand == "fit" else RUN_DEFAULTS)
-        return parser
-
-    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add trainer, model, data and sampling; no data set is required, since sampling needs none."""
-        parser.add_lightning_class_args(Trainer, "trainer")  # pyright: ignore[reportArgumentType]
-        parser.add_lightning_class_args(ScoreModule, "model")  # pyright: ignore[reportArgumentType]
-        parser.add_lightning_class_args(
-            SeriesData,  # pyright: ignore[reportArgumentType]
-            "data",
-            subclass_mode=True,
-            required=False,
-        )
-        parser.add_class_arguments(SamplingRun, "sampling")
-        add_matmul_precision(parser)
-
-    def _parse_ckpt_path(self) -> None:
-        """Refuse a command that lacks its checkpoint; when training goes on, keep the checkpoint's model settings."""
-        config = self.config[self.config.subcommand]
-        path = config.get("ckpt_path")
-        given = [a.split("=")[0] for a in sys.argv if a.startswith("--model.") and "--model.compile" not in a]
-        if path is not None and given:
-            raise ValueError(f"{given[0]} has no effect beside --ckpt_path, whose model is used: leave it out")
-        if self.config.subcommand != "fit":
-            if path is None:
-                raise ValueError(f"expected a checkpoint to {self.config.subcommand} with: set --ckpt_path")
-            if self.config.subcommand in ("test", "validate") and config.get("data") is None:
-                raise ValueError(f"expected a data set to {self.config.subcommand} on: set --data")
-        elif path is not None and path not in CHECKPOINT_WORDS:
-            model = {"model": read_checkpoint(path)["hyper_parameters"]}
-            self.config = self.parser.parse_object({"fit": model}, Namespace(self.config))
-
-    def before_instantiate_classes(self) -> None:
-        """Keep the written configuration for training, where it has a budget: a predict run has its manifest."""
-        config = self.config[self.config.subcommand]
-        torch.set_float32_matmul_precision(config.matmul_precision)
-        if self.subcommand != "fit":
-            self.save_config_callback = None
-        else:
-            trainer = config.trainer
-            trainer.max_steps = recipe.steps_without_budget(trainer.max_steps, trainer.max_epochs, trainer.max_time)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Add what the command needs to the callbacks asked for."""
-        if self.subcommand == "fit":
-            config = self.config_init["fit"]
-            trainer, stopping = config["trainer"], config["early_stopping"]
-            own = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else [trainer["callbacks"]]
-            added = recipe.watching(own, progress=trainer["enable_progress_bar"] is not False)
-            self.trainer_defaults["callbacks"] = added + ([stopping] if stopping else [])
-        elif self.subcommand == "predict":
-            sampling: SamplingRun = self.config_init["predict"]["sampling"]
-            self.trainer_defaults["callbacks"] = [
-                SamplingProgress(),
-                RunReport(),
-                SampleWriter(sampling.output, sampling.format),
-            ]
-        elif self.subcommand == "test":
-            self.trainer_defaults["callbacks"] = [RunReport(self.config_init["test"]["sampling"].output)]
-        return super().instantiate_trainer(**kwargs)
-
-    def after_instantiate_classes(self) -> None:
-        """Load the finished model, and hand it the sampling settings without those that concern files."""
-        config = self.config_init[str(self.subcommand)]
-        if self.subcommand != "fit":
-            compiled = self.model.compile_network
-            self.model = ScoreModule.load_from_checkpoint(config["ckpt_path"], compile=compiled)
-        chosen = config["sampling"]
-        self.model.sampling = Sampling(**{f.name: getattr(chosen, f.name) for f in fields(Sampling)})
-
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        if subcommand == "fit":
-            return {**kwargs, "weights_only": True}
-        # The model is loaded already, from the checkpoint alone.
-        del kwargs["ckpt_path"]
-        if subcommand == "predict":
-            # Sampling reads no data, so its loader is the model's; a data set given is for the pictures alone.
-            kwargs.pop("datamodule", None)
-            kwargs["return_predictions"] = False
-            self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-            if self.datamodule is not None:  # say now, and not after hours of sampling, that it does not fit
-                layout = self.model.layout
-                self.datamodule.expect_shape(layout.length, layout.channels)
-        return kwargs
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Say what there is after Ctrl-C, too, when Lightning leaves at once."""
-        self._since = time.monotonic()
-        try:
-            super()._run_subcommand(subcommand)
-        except SystemExit:
-            if subcommand == "fit" and self.trainer.interrupted:
-                close_training(self.trainer, "interrupted", time.monotonic() - self._since)
-            raise
-
-    def after_fit(self) -> None:
-        """Say what was done, where the checkpoint is and what to do with it."""
-        close_training(self.trainer, "trained", time.monotonic() - self._since)
-
-    def after_validate(self) -> None:
-        """Say so where the loss is no better than the linear model's."""
-        close_validation(self.trainer)
+    def _like(self, flag: str) -> str:
+        """Name the flag that was meant."""
+        if not self.prog.startswith(PROG):
+            return (
+                f", as in {' '.join(f'--{name}' for name in _given(flag[2:]))}: the class chosen has no such setting"
+            )
+        like = difflib.get_close_matches(flag, self._option_string_actions, 1, CLOSE)
+        return f" (is it {like[0]}?)" if like else ""
 
 
-def quiet() -> None:
-    """Silence what Lightning says about choices that are made here on purpose."""
-    for message in INTENDED:
-        warnings.filterwarnings("ignore", message)
-    spell_warnings()
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(worth_logging)
+def _of_value(text: str, prog: str) -> str | None:
+    """Say which value is refused."""
+    named = re.match(r"Parser key \"([\w.]+)\": ?(.*)", text)
+    if not named:
+        return None
+    key, reason = named.groups()
+    key = key.removeprefix(f"{prog.rsplit(' ', 1)[-1]}.")
+    base, unknown = CHOICES.get(key.rsplit(".", 1)[-1]), unknown_class(reason)
+    if base and unknown:
+        reason = f"expected {_names(base)}, got {unknown}"
+    elif unable := re.search(r"Unable to load config ['\"](.*?)['\"]", reason):
+        reason = f"expected settings, one by one as --{key}.NAME or in a YAML file, got {unable[1]}"
+    return f"--{(_given(key) or [key])[0]}: {reworded(reason)}"
+
+
+def _of_name(text: str, prog: str) -> str | None:
+    """Say that a class has no such setting."""
+    refused = re.fullmatch(r"Option '(\w+)' is not accepted", text)
+    if not refused or prog.startswith(PROG):
+        return None
+    given = _given(refused[1])
+    if not given:
+        return f"{refused[1]}: the class chosen has no such setting"
+    named = f"the class that --{given[0].rpartition('.')[0]} names, or the default one,"
+    return f"--{given[0]}: {named} has no such setting"
+
+
+def _of_lack(text: str, prog: str) -> str | None:
+    """Say which setting is missing."""
+    lacking = re.fullmatch(r"the following arguments are required: (.*)", text)
+    if not lacking:
+        return None
+    above = ""
+    if not prog.startswith(PROG):  # of a class that was named
+        classes = re.compile(rf"--((?:[\w.]+\.)?(?:{'|'.join(CHOICES)}))(?:\+?=|$)")
+        chosen = [word[1] for word in map(classes.match, sys.argv) if word]
+        above = f"{chosen[-1]}." if chosen else ""
+    return f"expected {', '.join(f'--{above}{name}' for name in lacking[1].split(', '))}, got none"
+
+
+def _of_command(text: str, prog: str) -> str | None:
+    """Say which commands there are."""
+    unknown = re.match(r"argument subcommand: invalid choice: '(.*?)' \(choose from (.*)\)", text)
+    if unknown:
+        return f"expected a command of {unknown[2].replace(chr(39), '')}, got {unknown[1]}"
+    if text.startswith('expected "subcommand" to be one of'):
+        return f"expected a command: `{PROG} --help` lists them"
+    return None
+
+
+def _of_file(text: str, prog: str) -> str | None:
+    """Say that a file of settings holds none."""
+    if found := re.match(r"Unexpected config: ?(.*)", text):
+        return f"--config: expected a YAML file of settings, got {found[1][:SHOWN] or 'an empty one'}"
+    if found := re.match(r"Problems parsing config: (.*)", text):
+        return f"--config: expected a YAML file of settings, got something else ({found[1]})"
+    return None
+
+
+def _given(name: str) -> list[str]:
+    """Return the settings on the command line that end in a name."""
+    words = (re.match(rf"--((?:[\w.]*\.)?{re.escape(name)})(?:\+?=|$)", word) for word in sys.argv)
+    return [word[1] for word in words if word]
+
+
+def _names(path: str) -> str:
+    """List what may be named where a subclass is expected: ours, or where there are none, all."""
+    from lightning_freqdiff.keywords import concrete  # late, as it loads NumPy
+
+    base = locate(path)
+    assert isinstance(base, type)
+    known = {kind.__name__: kind for kind in concrete(base)}
+    ours = sorted(name for name, kind in known.items() if kind.__module__.startswith("lightning_freqdiff."))
+    others = "one of Lightning's, " if ours and not base.__module__.startswith("lightning_freqdiff.") else ""
+    listed = f"one of {', '.join(ours or sorted(known))}, {others}or " if known else ""
+    return f"{listed}a dotted path to your own class"

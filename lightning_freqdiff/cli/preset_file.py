@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile
 
-from lightning_freqdiff.presets import KINDS, locate, shipped, summary
+from lightning_freqdiff.presets import locate
 
 
 class PresetFile(ActionConfigFile):
@@ -24,13 +24,3 @@ class PresetFile(ActionConfigFile):
             except FileNotFoundError as error:
                 raise TypeError(f'Parser key "{self.dest}": {error}') from error
         super().__call__(parser, cfg, values, option_string)
-
-
-def show_presets() -> None:
-    """Print every preset with what it says of itself."""
-    width = max(map(len, shipped()))
-    for kind, text in KINDS.items():
-        print(f"{kind}: {text}")
-        for name, path in shipped([kind]).items():
-            print(f"  {name:<{width}}  {summary(path)}")
-    print("take one by its name: --config NAME; to compare caches: compare --callbacks NAME NAME")

@@ -69,9 +69,10 @@ def stratified_times(quantiles: Tensor, count: int, generator: Generator | None 
         generator: Source of randomness, on the CPU.
     """
     part = torch.randperm(count, generator=generator)
-    place = (part + torch.rand(count, generator=generator)) / count * (len(quantiles) - 1)
+    within = torch.rand(count, generator=generator, dtype=torch.float32)  # the same times in every precision
+    place = (part + within) / count * (len(quantiles) - 1)
     below = place.long().clamp(max=len(quantiles) - 2)
-    share = (place - below).to(quantiles.device)
+    share = (place - below).to(quantiles)
     return torch.lerp(quantiles[below], quantiles[below + 1], share)
 
 
@@ -99,13 +100,13 @@ def score_matching_loss(
     c = score.coefficients(t)
     zt = c.alpha * z0 + c.sigma * noise
     h, context = score.embed(zt, t, c, condition)
-    raw = score.network.head(score.network.blocks(h, context), context).float()
+    raw = score.network.head(score.network.blocks(h, context), context).to(z0.dtype)
     target, unit_error = score.target(z0, noise, c)
     return _mean_square(score, raw - target, unit_error, t, c, weighting)
 
 
 def linear_loss(score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
-    """Return the same loss of the Wiener filter, the linear model that takes the data for Gaussian, a scalar.
+    """Return the same loss of the linear model that takes the data for Gaussian, a scalar.
 
     Args:
         score: The model, of which no more is used than its units.

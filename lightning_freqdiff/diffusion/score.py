@@ -14,13 +14,15 @@ the noise prediction ``eps``, and ``score = -eps / s``:
 ``wiener`` is the preconditioning of Karras et al. (EDM, arXiv 2206.00364, section 5) per frequency: with
 ``c_skip = αv / (α²v + s²)``, ``c_out = s √(v / (α²v + s²))`` and ``c_in = 1 / √(α²v + s²)`` the denoised
 signal is ``c_skip z + c_out F(c_in z, t)``. The linear part is exact and free, and is all of it for Gaussian
-data with independent frequencies.
+data with independent frequencies. ``F`` is the network's output, plus what else is known of how coordinates go
+together (``gaussian.py``): a correction of the leading directions, or all that a Gaussian with the full covariance
+says, which is all of it for any Gaussian data.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -29,11 +31,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.diffusion.gaussian import JointGaussian
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.networks import Architecture, Backbone, Compiled, Embedding
 from lightning_freqdiff.spectral import Codec, Representation
 
 Parametrization = Literal["wiener", "eps", "x0", "score"]
+Covariance = Literal["leading", "full", "diagonal"]
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,12 @@ class ScoreFunction(ABC):
 class Coefficients(NamedTuple):
     """Scales at one time, each broadcastable to ``(B, K, F)``.
 
-    ``alpha`` is ``α``, ``sigma`` is ``s = σΛ``, ``total`` is ``√(α²v + s²)``, the deviation of ``z_t``, or 1
-    where that is 0 (masked coordinates) and could not be divided by, and ``spread`` is ``α√v``.
+    ``alpha`` is ``α``, ``level`` is ``σ``, ``sigma`` is ``s = σΛ``, ``total`` is ``√(α²v + s²)``, the deviation of
+    ``z_t``, or 1 where that is 0 (masked coordinates) and could not be divided by, and ``spread`` is ``α√v``.
     """
 
     alpha: Tensor
+    level: Tensor
     sigma: Tensor
     total: Tensor
     spread: Tensor
@@ -114,8 +119,11 @@ class Score(nn.Module, ScoreFunction):
         layout: Layout of the tokens.
         sizes: Which conditions the backbone will be given.
         colour: Colour of the noise, see :class:`~lightning_freqdiff.spectral.Codec`.
+        covariance: What the linear part knows of how coordinates go together: the leading directions, where their
+            predictions were corrected (``refit.py``); all of them (``full``); or nothing (``diagonal``).
 
     Attributes:
+        joint: What all coordinates together say of each, or ``None``.
         calibration: What was fitted to this network for its caches, by name; see ``checkpoint.py``.
     """
 
@@ -127,6 +135,7 @@ class Score(nn.Module, ScoreFunction):
         layout: Representation,
         sizes: ConditionSizes = UNCONDITIONAL,
         colour: float = 1.0,
+        covariance: Covariance = "diagonal",
     ) -> None:
         super().__init__()
         if parametrization not in get_args(Parametrization):
@@ -137,9 +146,17 @@ class Score(nn.Module, ScoreFunction):
         self.sde: SDE = sde
         self.parametrization: Parametrization = parametrization
         self.codec, self.sizes = Codec(layout, colour), sizes
+        several = covariance != "diagonal" and parametrization == "wiener" and JointGaussian.applies(self.codec)
+        self.joint = JointGaussian(self.codec, full=covariance == "full") if several else None
         self.network: Backbone = architecture.build(self.codec, sizes)
         self.calibration: dict[str, Tensor] = {}
         self._compiled = Compiled(self._call)
+
+    def fit(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Take the statistics of the training series from batches ``(B, N, M)``, which may be asked for twice."""
+        self.codec.fit(batches())
+        if self.joint is not None:
+            self.joint.fit(self.codec.encode(batch) for batch in batches())
 
     def start(self, trajectory: Trajectory) -> None:
         """Refuse a condition that the network was not built for, before anything is drawn."""
@@ -153,10 +170,11 @@ class Score(nn.Module, ScoreFunction):
     def coefficients(self, t: Tensor) -> Coefficients:
         """Return the scales at time ``t``, a scalar or ``(B,)``."""
         t = t.reshape(-1, 1, 1)
-        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t) * self.noise_scale
+        alpha, level = self.sde.alpha(t), self.sde.sigma(t)
+        sigma = level * self.noise_scale
         variance = self.codec.variance
         total = (alpha.square() * variance + sigma.square()).sqrt()
-        return Coefficients(alpha, sigma, torch.where(total > 0, total, 1.0), alpha * variance.sqrt())
+        return Coefficients(alpha, level, sigma, torch.where(total > 0, total, 1.0), alpha * variance.sqrt())
 
     def embed(self, z: Tensor, t: Tensor, c: Coefficients, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)``, scaled to unit variance (EDM's ``c_in``), as features ``h⁰`` and context."""
@@ -166,12 +184,25 @@ class Score(nn.Module, ScoreFunction):
         """Return the Wiener filter's noise prediction ``s z / (α²v + s²)``: the best linear one."""
         return c.sigma * z / c.total.square()
 
-    def eps(self, raw: Tensor, z: Tensor, c: Coefficients) -> Tensor:
-        """Turn raw output into the noise prediction, ``(B, K, F)``, in float32."""
-        raw = raw.float()
+    def linear(self, z: Tensor, c: Coefficients) -> Tensor | None:
+        """Return what all coordinates together say of each beyond the Wiener filter, ``(B, K, F)``, where known."""
+        return None if self.joint is None else self.joint(z, c.alpha, c.level, c.total, c.spread)
+
+    def eps(self, raw: Tensor, z: Tensor, c: Coefficients, linear: Tensor | None = None) -> Tensor:
+        """Turn raw output into the noise prediction, ``(B, K, F)``, in the tokens' precision.
+
+        Args:
+            raw: Output of the network.
+            z: Its noisy tokens.
+            c: Scales at their times.
+            linear: :meth:`linear` of these tokens; to be given where they are not all there are.
+        """
+        raw = raw.to(z.dtype)
         match self.parametrization:
             case "wiener":
-                return self.wiener_eps(z, c) - c.spread / c.total * raw
+                linear = self.linear(z, c) if linear is None else linear
+                remainder = raw if linear is None else raw + linear
+                return self.wiener_eps(z, c) - c.spread / c.total * remainder
             case "eps":
                 return raw
             case "x0":
@@ -190,7 +221,9 @@ class Score(nn.Module, ScoreFunction):
         match self.parametrization:
             case "wiener":
                 unit = _divide(z0, self.codec.variance.sqrt())
-                return (c.sigma * unit - c.spread * noise) / c.total, c.spread / c.total
+                remainder = (c.sigma * unit - c.spread * noise) / c.total
+                linear = self.linear(c.alpha * z0 + c.sigma * noise, c)
+                return remainder if linear is None else remainder - linear, c.spread / c.total
             case "eps":
                 return noise, torch.ones_like(c.sigma)
             case "x0":

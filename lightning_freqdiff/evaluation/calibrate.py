@@ -25,6 +25,8 @@ RIDGE = 1e-3
 LAGS = 50
 """The remainder's change is measured over a ``LAGS``-th of the trajectory."""
 POINTS = 51
+LEAST = 4
+"""Measurements of the remainder's change that a rate is made of, at least."""
 
 
 class Watcher(ScoreFunction):
@@ -106,6 +108,9 @@ def calibrate(
 
     Returns:
         What was fitted, by name (see ``checkpoint.py``), and how well: shares of variance explained.
+
+    Raises:
+        ValueError: For too few steps, or samples that are no numbers; nothing is to be learnt from them.
     """
     sampling = replace(sampling, solver=EulerMaruyama(), grid="uniform")
     score, sde = module.score, module.sde
@@ -113,10 +118,18 @@ def calibrate(
     steps = plan(sde, times, score.noise_scale.device)
     watcher = Watcher(score, Frame.build(score, times[:-1], [EulerMaruyama().affine(step) for step in steps]))
     for unit in sampling.units():
-        sample(watcher, sde, score.codec, unit, sampling, on_step)
-    fitted, fits = {}, {}
+        drawn = sample(watcher, sde, score.codec, unit, sampling, on_step)
+        if not drawn.isfinite().all():
+            raise ValueError(
+                "expected finite samples to fit to, got NaN or infinity: set `ckpt_path` to a checkpoint whose "
+                "weights are numbers, or raise `sampling.num_steps`"
+            )
     changes = torch.cat(watcher.changes, dim=1).double().cpu().numpy() if watcher.changes else np.zeros((2, 0))
-    if changes.shape[1] > DEGREE and np.ptp(changes[0]) > 0:
+    few = changes.shape[1] <= DEGREE or (watcher.frame is not None and len(watcher.rates) < LEAST)
+    if few:
+        raise ValueError(f"expected steps enough to fit to, got {sampling.num_steps}: raise `sampling.num_steps`")
+    fitted, fits = {}, {}
+    if np.ptp(changes[0]) > 0:
         polynomial = np.polyfit(changes[0], changes[1], DEGREE)
         left = changes[1] - np.polyval(polynomial, changes[0])
         fitted["teacache.polynomial"] = torch.from_numpy(polynomial)
@@ -129,7 +142,7 @@ def calibrate(
         solution = identity + torch.linalg.solve(gram + penalty, cross - gram @ identity)
         fitted[f"fastcache.weight.{i}"] = solution[:-1].T.float().contiguous()
         fitted[f"fastcache.bias.{i}"] = solution[-1].float()
-    if len(watcher.rates) > 3:
+    if watcher.rates:
         middle, rate = (np.array(column) for column in zip(*sorted(watcher.rates), strict=True))
         fitted["wiener.rate"] = torch.from_numpy(np.interp(np.linspace(0, 1, POINTS), middle, rate))
         fits["wiener_mean_rate"] = float(rate.mean())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -18,12 +20,14 @@ from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.findings import EvaluateSettings, Score
 from lightning_freqdiff.files import replace_csv, replace_json, replacing
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.outputs import claim
+from lightning_freqdiff.reporting.caches import trade_off
 from lightning_freqdiff.reporting.hardware import describe_hardware
-from lightning_freqdiff.reporting.page import Page
+from lightning_freqdiff.reporting.page import Page, size_of
 from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.spectral import Domain
 
@@ -58,6 +62,7 @@ class Comparison:
         rounds: How often everything is timed, in turn.
         solvers: Whether solvers with fewer steps take part.
         console: Where to report.
+        metrics: Metrics to take as well, by the names of `evaluate`, each with its floor and its ceiling.
     """
 
     def __init__(
@@ -70,10 +75,14 @@ class Comparison:
         rounds: int = 3,
         solvers: bool = True,
         console: Console | None = None,
+        metrics: Sequence[str] = (),
     ) -> None:
         if rounds < 1:
             raise ValueError(f"expected rounds >= 1, got {rounds}: set `rounds`")
-        make_empty(output)
+        self.named = EvaluateSettings(tuple(metrics)) if metrics else None
+        if self.named and data is None:
+            raise ValueError(f"expected a data set to take {metrics[0]} against: set `data`")
+        claim(output, "output")
         self.module, self.sampling, self.output, self.rounds = module, sampling, output, rounds
         self.with_solvers, self.console = solvers, console or Console()
         self.evaluator = Evaluator(data) if data is not None else None
@@ -81,6 +90,7 @@ class Comparison:
         self.runs = [Run(contender) for contender in (uncached, *caches)]
         self.singles: dict[str, Run] = {}
         self.rows: dict[str, dict[str, Any]] = {}
+        self.scores: dict[str, Score] = {}
         self.directions: dict[Domain, Tensor] = {}
         self.complete = False
         self._since, self._shown = time.perf_counter(), 0.0
@@ -107,7 +117,8 @@ class Comparison:
                 self.write()
                 self.write_report()
                 self.console.print(self.table())
-                self.console.print(f"{'results' if self.complete else 'unfinished, so far'}: {self.output}")
+                outcome = "results" if self.complete else "unfinished, so far"
+                self.console.print(f"{outcome}: {self.output}", markup=False)
         return list(self.rows.values())
 
     def _round(self, runs: list[Run] | None = None) -> None:
@@ -119,7 +130,7 @@ class Comparison:
             self._measure(run)
             self.write()
             if first:
-                self.console.print(self._line(run), highlight=False)
+                self.console.print(self._line(run), highlight=False, markup=False)
 
     def _measure(self, run: Run) -> None:
         """Work out a run's row; what does not change from round to round is worked out once."""
@@ -136,10 +147,29 @@ class Comparison:
                 distances = self.evaluator.distances(run.series)
                 self.directions = self.directions or distances
                 row |= self.evaluator.changes(distances, self.directions)
+                row |= self._named(self.evaluator, run.series)
             if run is not base:
                 run.series = None  # the uncached samples alone are needed again
         row |= {"seconds": sorted(run.seconds)[len(run.seconds) // 2], "seconds_all": list(run.seconds)}
         row |= speedup(run.seconds, base.seconds)
+
+    def _named(self, evaluator: Evaluator, series: Tensor) -> dict[str, Any]:
+        """Take the metrics that were asked for by name, where they can be taken."""
+        if self.named is None:
+            return {}
+        found = evaluator.scores(series, self.named)
+        for name, score in found.items():
+            if score.value is None and name not in self.scores:
+                self.console.print(f"{name} left out: {score.note}", highlight=False, soft_wrap=True)
+        self.scores = self.scores or found
+        return {name: score.value for name, score in found.items()}
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Keys of a row that are shown, and their titles."""
+        last = {"seconds": COLUMNS["seconds"]}
+        named = {name: name for name, score in self.scores.items() if score.value is not None}
+        return {key: title for key, title in COLUMNS.items() if key not in last} | named | last
 
     def _timing_single(self, name: str) -> dict[str, Any]:
         ours, base = self.singles[name].seconds, self.singles["uncached"].seconds
@@ -190,11 +220,17 @@ class Comparison:
     def table(self) -> Table:
         """Lay out the rows for a terminal, fastest last in each kind."""
         table = Table(box=None, header_style="bold")
-        for title in COLUMNS.values():
+        for title in self.columns.values():
             table.add_column(title, justify="left" if not title else "right")
-        for row in self.ordered():
-            table.add_row(*(cell(row, key) for key in COLUMNS))
+        for row in [*self.ordered(), *self._bounds()]:
+            table.add_row(*(escape(cell(row, key)) for key in self.columns))
         return table
+
+    def _bounds(self) -> list[dict[str, Any]]:
+        """Return what real series and a Gaussian score in the metrics asked for by name."""
+        titles = {"floor": "floor: fresh real series", "ceiling": "ceiling: Gaussian"}
+        found = {k: {name: getattr(score, k) for name, score in self.scores.items()} for k in titles}
+        return [{"name": titles[kind], **values} for kind, values in found.items() if values]
 
     def ordered(self) -> list[dict[str, Any]]:
         """Return the rows: uncached, caches, solvers, each by network calls."""
@@ -211,6 +247,7 @@ class Comparison:
             "precision": "bf16-mixed" if torch.is_autocast_enabled(self.module.device.type) else "32-true",
             "compile": self.module.score.network.compiled,
             "rounds": self.rounds,
+            **({"metrics": {name: bounds(score) for name, score in self.scores.items()}} if self.scores else {}),
             "runs": self.ordered(),
         }
         replace_json(self.output / "compare.json", facts)
@@ -222,24 +259,30 @@ class Comparison:
     def write_report(self) -> None:
         """Draw the trade-off and lay out the page."""
         rows = self.ordered()
-        figure = plots.trade_off(rows)
+        figure = trade_off(rows)
         with replacing(self.output / "trade-off.png") as file:
             figure.savefig(file, format="png", dpi=130)
         layout = self.module.layout
-        page = Page(f"Caches on series of {layout.length} steps and {layout.channels} channel(s)")
+        page = Page(f"Caches on series of {size_of(layout.length, layout.channels)}")
         page.text(
             f"{self.sampling.num_samples} samples in batches of {self.sampling.batch_size}, "
             f"{self.sampling.num_steps} steps of {type(self.sampling.solver).__name__}; caches and the uncached run "
             f"share their noise. Median of {self.rounds} timings in turn"
             + ("." if self.complete else ", UNFINISHED.")
         )
-        page.table(list(COLUMNS.values()), [[cell(row, key) for key in COLUMNS] for row in rows])
+        shown = [[cell(row, key) for key in self.columns] for row in [*rows, *self._bounds()]]
+        page.table(list(self.columns.values()), shown)
         page.text(
             "Speedup: wall clock of the uncached run over that of the row. Relative L2: distance to the uncached "
             "samples, over all and in the median series. SW: change of the sliced Wasserstein distance to the "
             f"training set, always with {self.sampling.num_samples:,} samples. Solvers with fewer steps follow "
             "another path, so that no relative L2 is given."
         )
+        if self.scores:
+            page.text(
+                "Floor: what fresh real series score; ceiling: what a Gaussian with the training set's mean and "
+                "covariance scores. With few samples, chance moves all of them."
+            )
         page.figure(figure, "Speedup against damage, for every cache and solver")
         page.heading("Settings")
         page.settings({row["name"]: row["settings"] for row in rows})
@@ -266,14 +309,9 @@ def cell(row: dict[str, Any], key: str) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def make_empty(folder: Path) -> None:
-    """Make an output folder, refusing one that holds anything."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the output folder {folder} ({error.strerror}): set `output`") from error
-    if any(folder.iterdir()):
-        raise ValueError(f"expected an empty output folder, but {folder} holds files: set `output` to another folder")
+def bounds(score: Score) -> dict[str, Any]:
+    """Return what the values of a metric stand between."""
+    return {key: getattr(score, key) for key in ("higher_is_better", "floor", "ceiling", "note")}
 
 
 def _settings(contender: Contender) -> dict[str, Any]:

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.files import replace_json, replacing
 from lightning_freqdiff.metrics.spectral import spectral_localisation
+from lightning_freqdiff.outputs import Kind
 from lightning_freqdiff.reporting.plots import series_and_spectra
 from lightning_freqdiff.spectral import Codec, Representation, spectral_density
 
 SERIES = 4096
 """Training series that are looked at, at most; drawn with the seed of the data set."""
+KIND = Kind("an earlier description", ("description.json", "description.png"))
 MISSING = {
     "refuse": "none (they are refused)",
     "interpolate": "none left (interpolated in time)",
@@ -139,9 +142,9 @@ def write(data: SeriesData, facts: dict[str, Any], output: Path) -> None:
     """Write the facts and a picture of series and spectra: `description.json`, `description.png`."""
     x = data.reference_series(SERIES)
     output.mkdir(parents=True, exist_ok=True)
-    replace_json(output / "description.json", facts)
+    replace_json(output / KIND.files[0], facts)
     figure = series_and_spectra(x.numpy(), spectral_density(x).numpy(), data.channels)
-    with replacing(output / "description.png") as file:
+    with replacing(output / KIND.files[1]) as file:
         figure.savefig(file, format="png", dpi=120)
 
 
@@ -152,7 +155,7 @@ def show(facts: dict[str, Any], console: Console | None = None) -> None:
     table = Table("", "", title=facts["data"], show_header=False)
     table.add_row("series (train, val, test)", f"{series['train']:,}, {series['val']:,}, {series['test']:,}")
     table.add_row("steps x channels", f"{facts['steps']} x {len(facts['channels'])}")
-    constant = ", ".join(facts["constant_channels"]) or "none"
+    constant = escape(", ".join(facts["constant_channels"])) or "none"
     table.add_row("missing values", MISSING[facts["missing_values"]])
     table.add_row("constant channels", constant)
     table.add_row("constant coordinates", f"{facts['constant_coordinates']} of {facts['coordinates']}")
@@ -165,9 +168,9 @@ def show(facts: dict[str, Any], console: Console | None = None) -> None:
     console.print(table)
     table = Table("channel", "min", "mean", "max", "std")
     for name, one in facts["range"].items():
-        table.add_row(name, *(f"{one[key]:.4g}" for key in ("min", "mean", "max", "std")))
+        table.add_row(escape(name), *(f"{one[key]:.4g}" for key in ("min", "mean", "max", "std")))
     console.print(table)
     for warning in facts["warnings"]:
-        console.print(f"[bold]warning:[/] {warning}", highlight=False)
+        console.print(f"[bold]warning:[/] {escape(warning)}", highlight=False)
     if not facts["warnings"]:
         console.print("Nothing speaks against the frequency domain for these series.", highlight=False)

@@ -11,8 +11,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.evaluation import evaluate
+from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings, Score
+from lightning_freqdiff.evaluation.judges import choose
+from lightning_freqdiff.evaluation.panel import Panel
 from lightning_freqdiff.evaluation.result import Evaluation, Measured
 from lightning_freqdiff.evaluation.scores import DOMAINS, Measurement, make_metrics, score
+from lightning_freqdiff.evaluation.sets import Sets
 from lightning_freqdiff.metrics import SortedReference
 from lightning_freqdiff.metrics.baselines import bootstrap_floor, dummy_baseline, floor, self_baseline
 from lightning_freqdiff.metrics.samples import coordinates
@@ -57,6 +62,7 @@ class Evaluator:
         self.num_directions, self.seed, self.alone = num_directions, seed, alone
         self._metrics = make_metrics(num_directions, seed, alone)
         self._baselines: dict[int, dict[str, Measurement]] = {}
+        self._panels: dict[tuple[int, EvaluateSettings, bool], Panel] = {}
 
     @property
     def reference(self) -> Tensor:
@@ -84,6 +90,29 @@ class Evaluator:
             domain: SortedReference.build(coordinates(train, domain), self.num_directions, self.seed)
             for domain in DOMAINS
         }
+
+    def scores(self, generated: Tensor, settings: EvaluateSettings, equal: bool = True) -> dict[str, Score]:
+        """Take any metrics by name, each beside its floor and its ceiling; those are worked out once for each count.
+
+        Without held-out series, the floor is that of a part of the reference which is left out of it.
+
+        Args:
+            generated: All samples, ``(n, N, M)``, on one rank.
+            settings: Which metrics, and how they are taken.
+            equal: Whether no more samples are judged than there are held-out series; see `Panel`.
+        """
+        key = len(generated), settings, equal
+        if key not in self._panels:
+            self._panels[key] = Panel(self._sets(generated, settings), settings, equal)
+        asked = choose(settings.metrics, generated.shape[1])
+        return dict(self._panels[key].scores(generated.detach().cpu().float(), asked))
+
+    def findings(self, generated: Tensor, settings: EvaluateSettings, channels: Sequence[str] = ()) -> Findings:
+        """Find out what `evaluate` does: any metrics by name, and copies of training series."""
+        return evaluate.measure(self._sets(generated, settings, channels), settings)
+
+    def _sets(self, generated: Tensor, settings: EvaluateSettings, channels: Sequence[str] = ()) -> Sets:
+        return Sets.of(generated, self.reference, self.real, channels, settings.seed)
 
     def distances(self, series: Tensor) -> dict[Domain, Tensor]:
         """Return the distance along each direction, in ``time`` and ``frequency``, each ``(num_directions,)``.

@@ -71,6 +71,8 @@ class Findings:
     Args:
         sets: What was compared.
         scores: For every metric, also those that were not asked for.
+        labelled: Accuracies of classifiers, as `train_on_synthetic` returns them; ``None`` where not all sets have
+            labels.
         memorization: Of all generated series, against all training series; ``None`` where it could not be told.
         settings: As given.
         counts: Series of the equal sets, ``compared``, and of the ``reference`` that all were held against.
@@ -81,6 +83,7 @@ class Findings:
 
     sets: Sets
     scores: dict[str, Score]
+    labelled: dict[str, float] | None
     memorization: Memorization | None
     settings: EvaluateSettings
     counts: dict[str, int]

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.scores import make_metrics, score
 from lightning_freqdiff.metrics import (
     Protocol,
     autocorrelation_difference,
-    context_fid,
+    context_embedding,
     correlational_score,
     discriminative_score,
     fit_context_encoder,
+    frechet_distance,
     histogram_difference,
-    kurtosis_difference,
     maximum_mean_discrepancy,
+    moment_difference,
     nearest_euclidean,
     nearest_warping,
     prdc,
     predictive_score,
     repeated,
-    skewness_difference,
 )
+from lightning_freqdiff.metrics.samples import check_least
 
 Figures = dict[str, dict[str, float]]
 """For every metric ``mean``, and ``two_se`` and ``max`` where they are known."""
@@ -42,8 +44,8 @@ LEARNT = ("discriminative", "predictive", "context_fid")
 PLAIN: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "histogram": histogram_difference,
     "autocorrelation": autocorrelation_difference,
-    "skewness": skewness_difference,
-    "kurtosis": kurtosis_difference,
+    "skewness": partial(moment_difference, order=3),
+    "kurtosis": partial(moment_difference, order=4),
     "mmd": maximum_mean_discrepancy,
     "nearest_euclidean": nearest_euclidean,
 }
@@ -69,6 +71,17 @@ LONG = 48
 def higher_is_better(name: str) -> bool:
     """Say which way a metric points."""
     return name in NEIGHBOURS
+
+
+def split(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return words that were given apart, or in one string with commas.
+
+    Examples:
+        >>> split("sw, mmd"), split(["sw,mmd", "dtw"])
+        (('sw', 'mmd'), ('sw', 'mmd', 'dtw'))
+    """
+    text = given if isinstance(given, str) else ",".join(given)
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def choose(words: Sequence[str], length: int = 0) -> tuple[str, ...]:
@@ -109,8 +122,9 @@ class Judges:
     def __init__(self, reference: Tensor, protocol: Protocol, repetitions: int, directions: int, seed: int) -> None:
         self.reference, self.repetitions, self.seed = reference, repetitions, seed
         self.protocol: Protocol = protocol
-        self._evaluator = Evaluator(reference, num_directions=directions, seed=seed, alone=True)
+        self._distances = make_metrics(directions, seed, alone=True)
         self._encoders: dict[int, Any] = {}
+        self._embedded: dict[tuple[int, int], Tensor] = {}
 
     @staticmethod
     def together(name: str) -> tuple[str, ...]:
@@ -124,7 +138,7 @@ class Judges:
             ValueError: Where the series, or the reference, do not allow it.
         """
         if name in DISTANCES:
-            found = self._evaluator.measure(x).samples.values
+            found = score(self._distances, x, self.reference, len(x)).values
             return {ours: found[theirs] for ours, theirs in DISTANCES.items()}
         if name in NEIGHBOURS:
             return {key: {"mean": float(value)} for key, value in prdc(x, self.reference).items()}
@@ -145,11 +159,20 @@ class Judges:
         # The published protocol wants as many real series as generated ones.
         real = self.reference[: len(x)] if self.protocol == "timegan" else self.reference
         if name == "context_fid":
-            if seed not in self._encoders:
-                self._encoders[seed] = fit_context_encoder(real, protocol=self.protocol, seed=seed)
-            return context_fid(x, real, encoder=self._encoders[seed], protocol=self.protocol)
-        score = discriminative_score if name == "discriminative" else predictive_score
-        return score(x, real, protocol=self.protocol, seed=seed)
+            return self._context_fid(x, real, seed)
+        learnt = discriminative_score if name == "discriminative" else predictive_score
+        return learnt(x, real, protocol=self.protocol, seed=seed)
+
+    def _context_fid(self, x: Tensor, real: Tensor, seed: int) -> Tensor:
+        """Train the encoder, and embed the real series, once."""
+        for rows, role in ((x, "generated"), (real, "reference")):
+            check_least(rows, role, 2)
+        if seed not in self._encoders:
+            self._encoders[seed] = fit_context_encoder(real, protocol=self.protocol, seed=seed)
+        encoder, known = self._encoders[seed], (seed, len(real))
+        if known not in self._embedded:
+            self._embedded[known] = context_embedding(real, real, encoder, self.protocol)
+        return frechet_distance(context_embedding(x, real, encoder, self.protocol), self._embedded[known])
 
 
 def _floats(found: Tensor | dict[str, Tensor]) -> dict[str, float]:

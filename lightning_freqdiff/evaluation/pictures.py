@@ -24,9 +24,11 @@ def pictures(found: Findings) -> Iterator[tuple[str, Figure, str]]:
     """Yield the figures, each with a title and with words for what it shows."""
     sets, settings = found.sets, found.settings
     generated, _, train = sets.equal(min(DRAWN, settings.rows), settings.seed)
+    glance = plate(generated.numpy(), train.numpy(), sets.channels)
+    glance.set_size_inches(12, 9.4)  # on a page its text would be too small
     yield (
         "At a glance",
-        plate(generated.numpy(), train.numpy(), sets.channels),
+        glance,
         "Generated series above real ones; quantiles of the first channel at every step, density of all values, "
         "autocorrelation, spectrum, principal components and t-SNE (where scikit-learn is installed), generated in "
         "red and real in grey.",

@@ -16,10 +16,12 @@ from lightning_freqdiff.data import ArrayData, Series
 from lightning_freqdiff.data.base import REFERENCE_BYTES
 from lightning_freqdiff.data.readers.sources import SUFFIXES
 from lightning_freqdiff.data.readers.table import csv_header, parquet_columns
+from lightning_freqdiff.data.series.breaks import Breaks
 from lightning_freqdiff.data.series.lengths import Lengths
 from lightning_freqdiff.data.series.missing import Missing
 from lightning_freqdiff.data.series.split import split
 from lightning_freqdiff.evaluation.sets import Sets
+from lightning_freqdiff.files import read_arrays
 
 APART = "the part of the reference that is left out of training by its split"
 """What is held out where the settings of the data say so."""
@@ -31,18 +33,21 @@ HELD_OUT_SHARE = 1 / 3
 class Reading:
     """How the reference and the holdout are read, as `ArrayData` reads them.
 
-    Generated series are used as they are, without windows; columns are looked for in their table as well.
+    Generated series are used as they are, without windows; columns and arrays are looked for in their file as well.
 
     Args:
         window: Steps of the windows to cut long series into; if not given, series are used as they are.
         stride: Steps from the start of a window to that of the next.
         id: Column of a long table that tells the series apart.
         time: Column with time stamps.
-        labels: Column or array with labels, which is no channel.
+        labels: Column of a long table, or array of a .npz, with the class of each series, which is no channel; an
+            array ``y`` is taken without being named. Where generated and real series have one, classifiers are
+            trained on either and tested on held-out series.
         split_by: What series must share to stay on one side, where a part of the reference is held out.
         parts: Column or array that says train, val or test of each series: what is not train is held out.
         missing: What to do about missing values: refuse, interpolate or drop.
         lengths: What to do about series of unequal lengths: refuse, crop or pad.
+        breaks: What windows do at breaks in the time stamps: avoid or cross them.
         val_fraction: Share of the reference to hold out, drawn as `fit` draws it: given the settings that a model
             was trained with, it is what the model has not seen. If not given, as many as were generated and at most
             half; or a third in time (`window`) or by group (`split_by`).
@@ -59,6 +64,7 @@ class Reading:
     parts: str | None = None
     missing: Missing = "refuse"
     lengths: Lengths = "refuse"
+    breaks: Breaks = "avoid"
     val_fraction: float | None = None
     test_fraction: float = 0.0
     seed: int = 0
@@ -74,9 +80,9 @@ class Reading:
         return ArrayData(str(path), **{**asdict(self), "val_fraction": fraction})
 
     def generated(self, path: Path) -> ArrayData:
-        """Return the data set of a file of generated series, with the columns that it has."""
-        names = _columns(path)
-        given = {k: getattr(self, k) for k in ("id", "time", "labels", "split_by", "parts")}
+        """Return the data set of a file of generated series, with the columns or arrays that it has."""
+        names, arrays = _columns(path), path.suffix.lower() == ".npz"
+        given = {k: getattr(self, k) for k in ("labels", "split_by", "parts", *(() if arrays else ("id", "time")))}
         columns = {key: name for key, name in given.items() if name in names}
         return ArrayData(str(path), missing=self.missing, lengths=self.lengths, **columns)
 
@@ -104,12 +110,19 @@ def read_sets(
     channels = read["reference"].channels
     taken = {role: _take(series, channels) for role, series in read.items()}
     (fake, fake_rows), (real, rows) = taken["generated"], taken["reference"]
+    labels = {role: one.y[taken[role][1]] for role, one in read.items() if one.y is not None}
     held, origin = taken["holdout"][0] if holdout else None, f"the holdout, {paths.get('holdout', Path()).name}"
     if held is None and reading.parted:
         with _named("reference"):
             inside = _held_out(read["reference"], reading)[rows]
         real, held, rows, origin = real[~inside], real[inside], rows[~inside], APART
-    sets = Sets.of(fake, real, held, channels, seed)
+        if (known := labels.get("reference")) is not None:
+            labels |= {"reference": known[~inside], "holdout": known[inside]}
+    sets = Sets.of(fake, real, held, channels, seed, labels)
+    if reading.labels and sets.labels is None:
+        lack = next(role for role in read if role not in labels)
+        unused = f"no labels {reading.labels!r} in `{lack}`: no classifier is trained on generated series"
+        sets = replace(sets, warnings=(*sets.warnings, unused))
     if held is not None:
         sets = replace(sets, held_out_from=origin)
     return replace(sets, generated_rows=fake_rows, train_rows=rows[sets.train_rows])
@@ -153,7 +166,7 @@ def _named(role: str) -> Iterator[None]:
 
 
 def _columns(path: Path) -> set[str]:
-    """Return the names in a table, or in the first of a folder of tables; none of arrays."""
+    """Return the names in a table, in the first of a folder of tables, or of the arrays in a .npz."""
     files = sorted(p for p in path.iterdir() if p.suffix.lower() in (".csv", ".parquet")) if path.is_dir() else [path]
     first = files[0] if files else path
     match first.suffix.lower() if first.is_file() else "":
@@ -161,6 +174,8 @@ def _columns(path: Path) -> set[str]:
             return set(csv_header(first) or ())
         case ".parquet":
             return set(parquet_columns(first))
+        case ".npz":
+            return set(read_arrays(first, [])[0])
     return set()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,12 @@ from lightning_freqdiff.evaluation.findings import NOT_ASKED, Findings, Score
 from lightning_freqdiff.evaluation.pictures import pictures
 from lightning_freqdiff.files import plain, replace_csv, replace_json
 from lightning_freqdiff.metrics import Memorization
+from lightning_freqdiff.outputs import Kind
 from lightning_freqdiff.reporting.hardware import describe_hardware
-from lightning_freqdiff.reporting.page import Page, shown
+from lightning_freqdiff.reporting.page import Page, shown, size_of
 
 WRITTEN = ("evaluation.json", "evaluation.csv", "report.html")
+KIND = Kind("an earlier evaluation", WRITTEN)
 COLUMNS = ("metric", "better", "generated", "floor: fresh real series", "ceiling: Gaussian", "position")
 LISTED = 100
 """Copies that are listed, at most."""
@@ -25,42 +25,13 @@ SUSPICIOUS = 0.01
 """Probability below which chance is no longer believed."""
 
 
-@contextmanager
-def reserved(output: Path) -> Iterator[None]:
-    """Hold a folder for the results, before any work; take it away again where nothing came of it.
-
-    Raises:
-        ValueError: For a folder that holds something else than an earlier evaluation.
-        OSError: Where it cannot be made.
-    """
-    made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        found = sorted(file.name for file in output.iterdir() if not file.name.startswith("."))
-    except OSError as error:
-        raise OSError(f"cannot use the output folder {output} ({error.strerror}): set `output`") from error
-    # Reports of `test` have names of ours, but no evaluation.json.
-    foreign = [name for name in found if name not in WRITTEN] or (found if found and WRITTEN[0] not in found else [])
-    if foreign:
-        raise ValueError(
-            f"expected an empty output folder, or an earlier evaluation to replace, but {output} holds "
-            f"{', '.join(foreign[:3])}: set `output` to another folder"
-        )
-    try:
-        yield
-    finally:
-        for folder in made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
-
 def cells(name: str, score: Score) -> list[Any]:
     """Return a row of the table; errors beside the value where they are known."""
-    if score.value is None:
-        return [name, "higher" if score.higher_is_better else "lower", score.note or "", "", "", ""]
+    if score.value is None:  # why stands in the notes
+        return [name, "higher" if score.higher_is_better else "lower", "left out", "", "", ""]
     error = score.value_two_se
     value = shown(score.value) + (f" ± {error:.2g}" if error is not None and error == error else "")
-    where = "" if score.position is None else f"{score.position:+.2f}"
+    where = "" if score.position is None else f"{round(score.position, 2) + 0.0:+.2f}"  # no -0.00
     better = "higher" if score.higher_is_better else "lower"
     return [name, better, value, shown(score.floor), shown(score.ceiling), where]
 
@@ -90,6 +61,16 @@ def verdict(found: Memorization | None) -> str:
     return f"MEMORIZATION: {reason} beyond chance (p = {found.p_value:.2g}). {copies}"
 
 
+def usefulness(found: dict[str, float]) -> str:
+    """Say in words what generated series are worth to a classifier."""
+    return (
+        f"Train on synthetic, test on real: balanced accuracy {found['balanced_synthetic']:.3f} of a classifier that "
+        f"was trained on generated series, {found['balanced_real']:.3f} of one trained on as many real ones, "
+        f"{found['balanced_chance']:.3f} by chance (accuracy {found['synthetic']:.3f}, {found['real']:.3f}, "
+        f"{found['chance']:.3f}); both on held-out real series."
+    )
+
+
 def lines(found: Findings) -> list[str]:
     """Return what is to be borne in mind: notes, and metrics that were left out although asked for."""
     left_out: dict[str, list[str]] = {}
@@ -99,16 +80,24 @@ def lines(found: Findings) -> list[str]:
     return [*found.notes, *(f"{', '.join(names)} left out: {note}" for note, names in left_out.items())]
 
 
+def copies(found: Findings) -> list[dict[str, Any]]:
+    """Return the copies of training series, nearest first, by the rows of the files."""
+    sets, listed = found.sets, found.memorization.copies[:LISTED] if found.memorization else ()
+    rows = [(int(sets.generated_rows[one.generated]), int(sets.train_rows[one.training])) for one in listed]
+    return [
+        {**one._asdict(), "generated": generated, "training": training}
+        for one, (generated, training) in zip(listed, rows, strict=True)
+    ]
+
+
 def as_json(found: Findings, origin: dict[str, Any]) -> dict[str, Any]:
     """Return plain values; ``origin`` says where the series came from."""
     copied, sets = found.memorization, found.sets
     if copied is None:
         memorized: dict[str, Any] = dict.fromkeys(field.name for field in fields(Memorization))
     else:
-        memorized = {**copied.as_dict(), "copies": [copy._asdict() for copy in copied.copies[:LISTED]]}
-        for copy in memorized["copies"]:
-            copy["generated"] = int(sets.generated_rows[copy["generated"]])
-            copy["training"] = int(sets.train_rows[copy["training"]])
+        memorized = {**copied.as_dict(), "copies": copies(found)}
+    classes = list(sets.labels.names) if sets.labels else []
     counts = {"generated": len(sets.generated), "train": len(sets.train), "held_out": len(sets.held_out)}
     facts = {
         "series": {**counts, **found.counts},
@@ -122,6 +111,7 @@ def as_json(found: Findings, origin: dict[str, Any]) -> dict[str, Any]:
     return {
         "metrics": {name: asdict(score) for name, score in found.scores.items()},
         "memorization": memorized,
+        **({} if found.labelled is None else {"train_on_synthetic": {**found.labelled, "classes": classes}}),
         "settings": {**origin, **asdict(found.settings), **facts},
         "machine": describe_hardware("cpu"),
     }
@@ -140,24 +130,15 @@ def _page(found: Findings, facts: dict[str, Any]) -> Page:
     sets, counts = found.sets, found.counts
     page = Page("Generated series beside real ones")
     page.text(
-        f"{len(sets.generated):,} generated series of {sets.shape[0]} steps and {sets.shape[1]} channel(s), against "
+        f"{len(sets.generated):,} generated series of {size_of(*sets.shape)}, against "
         f"{len(sets.train):,} training series. Floor: {sets.held_out_from}. Each figure is that of "
         f"{counts['compared']:,} series, drawn by the seed, against {counts['reference']:,} training series."
     )
-    page.table(COLUMNS, [cells(name, score) for name, score in found.scores.items()])
-    page.text(
-        "Floor: fresh real series; no generator can be expected to do better. Ceiling: the Gaussian of the training "
-        "set's mean and covariance, the linear model that a network must beat. Position: 0 at the floor, 1 at the "
-        "ceiling. After ±: twice the standard error over directions, coordinates, channels or repetitions, not that "
-        "of another draw of series. Figures of other counts, settings or data do not compare."
-    )
-    for line in lines(found):
-        page.text(f"Note: {line}")
-    page.heading("Memorization")
-    page.text(verdict(found.memorization))
-    if copies := facts["memorization"]["copies"]:
-        rows = [[c["generated"], c["training"], c["distance"], "yes" if c["exact"] else "no"] for c in copies[:20]]
-        page.table(["generated series", "training series", "distance (deviations)", "exact"], rows)
+    add_scores(page, found)
+    add_memorization(page, found)
+    if found.labelled is not None:
+        page.heading("Labels")
+        page.text(usefulness(found.labelled))
     for title, figure, alt in pictures(found):
         page.heading(title)
         page.text(alt)
@@ -165,3 +146,29 @@ def _page(found: Findings, facts: dict[str, Any]) -> Page:
     page.heading("Settings")
     page.settings({"settings": facts["settings"], "machine": facts["machine"]})
     return page
+
+
+def add_scores(page: Page, found: Findings) -> None:
+    """Add the metrics, and what their columns mean."""
+    page.text(
+        "Read each figure between its floor, what fresh real series score (no generator can be expected to do "
+        "better), and its ceiling, what a Gaussian with the training set's mean and covariance scores (the linear "
+        "model that a network must beat): position 0 is at the floor, 1 at the ceiling; a little beyond is chance."
+    )
+    page.table(COLUMNS, [cells(name, score) for name, score in found.scores.items() if score.note != NOT_ASKED])
+    page.text(
+        "After ±: twice the standard error over directions, coordinates, channels or repetitions, not that of "
+        "another draw of series. No position: the metric hardly tells the Gaussian from real series. Figures of "
+        "other counts, settings or data do not compare."
+    )
+    for line in lines(found):
+        page.text(f"Note: {line}")
+
+
+def add_memorization(page: Page, found: Findings) -> None:
+    """Add whether series were copied, and which."""
+    page.heading("Memorization")
+    page.text(verdict(found.memorization))
+    if listed := copies(found):
+        rows = [[c["generated"], c["training"], c["distance"], "yes" if c["exact"] else "no"] for c in listed[:20]]
+        page.table(["generated series", "training series", "distance (deviations)", "exact"], rows)

@@ -8,8 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lightning_freqdiff.evaluation.findings import Score
 from lightning_freqdiff.evaluation.scores import Measurement
-from lightning_freqdiff.reporting import plots
+from lightning_freqdiff.reporting.caches import cache_curves
 
 TITLES = {
     "floor": "floor, real series",
@@ -70,6 +71,12 @@ class Evaluation:
             result.scalars |= {f"{name}/{kind}": found.values[name]["mean"] for kind, found in baselines.items()}
         return result
 
+    def add(self, scores: dict[str, Score]) -> None:
+        """Add metrics that were asked for by name: each with its value, its floor and its ceiling."""
+        for name, score in scores.items():
+            found = {key: getattr(score, key) for key in ("value", "floor", "ceiling", "position")}
+            self.scalars |= {f"{name}/{key}": value for key, value in found.items() if value is not None}
+
 
 def cache_evaluation(reports: Sequence[dict[str, Any]]) -> Evaluation:
     """Return totals and curves of the caches that took part in a sampling."""
@@ -78,5 +85,5 @@ def cache_evaluation(reports: Sequence[dict[str, Any]]) -> Evaluation:
         if report.get("curves"):
             totals = {k: v for k, v in report.items() if isinstance(v, (int, float))}
             result.scalars |= {f"cache/{name}": float(value) for name, value in totals.items()}
-            result.figures["cache"] = plots.cache_curves(report["curves"])
+            result.figures["cache"] = cache_curves(report["curves"])
     return result

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.evaluation.labels import Labels
+from lightning_freqdiff.metrics.baselines import draw_fresh
 from lightning_freqdiff.metrics.samples import check_samples
 
 PART = "a random part of the reference"
@@ -28,6 +30,7 @@ class Sets:
         generated_rows: Which of the generated series given these are, ``(n,)``.
         train_rows: Which of the reference series given these are, ``(m,)``.
         warnings: What speaks against trusting the figures.
+        labels: Classes of the series, where all sets have them.
     """
 
     generated: Tensor
@@ -38,6 +41,7 @@ class Sets:
     generated_rows: np.ndarray
     train_rows: np.ndarray
     warnings: tuple[str, ...] = ()
+    labels: Labels | None = None
 
     @classmethod
     def of(
@@ -47,6 +51,7 @@ class Sets:
         holdout: Tensor | None = None,
         channels: Sequence[str] = (),
         seed: int = 0,
+        labels: Mapping[str, np.ndarray] | None = None,
     ) -> Sets:
         """Take series in memory, and hold a part of the reference out where there is no ``holdout``.
 
@@ -58,6 +63,7 @@ class Sets:
             holdout: Real series that were not trained on, ``(r, N, M)``.
             channels: Names of the channels.
             seed: Which series are held out.
+            labels: Labels of ``generated``, ``reference`` and ``holdout``, ``(n,)`` each, as far as they are known.
 
         Raises:
             ValueError: On unequal shapes, NaN, too few series.
@@ -83,6 +89,7 @@ class Sets:
             tuple(channels) or tuple(f"channel {i}" for i in range(reference.shape[2])),
             np.arange(len(generated)),
             rows,
+            labels=_labels(labels or {}, rows, holdout is not None),
         )
         return replace(sets, warnings=(*_same_rows(sets, present), *_constant(sets)))
 
@@ -98,10 +105,24 @@ class Sets:
         """
         count = min(len(self.generated), len(self.held_out), rows)
         return (
-            _some(self.generated, count, seed, 4),
-            _some(self.held_out, count, seed, 5),
+            draw_generated(self.generated, count, seed),
+            draw_fresh(self.held_out, count, seed),
             _some(self.train, rows, seed, 6),
         )
+
+
+def _labels(given: Mapping[str, np.ndarray], rows: np.ndarray, apart: bool) -> Labels | None:
+    """Part the labels as the series were, where all of them are known."""
+    if not {"generated", "reference", *(("holdout",) if apart else ())} <= set(given):
+        return None
+    real = given["reference"]
+    held = given["holdout"] if apart else np.delete(real, rows)
+    return Labels.of(given["generated"], real[rows], held)
+
+
+def draw_generated(x: Tensor, count: int, seed: int) -> Tensor:
+    """Draw generated series."""
+    return _some(x, count, seed, 4)
 
 
 def _some(x: Tensor, count: int, seed: int, stream: int) -> Tensor:
@@ -112,7 +133,8 @@ def _check_shape(x: Tensor, name: str, reference: Tensor) -> None:
     """Say in which of steps and channels a set differs from the reference."""
     for axis, what in ((1, "steps"), (2, "channels")):
         if x.shape[axis] != reference.shape[axis]:
-            mend = ", or cut windows of the reference by `data.window`" if what == "steps" else ""
+            long = "or, if it is a long table, name its columns by `data.id` and `data.time`"
+            mend = f", cut windows of the reference by `data.window`, {long}" if what == "steps" else ""
             raise ValueError(
                 f"expected series of {reference.shape[axis]} {what} as in `reference`, got {x.shape[axis]} in "
                 f"`{name}`: make them alike{mend}"
@@ -121,12 +143,13 @@ def _check_shape(x: Tensor, name: str, reference: Tensor) -> None:
 
 def _same_rows(sets: Sets, given: dict[str, Tensor]) -> list[str]:
     """Look for series that stand in two of the sets given."""
-    reference, said = given["reference"], []
+    rows = {name: [row.tobytes() for row in x.numpy()] for name, x in given.items()}
+    said = []
     for name, meaning in (("reference", "a perfect copy"), ("holdout", "the floor itself")):
-        if name in given and torch.equal(given[name], given["generated"]):
+        if name in rows and set(rows["generated"]) <= set(rows[name]):
             said.append(f"`generated` holds the very series of `{name}`: every figure is that of {meaning}")
-    known = {row.tobytes() for row in reference.numpy()}
-    shared = sum(row.tobytes() in known for row in given["holdout"].numpy()) if "holdout" in given else 0
+    known = set(rows["reference"])
+    shared = sum(row in known for row in rows.get("holdout", ()))
     if shared:
         said.append(
             f"{shared:,} of the {len(given['holdout']):,} series of `holdout` are in `reference` too: the floor is "

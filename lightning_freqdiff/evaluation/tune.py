@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
+from torch import Tensor
 
 from lightning_freqdiff.caching import (
     E2CRF,
@@ -23,11 +24,14 @@ from lightning_freqdiff.caching import (
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.findings import EvaluateSettings
+from lightning_freqdiff.evaluation.judges import NAMES
 from lightning_freqdiff.evaluation.scores import DOMAINS
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.sampling.loop import Sampling
 
-Metric = Literal["relative_l2", "sw"]
+OWN = ("relative_l2", "sw")
+"""Damage that has a bound; that by a metric of `evaluate` has none."""
 SEARCHES = 6
 """Settings tried for each family, by bisection of the knob's logarithm."""
 TIGHTER = 0.8
@@ -75,7 +79,10 @@ def families() -> list[Family]:
 
 @dataclass
 class Trial:
-    """One setting of a family, measured: seconds, network calls, and the damage with its upper bound."""
+    """One setting of a family, measured: seconds, network calls, and the damage with its upper bound.
+
+    Where no bound is known, ``upper`` is the damage itself.
+    """
 
     family: Family
     knob: float
@@ -91,9 +98,9 @@ class Tuner:
     Args:
         bench: Draws samples; its sampling is that of the search.
         tolerance: Damage that is acceptable.
-        metric: ``relative_l2`` distance to the uncached samples, or relative change of ``sw``, in time or
-            frequency, whichever is larger.
-        evaluator: Measures against the training set; needed for ``sw``.
+        metric: ``relative_l2`` distance to the uncached samples; relative change of ``sw``, in time or frequency,
+            whichever is larger; or relative change of a metric by a name of `evaluate`, which has no bound.
+        evaluator: Measures against the training set; needed for all but ``relative_l2``.
         confirm: Samples of fresh noise that a winner has to prove itself on.
         console: Where to report.
     """
@@ -102,15 +109,17 @@ class Tuner:
         self,
         bench: Bench,
         tolerance: float,
-        metric: Metric = "relative_l2",
+        metric: str = "relative_l2",
         evaluator: Evaluator | None = None,
         confirm: int = 64,
         console: Console | None = None,
     ) -> None:
         if not tolerance > 0:
             raise ValueError(f"expected a tolerance above 0, got {tolerance}: set `tolerance`")
-        if metric == "sw" and evaluator is None:
-            raise ValueError("expected a data set to measure the sliced Wasserstein distance to: set `data`")
+        if metric not in (*OWN, *NAMES):
+            raise ValueError(f"expected one of {', '.join((*OWN, *NAMES))}, got {metric!r}: set `metric`")
+        if metric != "relative_l2" and evaluator is None:
+            raise ValueError(f"expected a data set to measure {metric} against: set `data`")
         self.bench, self.tolerance, self.metric, self.evaluator = bench, tolerance, metric, evaluator
         self.fresh = replace(bench.sampling, seed=bench.sampling.seed + 1, num_samples=confirm)
         self.console = console or Console()
@@ -118,7 +127,7 @@ class Tuner:
 
     def run(self, wanted: list[Family]) -> tuple[list[Trial], Trial | None]:
         """Return every family's fastest setting within the tolerance, and the fastest that is confirmed, if any."""
-        best = [trial for family in wanted if (trial := self.search(family)) is not None]
+        best = [trial for family in wanted if (trial := self._search_where_it_fits(family, wanted)) is not None]
         for trial in sorted(best, key=lambda t: t.seconds):
             if trial.seconds >= self._reference(self.bench.sampling)[0].seconds[0]:
                 continue  # slower than no cache at all
@@ -126,6 +135,16 @@ class Tuner:
             if confirmed is not None and self.speedup(confirmed, fresh=True) > 1:
                 return best, confirmed
         return best, None
+
+    def _search_where_it_fits(self, family: Family, wanted: list[Family]) -> Trial | None:
+        """Search a family; among others, one that this model cannot use is left out with a line that says why."""
+        try:
+            return self.search(family)
+        except ValueError as error:
+            if len(wanted) == 1:
+                raise
+            self.console.print(f"{family.name:<24} is left out: {str(error).partition(':')[0]}", highlight=False)
+            return None
 
     def search(self, family: Family) -> Trial | None:
         """Return the fastest setting of a family that keeps to the tolerance on the search's noise."""
@@ -155,7 +174,7 @@ class Tuner:
 
     def measure(self, family: Family, knob: float, sampling: Sampling) -> Trial:
         """Draw with one setting, and measure it against the uncached samples of the same noise."""
-        reference, distances = self._reference(sampling)
+        reference, known = self._reference(sampling)
         run = Run(Contender(family.name, "cache", sampling, family.make(knob)))
         self.bench.draw(run)
         assert run.series is not None
@@ -163,11 +182,13 @@ class Tuner:
         if self.metric == "relative_l2":
             found = relative_l2(run.series, reference.series)
             value, upper = found["relative_l2"], found["relative_l2_upper"]
-        else:
+        elif self.metric == "sw":
             assert self.evaluator is not None
-            changed = self.evaluator.changes(self.evaluator.distances(run.series), distances)
+            changed = self.evaluator.changes(self.evaluator.distances(run.series), known)
             value = max(abs(changed[f"sw_{d}_change"]) for d in DOMAINS)
             upper = max(abs(changed[f"sw_{d}_change"]) + changed[f"sw_{d}_change_two_se"] for d in DOMAINS)
+        else:
+            value = upper = abs(self._named(run.series) - known) / max(abs(known), 1e-300)
         return Trial(family, knob, run.seconds[0], run.totals["network_calls"], value, upper)
 
     def _reference(self, sampling: Sampling) -> tuple[Run, Any]:
@@ -176,9 +197,19 @@ class Tuner:
             run = Run(Contender("uncached", "uncached", sampling))
             self.bench.draw(run)
             assert run.series is not None
-            distances = self.evaluator.distances(run.series) if self.evaluator is not None else None
-            self.references[sampling.seed] = (run, distances)
+            known: Any = None
+            if self.evaluator is not None:
+                known = self.evaluator.distances(run.series) if self.metric in OWN else self._named(run.series)
+            self.references[sampling.seed] = (run, known)
         return self.references[sampling.seed]
+
+    def _named(self, series: Tensor) -> float:
+        """Take the metric that was asked for by name."""
+        assert self.evaluator is not None
+        score = self.evaluator.scores(series, EvaluateSettings((self.metric,)))[self.metric]
+        if score.value is None:
+            raise ValueError(f"{self.metric}: {score.note}; set `metric` to another, or `sampling.num_samples`")
+        return score.value
 
     def speedup(self, trial: Trial, fresh: bool) -> float:
         """Return the speedup of a trial over the uncached run of its noise."""
@@ -190,10 +221,13 @@ class Tuner:
             self.console.print(f"{name:<24} nothing within {self.tolerance:g}", highlight=False)
         else:
             self.console.print(
-                f"{name:<24} {trial.calls:7.1f} calls  {trial.seconds:7.2f} s  {self.metric} {trial.value:.4f} "
-                f"(95 % below {trial.upper:.4f})",
+                f"{name:<24} {trial.calls:7.1f} calls  {trial.seconds:7.2f} s  {self.metric} {self.damage(trial)}",
                 highlight=False,
             )
+
+    def damage(self, trial: Trial) -> str:
+        """Say what damage a setting does, with its bound where there is one."""
+        return f"{trial.value:.4f}" + (f" (95 % below {trial.upper:.4f})" if self.metric in OWN else "")
 
 
 def as_yaml(policy: CachePolicy, comment: list[str]) -> str:

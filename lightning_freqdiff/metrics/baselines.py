@@ -65,8 +65,14 @@ def floor(train: Tensor, real: Tensor, count: int, distance: Distance[Value], se
     check_count(count, "count")
     check_samples(train, "train", ndim=(2, 3))
     check_samples(real, "real", ndim=(train.ndim,))
+    fresh = draw_fresh(real, count, seed)
+    return distance(fresh, train), len(fresh)
+
+
+def draw_fresh(real: Tensor, count: int, seed: int = 0) -> Tensor:
+    """Draw the rows that :func:`floor` takes, without replacement; all where there are no more than ``count``."""
     rows = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:count]
-    return distance(real[rows.to(real.device)], train), len(rows)
+    return real[rows.to(real.device)]
 
 
 def bootstrap_floor(train: Tensor, count: int, distance: Distance[Value], seed: int = 0) -> Value:

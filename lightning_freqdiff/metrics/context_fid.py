@@ -15,6 +15,9 @@ from lightning_freqdiff.metrics.protocol import LearntMetric, Protocol, check_pr
 from lightning_freqdiff.metrics.samples import check_pair, check_samples, widen
 from lightning_freqdiff.metrics.ts2vec import TS2Vec, TS2VecEncoder, train_ts2vec
 
+EMBEDDED = 64
+"""Series that are embedded at once: of more, the layers between would leave a core's caches."""
+
 
 def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
     r"""Compute the Fréchet distance between Gaussians fitted to two samples.
@@ -84,12 +87,27 @@ def context_fid(
     if min(len(generated), len(reference)) < 2:
         raise ValueError("expected at least 2 series for a covariance, got 1: add some to the smaller set")
     encoder = encoder or fit_context_encoder(reference, settings, protocol, seed)
-    device = reference.device
-    real, fake = widen(reference), widen(generated).to(device)
-    scale = _scale(protocol)
-    with exact_matmul(device):
-        embedded = [batched(encoder.embed, scale(x, real)) for x in (fake, real)]
-    return frechet_distance(*embedded).to(device, torch.float32)
+    embedded = [context_embedding(x, reference, encoder, protocol) for x in (generated, reference)]
+    return frechet_distance(*embedded).to(reference.device, torch.float32)
+
+
+def context_embedding(
+    x: Tensor, reference: Tensor, encoder: DilatedEncoder | TS2VecEncoder, protocol: Protocol = "project"
+) -> Tensor:
+    """Embed whole series, as :func:`context_fid` does.
+
+    Args:
+        x: Series, ``(n, N, M)``.
+        reference: Real series that the channels' scale is taken of, ``(m, N, M)``.
+        encoder: One that :func:`fit_context_encoder` trained on the reference by the same protocol.
+        protocol: ``project`` or ``timegan``.
+
+    Returns:
+        Vectors ``(n, C)``, on the reference's device.
+    """
+    real = widen(reference)
+    with exact_matmul(real.device):
+        return batched(encoder.embed, _scale(protocol)(widen(x).to(real.device), real), EMBEDDED)
 
 
 def fit_context_encoder(

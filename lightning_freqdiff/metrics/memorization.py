@@ -25,7 +25,7 @@ COPIES_SHARE = 0.8  # of the chance of a false alarm is spent on copies, the res
 class Copy(NamedTuple):
     """A generated row beside the training row that it is nearest to.
 
-    Args:
+    Attributes:
         generated: Which generated row.
         training: Which training row, the first of equal ones.
         distance: Between them, in training deviations (root mean square over steps and channels).

@@ -14,50 +14,34 @@ from lightning_freqdiff.metrics.sliced_wasserstein import summarize
 MOST_LAGS = 64
 
 
-def skewness_difference(generated: Tensor, reference: Tensor) -> dict[str, Tensor]:
-    r"""Compute the absolute difference of the skewness of each channel.
+def moment_difference(generated: Tensor, reference: Tensor, order: int = 3) -> dict[str, Tensor]:
+    r"""Compute the absolute difference of a standardised moment of each channel: skewness (3), kurtosis (4).
 
-    .. math:: \gamma = E[(x - \mu)^3] / \sigma^3
+    .. math:: E[(x - \mu)^k] / \sigma^k
 
     over series and steps together (TSGBench, Ang et al., VLDB 2023). Costs milliseconds.
 
     Args:
         generated: Series, ``(n, N, M)``.
         reference: Series to compare with, ``(m, N, M)``.
+        order: Which moment, ``k``, from 3: mean and deviation are taken out.
 
     Returns:
         ``mean``, ``two_se`` (twice the standard error of the mean over channels, NaN for one) and ``max``, scalars
-        without unit. A constant channel has the skewness 0.
+        without unit. The moments of a constant channel are 0.
 
     Examples:
         >>> x = torch.tensor([0.0, 0.0, 0.0, 1.0]).reshape(4, 1, 1)
-        >>> round(float(skewness_difference(1 - x, x)["mean"]), 4)
+        >>> round(float(moment_difference(1 - x, x)["mean"]), 4)
         2.3094
-    """
-    return _moment_difference(generated, reference, 3)
-
-
-def kurtosis_difference(generated: Tensor, reference: Tensor) -> dict[str, Tensor]:
-    r"""Compute the absolute difference of the kurtosis of each channel.
-
-    .. math:: \kappa = E[(x - \mu)^4] / \sigma^4
-
-    over series and steps together (TSGBench, Ang et al., VLDB 2023). Costs milliseconds.
-
-    Args:
-        generated: Series, ``(n, N, M)``.
-        reference: Series to compare with, ``(m, N, M)``.
-
-    Returns:
-        ``mean``, ``two_se`` (twice the standard error of the mean over channels, NaN for one) and ``max``, scalars
-        without unit. A constant channel has the kurtosis 0.
-
-    Examples:
         >>> two_points = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1)
-        >>> kurtosis_difference(torch.zeros(2, 1, 1), two_points)["mean"]
+        >>> moment_difference(torch.zeros(2, 1, 1), two_points, order=4)["mean"]
         tensor(1.)
     """
-    return _moment_difference(generated, reference, 4)
+    check_pair(generated, reference)
+    check_count(order, "order", least=3)
+    first, second = (_unit(x).pow(order).mean((0, 1)) for x in (generated, reference))
+    return summarize((first - second).abs().to(reference.device, torch.float32))
 
 
 def autocorrelation_difference(generated: Tensor, reference: Tensor, lags: int | None = None) -> dict[str, Tensor]:
@@ -101,12 +85,6 @@ def autocorrelation(x: Tensor, lags: int) -> Tensor:
     return torch.stack([(unit[:, lag:] * unit[:, :-lag]).mean((0, 1)) for lag in range(1, lags + 1)])
 
 
-def _moment_difference(generated: Tensor, reference: Tensor, order: int) -> dict[str, Tensor]:
-    check_pair(generated, reference)
-    first, second = (_unit(x).pow(order).mean((0, 1)) for x in (generated, reference))
-    return summarize((first - second).abs().to(reference.device, torch.float32))
-
-
 def _unit(x: Tensor) -> Tensor:
     """Standardise channels by themselves, in float64; a constant one is 0."""
     # Sums of equal numbers leave a rounding error that must not become a deviation.
@@ -117,32 +95,24 @@ def _unit(x: Tensor) -> Tensor:
     return torch.where(spread > 0, x / spread, 0.0)
 
 
-class SkewnessDifference(TwoSampleMetric):
-    """Absolute difference of the skewness of each channel (:func:`skewness_difference`).
+class MomentDifference(TwoSampleMetric):
+    """Absolute difference of a standardised moment of each channel (:func:`moment_difference`).
 
     Args:
+        order: Which moment: 3 is the skewness, 4 the kurtosis.
         kwargs: Options of ``torchmetrics.Metric``.
     """
 
     higher_is_better = False
 
-    def compute(self) -> dict[str, Tensor]:
-        """Return ``mean``, ``two_se`` and ``max`` over channels."""
-        return skewness_difference(*self.samples())
-
-
-class KurtosisDifference(TwoSampleMetric):
-    """Absolute difference of the kurtosis of each channel (:func:`kurtosis_difference`).
-
-    Args:
-        kwargs: Options of ``torchmetrics.Metric``.
-    """
-
-    higher_is_better = False
+    def __init__(self, order: int = 3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_count(order, "order", least=3)
+        self.order = order
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``mean``, ``two_se`` and ``max`` over channels."""
-        return kurtosis_difference(*self.samples())
+        return moment_difference(*self.samples(), order=self.order)
 
 
 class AutocorrelationDifference(TwoSampleMetric):

@@ -6,10 +6,11 @@ Adaptive layer norm: Peebles and Xie, arXiv 2212.09748, section 3.2; gated feed-
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_freqdiff.networks.kernels import attention
+from lightning_freqdiff.networks.tokens import AttentionBlock
 from lightning_freqdiff.networks.unet import Residual
 from lightning_freqdiff.spectral import Representation, from_half_spectrum, to_half_spectrum
 
@@ -33,7 +34,8 @@ class Modulation(nn.Module):
     def parts(self, context: Tensor | None) -> list[tuple[Tensor, ...]]:
         """Return scale, shift (and gate) of every norm, each ``(B, 1, d)``, for a context ``(B, d)``."""
         assert context is not None
-        rows = self.linear(context).unsqueeze(1).split(self.width, dim=-1)
+        # Autocast may have made the context in bfloat16, and be kept from what is made of it.
+        rows = self.linear(context.to(self.linear.weight.dtype)).unsqueeze(1).split(self.width, dim=-1)
         return [rows[i : i + self.each] for i in range(0, len(rows), self.each)]
 
     def forward(self, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -41,8 +43,8 @@ class Modulation(nn.Module):
         return F.layer_norm(h, (self.width,)) * (1 + scale) + shift
 
 
-class AdaptiveBlock(nn.Module):
-    """Attention, then a gated feed-forward layer, each beside the identity; queries may be fewer than keys.
+class AdaptiveBlock(AttentionBlock):
+    """Attention, then a gated feed-forward layer, each beside the identity.
 
     Args:
         width: Width of a token's features.
@@ -58,40 +60,17 @@ class AdaptiveBlock(nn.Module):
         self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.expand, self.contract = nn.Linear(width, 2 * feedforward), nn.Linear(feedforward, width)
 
-    def attended(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Return what the attention is made of: features ``(B, S, d)``, normalised, scaled and shifted."""
+    def attended(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return features ``(B, S, d)``, normalised, scaled and shifted."""
         scale, shift, _ = self.norm.parts(context)[0]
         return self.norm(h, scale, shift)
 
-    def queries_keys_values(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Project the block's input ``(B, S, d)`` to queries ``(B, S, d)``, and keys beside values ``(B, S, 2d)``."""
-        q, kv = self.query_key_value(self.attended(h, context)).tensor_split([h.shape[-1]], dim=-1)
-        return q, kv
-
-    def queries(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Project to queries alone."""
-        return self._project(h, context, slice(None, h.shape[-1]))
-
-    def keys_values(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Project to keys and values alone."""
-        return self._project(h, context, slice(h.shape[-1], None))
-
-    def _project(self, h: Tensor, context: Tensor | None, rows: slice) -> Tensor:
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
-        return F.linear(self.attended(h, context), weight[rows], bias[rows])
-
-    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None) -> Tensor:
+    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None = None) -> Tensor:
         """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, 2d)``, then feed forward ``h``."""
-        rate = self.dropout if self.training else 0.0
         (_, _, gate), (scale, shift, feed) = self.norm.parts(context)
-        mixed = self.project(attention(q, kv, self.heads, rate))
-        h = h + (1 + gate) * F.dropout(mixed, rate, rate > 0)
+        h = h + (1 + gate) * self.mixed(q, kv)
         value, opening = self.expand(self.norm(h, scale, shift)).chunk(2, dim=-1)
-        return h + (1 + feed) * F.dropout(self.contract(F.silu(opening) * value), rate, rate > 0)
-
-    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """Run the whole block on all tokens ``(B, K, d)``."""
-        return self.finish(h, *self.queries_keys_values(h, context), context)
+        return h + (1 + feed) * F.dropout(self.contract(F.silu(opening) * value), self.rate, self.rate > 0)
 
 
 class OverTime(nn.Module):
@@ -111,5 +90,6 @@ class OverTime(nn.Module):
 
     def forward(self, h: Tensor, context: Tensor) -> Tensor:
         """Mix features ``(B, K, d)`` over time."""
-        series = from_half_spectrum(h.float(), self.length).to(h.dtype).transpose(1, 2)
-        return to_half_spectrum(self.residual(series, context).transpose(1, 2).float()).to(h.dtype)
+        exact = torch.promote_types(h.dtype, torch.float32)  # no transform is made in bfloat16
+        series = from_half_spectrum(h.to(exact), self.length).to(h.dtype).transpose(1, 2)
+        return to_half_spectrum(self.residual(series, context).transpose(1, 2).to(exact)).to(h.dtype)

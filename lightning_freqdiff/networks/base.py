@@ -18,7 +18,7 @@ from lightning_freqdiff.spectral import Codec
 class Embedding(NamedTuple):
     """What the blocks work on.
 
-    Args:
+    Attributes:
         features: ``h⁰``, ``(B, K', d)``.
         context: What blocks and head need besides, such as the embedded time and condition for an adaptive layer
             norm, ``(B, c)``; ``None`` for networks that have all of it in their features.

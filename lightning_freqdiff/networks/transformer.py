@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +13,9 @@ from torch import Tensor, nn
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.adaptive import AdaptiveBlock, Modulation, OverTime
 from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, TokenBlock, check_positive
-from lightning_freqdiff.networks.context import Context, FourierTime
-from lightning_freqdiff.networks.kernels import Derived, attention, chunked, feed_forward, full_precision
+from lightning_freqdiff.networks.context import Context
+from lightning_freqdiff.networks.plain import PlainTransformer
+from lightning_freqdiff.networks.tokens import TokenTransformer
 from lightning_freqdiff.networks.unet import GROUP
 from lightning_freqdiff.networks.view import Frequencies, Steps
 from lightning_freqdiff.spectral import Codec
@@ -28,9 +28,6 @@ PRESETS: dict[str, dict[str, float]] = {
 }
 PLAIN = ("plain", "paper")
 """Presets that add the time to their tokens, and know no condition."""
-
-# Bytes of one chunk of a batch on a CPU: feed-forward activations, attention scores.
-CPU_HIDDEN_BYTES, CPU_SCORES_BYTES = 12 * 2**20, 7 * 2**20
 
 
 @dataclass(frozen=True)
@@ -104,32 +101,6 @@ class Transformer(Architecture):
         return PlainTransformer(layout.tokens, layout.features, **chosen, time_scale=scale, dropout=self.dropout)
 
 
-class TokenTransformer(Backbone):
-    """What transformers have in common: blocks whose queries may be fewer tokens than their keys and values.
-
-    Args:
-        tokens: Tokens that the blocks work on.
-        heads: Attention heads.
-        feedforward: Width of the feed-forward layer.
-    """
-
-    def __init__(self, tokens: int, heads: int, feedforward: int) -> None:
-        super().__init__()
-        fit = min(CPU_HIDDEN_BYTES // (4 * tokens * feedforward), CPU_SCORES_BYTES // (4 * heads * tokens**2))
-        self.tokens, self.cpu_chunk = tokens, 2 ** int(math.log2(max(1, fit)))
-
-    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
-        """Run on a CPU on as many samples at once as its caches hold, more of them where they have fewer tokens."""
-        h = inputs[0]
-        if not h.is_cpu or torch.is_grad_enabled():
-            return run(*inputs)
-        return chunked(run, max(1, self.cpu_chunk * self.tokens // max(1, h.shape[1])), *inputs)
-
-    def block(self, number: int, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Run one block on all tokens ``(B, K, d)``."""
-        return self.layers[number](h, context)
-
-
 class AdaptiveTransformer(TokenTransformer):
     """Tokens of any view, blocks that time and condition scale and shift, and a head that starts at zero.
 
@@ -200,106 +171,3 @@ class AdaptiveTransformer(TokenTransformer):
         if not self._whole:
             rows = rows.unflatten(2, (self.group, -1)).flatten(1, 2)[:, : self.view.rows]
         return self.view.back(rows)
-
-
-class Block(Derived):
-    """One pre-norm encoder block, whose queries may be fewer tokens than its keys and values.
-
-    Args:
-        width: Width of a token's features.
-        heads: Attention heads.
-        feedforward: Width of the feed-forward layer.
-        dropout: Share of features dropped in training.
-    """
-
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.norm_attention, self.norm_feedforward = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-        self.expand, self.contract = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
-
-    def queries_keys_values(self, h: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Project the block's input ``(B, S, d)`` to queries ``(B, S, d)``, and keys beside values ``(B, S, 2d)``."""
-        with full_precision(h):
-            q, kv = self.query_key_value(self.norm_attention(h)).tensor_split([h.shape[-1]], dim=-1)
-        return q, kv
-
-    def queries(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Project to queries alone."""
-        return self._project(h, slice(None, h.shape[-1]))
-
-    def keys_values(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Project to keys and values alone."""
-        return self._project(h, slice(h.shape[-1], None))
-
-    def _project(self, h: Tensor, rows: slice) -> Tensor:
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
-        with full_precision(h):
-            return F.linear(self.norm_attention(h), weight[rows], bias[rows])
-
-    def finish(self, h: Tensor, q: Tensor, kv: Tensor, context: Tensor | None = None) -> Tensor:
-        """Attend from queries ``(B, S, d)`` to keys and values ``(B, K, 2d)``, then feed forward ``h``."""
-        rate = self.dropout if self.training else 0.0
-        with full_precision(h):
-            h = h + F.dropout(self.project(attention(q, kv, self.heads, rate)), rate, rate > 0)
-            normed = self.norm_feedforward(h)
-        return feed_forward(h, normed, self.expand, self.contract, rate, self)
-
-    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Run the whole block on all tokens ``(B, K, d)``."""
-        return self.finish(h, *self.queries_keys_values(h))
-
-
-class PlainTransformer(TokenTransformer):
-    """Token and time embedding, encoder blocks, and a head that starts at zero.
-
-    Args:
-        tokens: Number of tokens, ``K``.
-        features: Width of a token, ``F``.
-        layers: Number of blocks.
-        heads: Attention heads.
-        width: Width of a token's features, ``d``.
-        feedforward: Width of the feed-forward layer.
-        time_scale: Scale of the Fourier features of time.
-        dropout: Share of features dropped in training.
-    """
-
-    def __init__(
-        self,
-        tokens: int,
-        features: int,
-        layers: int,
-        heads: int,
-        width: int,
-        feedforward: int,
-        time_scale: float,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(tokens, heads, feedforward)
-        self.token = nn.Linear(features, width)
-        self.position = nn.Parameter(0.02 * torch.randn(tokens, width))
-        self.time = FourierTime(width, time_scale)
-        self.layers = nn.ModuleList(Block(width, heads, feedforward, dropout) for _ in range(layers))
-        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, features)
-        # A zero head makes the untrained model the Wiener filter, already the best linear denoiser.
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    @property
-    def token_blocks(self) -> Sequence[TokenBlock]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The blocks in order."""
-        return cast("list[Block]", list(self.layers))
-
-    def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
-        """Embed tokens ``(B, K, F)`` at time ``t`` as ``h⁰``, ``(B, K, d)``."""
-        return Embedding(self.token(z) + self.position + self.time(t))
-
-    def modulated(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the first block's normalised input."""
-        return cast(Block, self.layers[0]).norm_attention(h)
-
-    def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        """Turn features ``(B, S, d)`` of any tokens into raw output ``(B, S, F)``."""
-        return self.out(self.norm(h))

@@ -9,13 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_freqdiff.condition import Condition, ConditionSizes
+from lightning_freqdiff.networks.kernels import Derived
 from lightning_freqdiff.spectral import Codec
 
 
-class View(nn.Module, ABC):
+class View(Derived, ABC):
     """Tokens, covariates and observed values as rows of features, and rows of output as tokens.
 
     Args:
@@ -36,6 +37,7 @@ class View(nn.Module, ABC):
         super().__init__()
         self._codec = [codec]  # in a list, so as not to be registered
         self.sizes = sizes
+        self.conditions = sizes.covariates + 2 * codec.layout.channels * sizes.observed
 
     @property
     def codec(self) -> Codec:
@@ -60,12 +62,16 @@ class View(nn.Module, ABC):
             none = z.new_zeros(len(z), layout.length, layout.channels)
             mask = none if condition.mask is None else condition.mask
             typical = layout.decode(self.codec.mean.unsqueeze(0))
-            values = none if condition.observed is None else (condition.observed - typical) / self.deviation()
+            values = none if condition.observed is None else (condition.observed - typical) / self.deviation
             found += [torch.where(mask > 0, values, 0.0), mask]
         return [part.to(z.dtype) for part in found]
 
+    @property
     def deviation(self) -> Tensor:
-        """Return the deviation of the training series over time, channel by channel, ``(M,)``, by Parseval."""
+        """Deviation of the training series over time, channel by channel, ``(M,)``, by Parseval."""
+        return self.derive("deviation", self._deviation)
+
+    def _deviation(self) -> Tensor:
         codec, layout = self.codec, self.codec.layout
         whitened = torch.where(self._live, codec.deviation / self._unit, 0.0).square().sum(0)
         return (whitened.unflatten(0, (-1, layout.channels)).sum(0) / layout.length).sqrt().clamp(min=1e-12)
@@ -85,9 +91,8 @@ class Frequencies(View):
     def __init__(self, codec: Codec, sizes: ConditionSizes) -> None:
         super().__init__(codec, sizes)
         layout = codec.layout
-        known = sizes.covariates + 2 * layout.channels * sizes.observed
         self.rows, self.outputs = layout.tokens, layout.features
-        self.inputs = layout.features + known * (2 if layout.domain == "frequency" else 1)
+        self.inputs = layout.features + self.conditions * (2 if layout.domain == "frequency" else 1)
 
     def see(self, z: Tensor, condition: Condition) -> Tensor:
         """Return tokens, and conditions as tokens."""
@@ -108,15 +113,18 @@ class Steps(View):
         super().__init__(codec, sizes)
         layout = codec.layout
         self.rows, self.outputs = layout.length, layout.channels
-        self.inputs = 2 * layout.channels + 1 + sizes.covariates + 2 * layout.channels * sizes.observed
+        self.inputs = 2 * layout.channels + 1 + self.conditions
 
     def see(self, z: Tensor, condition: Condition) -> Tensor:
         """Return the series that the tokens stand for."""
-        codec, layout = self.codec, self.codec.layout
-        ramp = torch.linspace(-1, 1, layout.length, device=z.device).to(z).view(1, -1, 1).expand(len(z), -1, -1)
-        coloured = layout.decode(z * codec.deviation) / self.deviation()
-        return torch.cat([layout.decode(z), coloured, ramp, *self.known(z, condition)], dim=-1)
+        layout = self.codec.layout
+        ramp = self.derive("ramp", lambda: torch.linspace(-1, 1, layout.length, device=z.device).to(z).view(1, -1, 1))
+        deviations = self.derive("deviations", lambda: self.codec.deviation)
+        coloured = layout.decode(z * deviations) / self.deviation
+        rows = layout.decode(z), coloured, ramp.expand(len(z), -1, -1), *self.known(z, condition)
+        return torch.cat(rows, dim=-1)
 
     def back(self, x: Tensor) -> Tensor:
         """Return the tokens of series, each coordinate on the scale of its noise."""
-        return torch.where(self._live, self.codec.layout.encode(x.float()) / self._unit, 0.0)
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # no transform is made in bfloat16
+        return torch.where(self._live, self.codec.layout.encode(x) / self._unit, 0.0)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from lightning_freqdiff.reporting.channels import LINES, chosen, legend, letter, names, tell_chosen
 from lightning_freqdiff.reporting.plots import GENERATED, TRAINING, Array, style
 
 NAMED = 16
 """Channels whose names fit beside a matrix."""
-LINES = 3
-"""Channels that are drawn, at most."""
 
 
 def correlation_matrices(generated: Array, real: Array, channels: Sequence[str] = ()) -> Figure:
@@ -31,15 +30,16 @@ def correlation_matrices(generated: Array, real: Array, channels: Sequence[str] 
         axis.set_title(title, fontsize=10)
         axis.tick_params(labelsize=7, length=0)
         if len(channels) == count <= NAMED:
-            axis.set_xticks(range(count), channels, rotation=45, ha="right", rotation_mode="anchor")
-            axis.set_yticks(range(count), channels if axis is axes[0] else [""] * count)
+            named = names(channels, count)
+            axis.set_xticks(range(count), named, rotation=45, ha="right", rotation_mode="anchor")
+            axis.set_yticks(range(count), named if axis is axes[0] else [""] * count)
         if count <= NAMED // 2:
             for i, j in np.ndindex(count, count):
                 value = round(float(matrix[i, j]), 2) + 0.0  # no -0.00
                 color = "white" if abs(value) > 0.6 else "black"
                 axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
     figure.colorbar(axes[0].images[0], ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
-    return figure
+    return letter(figure)
 
 
 def nearest_series(
@@ -64,18 +64,19 @@ def nearest_series(
     rows = -(-len(generated) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.3 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
-    several = generated.shape[2] > 1
+    count, several = generated.shape[2], generated.shape[2] > 1
+    shown, named = chosen(count, LINES), names(channels, count)
     if several and scale is not None:
         generated, training = ((x - scale[0]) / np.where(scale[1] > 0, scale[1], 1.0) for x in (generated, training))
     for axis in axes[len(generated) :]:
         axis.set_visible(False)
     for axis, ours, theirs, title in zip(axes, generated, training, titles, strict=False):
-        for m in range(min(LINES, ours.shape[1])):
-            name = (channels[m] if m < len(channels) else f"channel {m}") if several else None
-            axis.plot(theirs[:, m], lw=2.2, alpha=0.45, color=f"C{m}" if several else TRAINING)
-            axis.plot(ours[:, m], lw=1, color=f"C{m}" if several else GENERATED, label=name)
+        for place, m in enumerate(shown):
+            axis.plot(theirs[:, m], lw=2.2, alpha=0.45, color=f"C{place}" if several else TRAINING)
+            axis.plot(ours[:, m], lw=1, color=f"C{place}" if several else GENERATED)
         style(axis)
         axis.set_title(title, fontsize=8)
     if several:
-        axes[0].legend(fontsize=7, frameon=False)
-    return figure
+        legend(figure, axes[0].lines[1::2], [named[m] for m in shown])
+    tell_chosen(figure, count, len(shown))
+    return letter(figure)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from lightning_freqdiff.reporting.channels import letter, names
 from lightning_freqdiff.reporting.plots import TRAINING, Array, style
 
 UNCACHED, CACHED = "#0f766e", "#c2410c"
@@ -46,17 +47,16 @@ def _grid(series: Array, limits: Array, channels: Sequence[str], color: str) -> 
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
     for axis in axes[len(series) :]:
         axis.set_visible(False)
-    several = series.shape[2] > 1
+    several, known = series.shape[2] > 1, names(channels, series.shape[2])
     for axis, one, limit in zip(axes, series, limits, strict=False):
         style(axis)
         axis.set_ylim(*limit)
         for m in range(one.shape[1]):
-            name = channels[m] if m < len(channels) else f"channel {m}"
-            axis.plot(one[:, m], lw=1.1, color=f"C{m}" if several else color, label=name if several else None)
+            axis.plot(one[:, m], lw=1.1, color=f"C{m}" if several else color, label=known[m] if several else None)
     if several:
         axes[0].legend(fontsize=6, frameon=False, ncols=2)
     figure.supxlabel("time step" + (" (channels standardised)" if several else ""), fontsize=8)
-    return figure
+    return letter(figure)
 
 
 def spectra(densities: Mapping[str, Array], channels: Sequence[str] = ()) -> Figure:
@@ -74,12 +74,13 @@ def spectra(densities: Mapping[str, Array], channels: Sequence[str] = ()) -> Fig
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes[count:]:
         axis.set_visible(False)
+    titles = names(channels, count)
     for m, axis in enumerate(axes[:count]):
         for (name, density), (color, width, alpha) in zip(densities.items(), looks, strict=True):
             known = np.where(density[:, m] > 0, density[:, m], np.nan)  # zero has no place on a logarithmic axis
             axis.semilogy(known, color=color, lw=width, alpha=alpha, label=name)
         style(axis, "frequency (cycles per series)", "mean |x̃|²")
         if count > 1:
-            axis.set_title(channels[m] if m < len(channels) else f"channel {m}", fontsize=9)
+            axis.set_title(titles[m], fontsize=9)
     axes[0].legend(fontsize=8, frameon=False)
-    return figure
+    return letter(figure)

@@ -9,13 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lightning_freqdiff.reporting.channels import LINES, chosen, legend, legible, letter, names, tell_chosen
 from lightning_freqdiff.reporting.plots import GENERATED, TRAINING, Array, style
 
 SHOWN = 8
 """Series of each kind that are drawn whole."""
-
-LINES = 4
-"""Channels that are drawn, at most."""
 
 MAPPED = 400
 """Series of each kind that are mapped to the plane, at most."""
@@ -34,7 +32,7 @@ def plate(generated: Array, real: Array, channels: Sequence[str] = (), title: st
         A figure; t-SNE is left out where scikit-learn is not installed (extra ``plates``).
     """
     figure = Figure(figsize=(15, 9.2), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(legible(title), fontsize=11)
     whole, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.35)))  # pyright: ignore
     mean, deviation = real.mean((0, 1)), real.std((0, 1))
     unit = np.where(deviation > 0, deviation, 1.0)
@@ -45,6 +43,7 @@ def plate(generated: Array, real: Array, channels: Sequence[str] = (), title: st
         _series(whole, generated, real, channels)
     axes = below.subplots(2, 3).flatten()
     _quantiles(axes[0], ours, theirs)
+    legend(below, axes[0].lines, ("real", "generated"))
     _density(axes[1], ours, theirs)
     _lines(axes[2], _autocorrelation(ours), _autocorrelation(theirs), "lag", "autocorrelation")
     _spectra(axes[3], ours, theirs)
@@ -54,34 +53,34 @@ def plate(generated: Array, real: Array, channels: Sequence[str] = (), title: st
         axes[5].set_visible(False)
     else:
         _points(axes[5], *mapped, "t-SNE of both together")
-    return figure
+    return letter(figure)
 
 
 def _series(figure: Any, generated: Array, real: Array, channels: Sequence[str]) -> None:
     columns = min(SHOWN, len(generated), len(real))
     axes = figure.subplots(2, columns, squeeze=False, sharex=True, sharey=generated.shape[2] == 1)
-    several = generated.shape[2] > 1
+    count, several = generated.shape[2], generated.shape[2] > 1
+    shown, named = chosen(count, LINES), names(channels, count)
     for row, kind, series, color in zip(
         axes, ("generated", "real"), (generated, real), (GENERATED, TRAINING), strict=True
     ):
         for axis, one in zip(row, series[:columns], strict=True):
             style(axis)
-            for m in range(min(LINES, one.shape[1])):
-                name = channels[m] if m < len(channels) else f"channel {m}"
-                axis.plot(one[:, m], lw=1, color=f"C{m}" if several else color, label=name if several else None)
+            for place, m in enumerate(shown):
+                axis.plot(one[:, m], lw=1, color=f"C{place}" if several else color)
         row[0].set_ylabel(f"{kind} (standardised)" if several else kind, fontsize=9)
     if several:
-        axes[0][0].legend(fontsize=6, frameon=False)
+        legend(figure, axes[0][0].lines, [named[m] for m in shown])
+    tell_chosen(figure, count, len(shown))
 
 
 def _quantiles(axis: Axes, ours: Array, theirs: Array) -> None:
     """Draw the 10, 50 and 90 % quantiles of the first channel at every step."""
-    for x, color, name in ((theirs, TRAINING, "real"), (ours, GENERATED, "generated")):
+    for x, color in ((theirs, TRAINING), (ours, GENERATED)):
         low, middle, high = np.quantile(x[:, :, 0], (0.1, 0.5, 0.9), axis=0)
         axis.fill_between(np.arange(len(middle)), low, high, color=color, alpha=0.2, lw=0)
-        axis.plot(middle, color=color, lw=1.3, label=name)
+        axis.plot(middle, color=color, lw=1.3)
     style(axis, "step", "first channel: median, 10 to 90 %")
-    axis.legend(fontsize=8, frameon=False)
 
 
 def _density(axis: Axes, ours: Array, theirs: Array) -> None:

@@ -21,6 +21,9 @@ SOLVER_STREAM, PROBE_STREAM, CONSTRAINT_STREAM = 0, 1, 2
 BLOCK = 16
 """Samples that share a generator. Part of what a seed means: changing it changes all samples."""
 
+NUMBERS = torch.float32
+"""Precision that is drawn in. Part of what a seed means."""
+
 CHUNK = 16
 """Draws made at once, so that the cost of a call is shared by many steps. Part of what a seed means, too."""
 
@@ -43,7 +46,7 @@ def normal_stream(
         stream: What the numbers are for.
 
     Yields:
-        Tensors of ``shape``, float32.
+        Tensors of ``shape``, in PyTorch's default precision.
     """
     if seed < 0:
         raise ValueError(f"expected seed >= 0, got {seed}: set `sampling.seed`")
@@ -52,5 +55,8 @@ def normal_stream(
     generators = [torch.Generator(device).manual_seed(block_seed(seed, stream, b)) for b in blocks]
     skip = first - BLOCK * blocks[0]
     while True:
-        drawn = [torch.randn(CHUNK, BLOCK, *token_shape, generator=g, device=device) for g in generators]
-        yield from torch.cat(drawn, dim=1)[:, skip : skip + count].unbind()
+        # Never in the default precision: a generator gives other numbers in each.
+        drawn = [
+            torch.randn(CHUNK, BLOCK, *token_shape, generator=g, device=device, dtype=NUMBERS) for g in generators
+        ]
+        yield from torch.cat(drawn, dim=1)[:, skip : skip + count].to(torch.get_default_dtype()).unbind()

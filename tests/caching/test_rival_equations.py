@@ -1,6 +1,7 @@
 """The rivals' equations against a second implementation: one sample at a time, in numpy, in double precision."""
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def check(score, policy, slow, stride=1.0):
     return np.array(called)
 
 
-class Twin:
+class Twin(ABC):
     """A whole-call cache for one sample."""
 
     def __init__(self, score, sample, stale="residual"):
@@ -81,10 +82,10 @@ class Twin:
         features = self.kept if self.stale == "features" else h0 + self.kept
         return 0.0, linear - spread * network.head(features[None], None)[0]
 
-    def decide(self, h0, step):
-        raise NotImplementedError
+    @abstractmethod
+    def decide(self, h0, step) -> bool | np.bool_: ...
 
-    def called(self):
+    def called(self):  # noqa: B027 (few caches take note of it)
         pass
 
     def modulated(self, h0):

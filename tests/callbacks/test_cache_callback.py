@@ -130,3 +130,45 @@ def test_another_cache_makes_another_run(model, tmp_path):
     predict(model, E2CRFCache(tau_safe=1.0), SampleWriter(str(tmp_path / "run")))
     with pytest.raises(ValueError, match=r"caches\.0\.init_args\.R was 8 and is now 20"):
         predict(model, E2CRFCache(R=20, tau_safe=1.0), SampleWriter(str(tmp_path / "run")))
+
+
+class Killed(SampleWriter):
+    """A process that ends at a certain unit, before or after that unit's line is in the journal."""
+
+    def __init__(self, output, unit, after):
+        super().__init__(output)
+        self.unit, self.after = unit, after
+
+    def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        last = batch.first == self.unit
+        if last and not self.after:
+            self.folder.write = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if last:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["written", "unwritten"])
+@pytest.mark.parametrize("units", [[0], [4], [8], [0, 4]], ids=str)
+def test_a_report_is_about_all_starts_of_a_run(model, tmp_path, units, after):
+    many = {"num_samples": 10}
+    predict(model, E2CRFCache(R=6, tau_safe=1.0), SampleWriter(str(tmp_path / "whole")), **many)
+    for unit in units:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            predict(model, E2CRFCache(R=6, tau_safe=1.0), Killed(str(tmp_path / "cut"), unit, after), **many)
+    predict_rest(model, tmp_path, many)
+    whole, cut = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("whole", "cut"))
+    assert cut["status"] == "complete"
+    assert cut["samples_drawn"] == 10
+    assert cut["seconds"] > 0
+    for name in ("network_calls", "hit_rate", "flops_fraction", "memory_bytes", "probe_error"):
+        assert cut["reports"][0][name] == pytest.approx(whole["reports"][0][name]), name
+    assert cut["reports"][0]["curves"]["called"] == pytest.approx(whole["reports"][0]["curves"]["called"])
+    assert not list((tmp_path / "cut").glob("measured-*"))
+
+
+def predict_rest(model, tmp_path, many):
+    model.sampling = Sampling(**{"num_steps": 30, "batch_size": 4, **many})
+    callbacks = [E2CRFCache(R=6, tau_safe=1.0), SampleWriter(str(tmp_path / "cut"))]
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    Trainer(accelerator="cpu", callbacks=callbacks, **quiet).predict(model, return_predictions=False)

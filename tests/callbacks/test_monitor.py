@@ -1,11 +1,13 @@
 import csv
 import json
+import re
 
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger
+from matplotlib.figure import Figure
 
 from lightning_freqdiff.callbacks import E2CRFCache, SampleMonitor
 from lightning_freqdiff.data import SyntheticECG
@@ -63,6 +65,17 @@ def test_samples_are_measured_after_every_so_many_validations_and_at_the_end(tmp
     assert [float(r["samples/sw_time/mean"]) for r in logged] == [float(r["sw_time/mean"]) for r in rows]
 
 
+def test_metrics_by_name_stand_beside_floor_and_ceiling(tmp_path):
+    fit(tmp_path, monitor(metrics=["sw", "mmd"]))
+    for row in read(tmp_path / "evaluation.csv"):
+        assert float(row["sliced_wasserstein/value"]) == pytest.approx(float(row["sw_time/mean"]), rel=1e-5)
+        assert float(row["sliced_wasserstein/floor"]) == pytest.approx(float(row["sw_time/floor"]), rel=1e-5)
+        assert float(row["sliced_wasserstein/ceiling"]) > 0
+        assert row["mmd/value"]
+    with pytest.raises(ValueError, match="got 'fid': set `metrics`"):
+        SampleMonitor(metrics=["fid"])
+
+
 def test_watching_does_not_change_the_training(tmp_path):
     plain, watched = fit(tmp_path / "a"), fit(tmp_path / "b", monitor(every_n_validations=1))
     for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
@@ -99,14 +112,39 @@ def test_sampling_goes_through_the_cache_in_use(tmp_path):
 def test_reports_need_nothing_but_themselves(tmp_path):
     page = Page("<title> & more")
     page.heading("A <b>heading</b>")
-    page.table(["a", "b"], [["<x>", 0.123456], ["y", None]])
+    page.table(["a", "words", "numbers"], [["<x>", "lower", 0.123456], ["y", "", None], ["z", "left", "-1.2 ± 3"]])
+    page.figure(Figure((10, 2)), 'a "picture"')
     page.write(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "<b>" not in text
     assert "&lt;x&gt;" in text
-    assert "0.1235" in text
+    assert "default-src 'none'" in text  # the browser itself keeps it from fetching anything
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:)", text)
+    assert '<td class="words">lower</td>' in text
+    assert '<th class="words">words</th><th>numbers</th>' in text
+    assert "<td>0.1235</td>" in text
+    # What is too wide for a phone scrolls in itself, and no figure is shrunk until it cannot be read.
+    assert text.count("<div><table>") == text.count("<div><img") == 1
+    assert 'alt="a &quot;picture&quot;" width="1200" height="240" style="min-width: 780px"' in text
 
 
 def test_bad_settings_name_themselves():
     with pytest.raises(ValueError, match="every_n_validations"):
         SampleMonitor(every_n_validations=0)
+
+
+def test_without_a_logger_nothing_is_written_over(tmp_path):
+    (tmp_path / "samples.png").write_text("mine")
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+
+    def watched():
+        trainer = Trainer(max_steps=1, default_root_dir=tmp_path, callbacks=[monitor()], **quiet)
+        trainer.fit(ScoreModule(TINY), datamodule=SyntheticECG(num_series=96, length=16))
+
+    watched()
+    assert (tmp_path / "samples.png").read_text() == "mine"
+    assert (tmp_path / "monitor" / "samples.png").stat().st_size > 1000
+    watched()
+    (tmp_path / "monitor" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"monitor holds .*thesis.tex.*: set `trainer\.default_root_dir`"):
+        watched()

@@ -101,7 +101,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ValueError, match="holds other files"):
+    with pytest.raises(ValueError, match=r"empty output folder, but .* holds thesis.tex: set `sampling\.output`"):
         opened(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -115,7 +115,7 @@ def test_a_file_in_the_way_names_the_setting(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_names_the_setting(tmp_path):
     (tmp_path / "run").mkdir(mode=0o500)
-    with pytest.raises(OSError, match="not writable"):
+    with pytest.raises(OSError, match="cannot write to the output folder"):
         opened(tmp_path / "run")
 
 

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from wandb_file import read_run
+from wandb_file import read_run, records
 
 from lightning_freqdiff.__main__ import main
 
@@ -77,10 +78,19 @@ def test_fit_logs_one_offline_run_that_holds_everything(project, processes):
     assert losses[0] == 0  # before the first step, when there is nothing to sample
     assert [row["trainer/global_step"] for row in sampled] == [step + 1 for step in losses[1:]]
     assert run["summary"]["samples/sw_time/mean"] == sampled[-1]["samples/sw_time/mean"]
-    assert run["config"]["parametrization"] == "wiener"
+    config = run["config"]
+    assert config["parametrization"] == "wiener"
+    assert config["data"]["class_path"] == "lightning_freqdiff.SyntheticECG"
+    assert config["data"]["init_args"]["num_series"] == 96
+    assert config["trainer"]["max_epochs"] == 2
+    assert config["seed_everything"] == 0
     (folder,) = (project / "runs" / "freqdiff").iterdir()
     left = {p.name for p in folder.iterdir()}
     assert {"config.yaml", "samples.png", "spectra.png", "evaluation.csv", "checkpoints"} <= left
+    # Nothing that tells where the run was made: no list of packages, no name of the machine.
+    assert {p.name for p in path.parent.glob("files/*.*")} <= {"wandb-summary.json", "output.log"}
+    hosts = [record.run.host for record in records(path) if record.WhichOneof("record_type") == "run"]
+    assert set(hosts) == {""}
     # Nothing private: no path in what is logged (W&B's own staging paths are not), no environment anywhere.
     assert str(project) not in json.dumps([run["config"], run["history"], run["summary"]])
     for file in [path, *path.parent.glob("files/*.*"), folder / "config.yaml"]:
@@ -166,3 +176,14 @@ def test_test_on_two_processes_gives_the_values_of_one(project, checkpoint, monk
     for name, value in one.items():
         assert float(both[name]) == pytest.approx(float(value), rel=1e-3), name
     assert (project / "two" / "report.html").exists()
+
+
+def test_of_a_data_set_its_name_is_logged_and_not_where_it_lies(project):
+    rows = np.random.default_rng(0).normal(size=(40, 8, 1)).astype(np.float32)
+    (project / "private").mkdir()
+    np.save(project / "private" / "beats.npy", rows)
+    args = ["--config=callbacks/wandb.yaml", "--data=ArrayData", f"--data.path={project}/private/beats.npy"]
+    shell(command("fit", *args, *SMALL, "--trainer.max_steps=1", "--trainer.callbacks.num_samples=2"), project)
+    (path,) = runs(project)
+    assert read_run(path)["config"]["data"]["init_args"]["path"] == "beats.npy"
+    assert b"private/beats" not in path.read_bytes()

@@ -77,7 +77,21 @@ def test_the_report_and_its_shape(call):
     assert float(rows["histogram"]["value"]) == found["metrics"]["histogram"]["value"]
     page = Path("evaluation/report.html").read_text()
     assert page.count("<img ") == 3
-    assert "http" not in page.replace("data:image", "")
+    assert "Read each figure between its floor" in page
+    assert "not asked for" not in page
+    assert "http:" not in page
+    assert "https:" not in page
+
+
+def test_metrics_are_words_apart_or_with_commas_or_in_a_file(call):
+    Path("settings.yaml").write_text("metrics: [sw, histogram]\ndirections: 50\n")
+    for args in (["--metrics", "sw", "histogram", "--directions=50"], ["--config=settings.yaml"]):
+        code, _, err = call(*FILES, *args)
+        assert code == 0, err
+        found = json.loads(Path("evaluation/evaluation.json").read_text())
+        asked = {name for name, score in found["metrics"].items() if score["value"] is not None}
+        assert asked == {"sliced_wasserstein", "sliced_wasserstein_frequency", "histogram"}
+        assert found["settings"]["metrics"] == ["sw", "histogram"]
 
 
 def test_an_earlier_evaluation_is_replaced_and_nothing_else(call, refused):
@@ -148,6 +162,39 @@ def test_tables_folders_and_what_predict_leaves(call):
     assert "finish it by the same `predict`, or mend --generated" in err
 
 
+def parquet(path: str, x: np.ndarray, names: tuple[str, str]) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    which, step = (index.ravel() for index in np.indices(x.shape[:2]))
+    values = {name: x[..., i].ravel() for i, name in enumerate("uv")}
+    pq.write_table(pa.table({names[0]: which, names[1]: step, **values}), path)
+
+
+def test_parquet_files_and_folders_of_them(call):
+    made, real = np.load("made.npy"), np.load("real.npy")
+    assert call(*FILES[:2], *FEW, "--output=plain")[0] == 0
+    parquet("made.parquet", made, ("sample", "step"))
+    parquet("real.parquet", real, ("beat", "tick"))
+    named = ["--data.id=beat", "--data.time=tick"]
+    code, _, err = call("--generated=made.parquet", "--reference=real.parquet", *named, *FEW)
+    assert code == 0, err
+    plain, found = (json.loads(Path(f"{d}/evaluation.json").read_text()) for d in ("plain", "evaluation"))
+    assert {k: v["value"] for k, v in found["metrics"].items()} == {
+        k: v["value"] for k, v in plain["metrics"].items()
+    }
+    assert found["settings"]["channels"] == ["u", "v"]
+    code, _, err = call("--generated=made.parquet", "--reference=real.parquet", *FEW)
+    assert code == 1
+    assert "if it is a long table, name its columns by --data.id and --data.time" in err
+    Path("beats").mkdir()
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for i, one in enumerate(made[:20]):
+        pq.write_table(pa.table({"u": one[:, 0], "v": one[:, 1]}), f"beats/{i}.parquet")
+    code, _, err = call("--generated=beats", "--reference=real.parquet", *named, *FEW)
+    assert code == 0, err
+    settings = json.loads(Path("evaluation/evaluation.json").read_text())["settings"]
+    assert settings["series"]["generated"] == 20
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -159,6 +206,8 @@ def test_tables_folders_and_what_predict_leaves(call):
         (["--generated=nan.npy"], "nan.npy: expected finite float32 numbers, got 1"),
         (["--reference=uneven.csv"], "set --data.lengths"),
         (["--generated=empty"], "got none; mend --generated"),
+        (["--generated=words.npy"], "words.npy: expected NumPy's own format"),
+        (["--reference=words.txt"], "expected a name ending in .npz, .npy, .csv or .parquet, got '.txt'; mend --ref"),
         (["--reference=real.npy", "--data.window=99"], "--data.window"),
         (["--data.missing=guess"], "data.missing"),
         (["--metrics=sw,fid"], "got 'fid': set --metrics"),
@@ -183,6 +232,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(refused, args, says):
         "id,time,u,v\n" + "".join(f"{i},{t},{i + t},{t}\n" for i in (0, 1) for t in range(5 + i))
     )
     Path("empty").mkdir()
+    for name in ("words.npy", "words.txt"):
+        Path(name).write_text("no series")
     assert says in refused(*FILES, *args)
 
 

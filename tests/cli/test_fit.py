@@ -1,6 +1,7 @@
 """How `fit` trains: its budget, its validations, what it keeps, and what it says at the end."""
 
 import csv
+import errno
 import os
 import re
 import signal
@@ -170,15 +171,52 @@ def test_an_interrupted_run_says_what_it_leaves(tmp_path):
     assert weights(tmp_path / BEST)
 
 
-def test_the_bar_counts_no_epochs_that_nobody_asked_for(call):
+def test_the_bar_counts_no_epochs_that_nobody_asked_for(call, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what is written is taken for a terminal
     small = [*SMALL, "--trainer.accelerator=cpu", "--data.num_series=64", "--data.length=16"]
     for budget, shown in (("--trainer.max_steps=3", "Epoch 2 "), ("--trainer.max_epochs=3", "Epoch 2/2")):
         code, said = call("fit", *small, budget)
         assert code == 0, said
-        assert shown in said
+        assert shown in re.sub(r"\x1b\[[\d;?]*\w", "", said)
+
+
+def test_a_log_has_lines_and_no_bar(call, monkeypatch):
+    monkeypatch.setattr("lightning_freqdiff.callbacks.progress.EVERY", 0.0)
+    small = [*SMALL, "--trainer.accelerator=cpu", "--data.num_series=64", "--data.length=16"]
+    code, said = call("fit", *small, "--trainer.max_steps=32", "--early_stopping=null")
+    assert code == 0, said
+    code, drawn = call("predict", f"--ckpt_path={BEST}", "--sampling.num_steps=6", "--sampling.num_samples=5")
+    assert code == 0, drawn
+    for log in (said, drawn):
+        assert not re.search(r"[\r\x1b━█]", log)
+    lines = [line for line in said.splitlines() if line.startswith("step ")]
+    assert len(lines) == 17
+    assert re.fullmatch(r"step 32, epoch \d+: train_loss [\d.]+, val_loss [\d.]+", lines[-1])
+    assert "sampling: step 3/6\n" in drawn
+    assert re.search(r"sampling: batch 1/1, [\d.e+]+ samples/s\n", drawn)
+
+
+def test_a_short_run_writes_two_lines(call):
+    small = [*SMALL, "--trainer.accelerator=cpu", "--data.num_series=64", "--data.length=16"]
+    said = call("fit", *small, "--trainer.max_steps=32", "--early_stopping=null")[1]
+    assert [line.split(",")[0] for line in said.splitlines() if line.startswith("step ")] == ["step 0", "step 32"]
 
 
 def test_without_validation_the_last_checkpoint_is_named(fit, tmp_path):
     said = fit("--trainer.max_steps=3", "--trainer.limit_val_batches=0")
     assert f"last checkpoint: {BEST.replace('best', 'last')}\n" in said
     assert weights(tmp_path / BEST.replace("best", "last"))
+
+
+def test_a_disk_too_full_for_the_configuration_names_it(call, monkeypatch):
+    from lightning.pytorch.cli import SaveConfigCallback
+
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SaveConfigCallback, "setup", full)
+    code, said = call("fit", *SMALL, *QUIET, "--data.num_series=64", "--data.length=16", "--trainer.max_steps=1")
+    assert code == 1
+    assert "error: cannot write config.yaml" in said
+    assert "No space left on device" in said
+    assert "--trainer.logger" in said

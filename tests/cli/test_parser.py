@@ -3,9 +3,9 @@
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from lightning_freqdiff.__main__ import main
+from lightning_freqdiff.evaluation.bench import Bench
+from lightning_freqdiff.module import ScoreModule
 
 SMALL = [
     "--model.network=Transformer",
@@ -110,6 +112,8 @@ def test_batch_size_does_not_change_the_samples(trained, tmp_path, well):
 
 
 TWO = ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
+FORKED = [*TWO[:2], "--trainer.strategy=ddp_fork"]
+"""Forks of this process, which start at once; training cannot fork, since autograd has threads."""
 
 
 def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained, tmp_path, well):
@@ -119,7 +123,7 @@ def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained
         "--trainer.callbacks.R=3",
     ]
     well(*predict_args(trained, "one"), *cache)
-    shell(*predict_args(trained, "two", batch_size=7), *cache, *TWO, cwd=tmp_path)
+    well(*predict_args(trained, "two", batch_size=7), *cache, *FORKED)
     samples = [np.load(tmp_path / name / "samples.npy") for name in ("one", "two")]
     np.testing.assert_allclose(*samples, atol=1e-4, rtol=1e-4)
     one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
@@ -129,30 +133,25 @@ def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained
         assert two["reports"][0][key] == pytest.approx(one["reports"][0][key], rel=tolerance)
 
 
-def test_more_processes_than_units(trained, tmp_path):
+def test_more_processes_than_units(trained, tmp_path, well):
     """One unit left for two processes."""
     data = ["--data=SyntheticECG", "--data.length=16", "--data.num_series=64"]
-    shell(*predict_args(trained, "few", num_samples=3), *data, *TWO, cwd=tmp_path)
+    well(*predict_args(trained, "few", num_samples=3), *data, *FORKED)
     assert "sw_time/mean" in (tmp_path / "few" / "evaluation.csv").read_text()
     assert np.load(tmp_path / "few" / "samples.npy").any(axis=(1, 2)).all()
 
 
 def test_killed_and_resumed_gives_the_same_file(trained, tmp_path, well, caplog):
-    args = {"num_steps": 300, "batch_size": 4}
+    args = {"num_steps": 100, "batch_size": 4}
     well(*predict_args(trained, "whole", **args))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command(*predict_args(trained, "cut", **args)),
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as victim:
-        journal = tmp_path / "cut" / "journal-0.jsonl"
-        until = time.monotonic() + 120
-        while not (journal.exists() and journal.stat().st_size) and time.monotonic() < until:
-            time.sleep(0.01)
-        victim.send_signal(signal.SIGKILL)
+    victim = multiprocessing.get_context("fork").Process(target=well, args=predict_args(trained, "cut", **args))
+    victim.start()
+    journal = tmp_path / "cut" / "journal-0.jsonl"
+    until = time.monotonic() + 120
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.01)
+    victim.kill()
+    victim.join()
     done = len(journal.read_text().splitlines())
     assert 1 <= done < 10, "the run should have been killed in the middle"
     well(*predict_args(trained, "cut", **args))
@@ -185,16 +184,6 @@ def test_config_files_interpolate_and_print(tmp_path, call):
     assert code == 0, err
     assert re.search(r"feedforward: (24|'?\$\{model)", out)
     assert "class_path: lightning_freqdiff.Transformer" in out
-
-
-def test_help_reads_well_and_starts_fast(tmp_path, well):
-    since = time.monotonic()
-    said = shell("--help", cwd=tmp_path)
-    assert time.monotonic() - since < 30  # a guard against a forgotten heavy import, not a measurement
-    assert "Sample series from a checkpoint" in said
-    said = well("predict", "--help")
-    for setting in ("num_samples", "num_steps", "solver", "grid", "seed", "batch_size", "output", "format"):
-        assert f"--sampling.{setting}" in said
 
 
 BAD_DATA = {
@@ -309,6 +298,17 @@ def test_precision_is_part_of_a_run(checkpoint, tmp_path, call, float32):
     assert 0 < np.linalg.norm(low - plain) < 0.03 * np.linalg.norm(plain)
 
 
+def test_double_precision_gives_the_samples_of_single_to_rounding(trained, tmp_path, well):
+    """The same noise, and no more than rounding between them: nothing on the way goes back to single precision."""
+    for name in ("32-true", "64-true"):
+        for cache in ([], ["--trainer.callbacks+=WienerCache"]):
+            output = tmp_path / f"{name}{len(cache)}"
+            well(*predict_args(trained, output, num_steps=100), f"--trainer.precision={name}", *cache)
+    for cache in "01":
+        plain, double = (np.load(tmp_path / f"{name}{cache}" / "samples.npy") for name in ("32-true", "64-true"))
+        assert 0 < np.abs(double - plain).max() < 1e-4
+
+
 def test_a_comparison_in_bfloat16_says_so(checkpoint, tmp_path, call, float32):
     few = ["--sampling.num_samples=2", "--sampling.num_steps=4", "--rounds=1", "--solvers=false"]
     said = call("compare", f"--ckpt_path={checkpoint}", *few, "--precision=bf16-mixed", "--matmul_precision=highest")
@@ -368,27 +368,38 @@ def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path, well, calls
     assert manifest["reports"][0]["hit_rate"] > 0
 
 
-def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tmp_path):
-    args = ["--ckpt_path", trained, "--sampling.num_steps=2000"]
-    args += ["--sampling.num_samples=64", "--callbacks", CACHES / "fixed.yaml", "--output=out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command("compare", *args),
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "out/compare.json").exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=120)[0].decode()
-    assert process.returncode == 130
-    assert "unfinished, so far: out" in said
+def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tmp_path, call, monkeypatch):
+    draw, drawn = Bench._draw, []
+
+    def interrupted(bench: Bench, run) -> None:
+        drawn.append(run)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        draw(bench, run)
+
+    monkeypatch.setattr(Bench, "_draw", interrupted)
+    few = ["--sampling.num_samples=2", "--sampling.num_steps=4", "--callbacks", CACHES / "fixed.yaml", "--output=out"]
+    code, out, _ = call("compare", "--ckpt_path", trained, *few)
+    assert code == 130
+    assert "unfinished, so far: out" in out
     assert not json.loads((tmp_path / "out/compare.json").read_text())["complete"]
+
+
+def test_sampling_that_is_interrupted_says_how_to_go_on(trained, tmp_path, call, well, monkeypatch):
+    draw = ScoreModule.draw
+
+    def interrupted(module, unit, *args):
+        if unit.first:
+            raise KeyboardInterrupt
+        return draw(module, unit, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScoreModule, "draw", interrupted)
+        code, out, _ = call(*predict_args(trained, "out"))
+    assert code
+    assert out.endswith("interrupted: the same command goes on from what is in out\n")
+    well(*predict_args(trained, "out"))
+    assert np.load(tmp_path / "out/samples.npy").any(axis=(1, 2)).all()
 
 
 @pytest.mark.parametrize(
@@ -417,6 +428,87 @@ def test_studies_end_in_one_line_on_bad_input(call, trained, args, message):
     assert err.count("\n") == 1
 
 
+def held(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "folder", "setting"),
+    [
+        ("test", "samples", "--sampling.output"),
+        ("test", "mine", "--sampling.output"),
+        ("predict", "mine", "--sampling.output"),
+        ("describe", "mine", "--output"),
+        ("describe", "samples", "--output"),
+        ("compare", "samples", "--output"),
+    ],
+)
+def test_no_command_writes_to_a_folder_of_another(trained, tmp_path, call, command, folder, setting):
+    """Found out before any work, and nothing of what is there changes."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("my report")
+    assert call(*predict_args(trained, "samples", num_samples=2, num_steps=2))[0] == 0
+    before = held(tmp_path)
+    args = {"describe": [], "test": [f"--ckpt_path={trained}", "--trainer.limit_test_batches=0"]}
+    data = [] if command in ("predict", "compare") else ["--data=SyntheticECG", *DATA]
+    given = args.get(command, [f"--ckpt_path={trained}", "--sampling.num_steps=2"])
+    code, _, err = call(command, *given, *data, f"{setting}={folder}")
+    assert code == 1
+    assert re.search(rf"error: expected an empty output folder.* but {folder} holds .*set {setting}", err), err
+    assert held(tmp_path) == before
+
+
+def test_a_test_replaces_an_earlier_one_and_has_a_folder_of_its_own(trained, tmp_path, well):
+    assert well(*predict_args(trained, "samples", num_samples=2, num_steps=2))
+    args = ["test", f"--ckpt_path={trained}", "--data=SyntheticECG", *DATA]
+    for _ in range(2):
+        well(*args, "--sampling.num_samples=4", "--sampling.num_steps=2")
+        assert (tmp_path / "report" / "report.html").exists()
+    well("describe", "--data=SyntheticECG", *DATA)
+    well("describe", "--data=SyntheticECG", *DATA)
+
+
+def test_a_calibration_replaces_nothing_but_an_earlier_one(trained, tmp_path, call):
+    np.save(tmp_path / "mine.npy", np.arange(3))
+    np.savez(tmp_path / "mine.npz", x=np.arange(3))
+    before = held(tmp_path)
+    few = [f"--ckpt_path={trained}", "--sampling.num_samples=2"]
+    for name in ("mine.npy", "mine.npz", "new.txt"):
+        code, _, err = call("calibrate", *few, f"--output={name}", "--sampling.num_steps=20")
+        assert code == 1
+        assert name in err
+        assert "set --output" in err
+    assert held(tmp_path) == before
+    for _ in range(2):
+        assert call("calibrate", *few, "--output=good.npz", "--sampling.num_steps=20")[0] == 0
+    good = (tmp_path / "good.npz").read_bytes()
+    code, _, err = call("calibrate", *few, "--output=good.npz", "--sampling.num_steps=1")
+    assert code == 1
+    assert "raise --sampling.num_steps" in err
+    content = torch.load(trained, weights_only=True)
+    for weight in content["state_dict"].values():
+        if weight.is_floating_point():
+            weight.fill_(1e38)
+    torch.save(content, tmp_path / "broken.ckpt")
+    code, _, err = call("calibrate", "--ckpt_path=broken.ckpt", "--output=good.npz", "--sampling.num_steps=20")
+    assert code == 1
+    assert "expected finite samples" in err
+    assert (tmp_path / "good.npz").read_bytes() == good
+
+
+def test_tune_looks_at_its_output_before_it_searches(trained, tmp_path, call):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "fixed.yaml").write_text("mine")
+    args = ["tune", f"--ckpt_path={trained}", "--tolerance=0.5", "--families", "fixed", "--sampling.num_steps=2"]
+    for more in (["--output=file"], ["--output=presets", "--keep_all=true"], ["--output=presets", "--name=fixed"]):
+        code, out, err = call(*args, *more)
+        assert code == 1
+        assert "--output" in err
+        assert "calls" not in out  # nothing was drawn yet
+    assert (tmp_path / "presets" / "fixed.yaml").read_text() == "mine"
+
+
 def test_tune_says_so_when_nothing_meets_the_tolerance(call, checkpoint, tmp_path):
     few = ["--sampling.num_samples=2", "--sampling.num_steps=10", "--families", "fixed"]
     code, _, err = call("tune", "--ckpt_path", checkpoint, "--tolerance=1e-9", *few)
@@ -440,3 +532,29 @@ def test_what_was_trained_on_a_table_comes_back_as_a_table(tmp_path, well):
     more = ["--sampling.output=array", "--sampling.format=npy"]
     well("predict", "--ckpt_path", checkpoint, *few, *more)
     assert np.load(tmp_path / "array/samples.npy").shape == (2, 9, 2)
+
+
+def test_reports_take_any_metric_of_evaluate(trained, tmp_path, call, well):
+    few = ["--sampling.num_samples=12", "--sampling.num_steps=4", f"--ckpt_path={trained}"]
+    data = ["--data=SyntheticECG", *DATA]
+    said = well("test", *few, *data, "--metrics", "sw,mmd", "precision", "--sampling.output=tested")
+    assert "test_mmd" in said
+    well("predict", *few, *data, "--metrics=mmd", "--sampling.output=drawn")
+    for folder, names in (("tested", ("sliced_wasserstein", "mmd", "precision")), ("drawn", ("mmd",))):
+        page = (tmp_path / folder / "report.html").read_text()
+        assert "ceiling: Gaussian" in page
+        assert "memorization" in page.lower()
+        header = (tmp_path / folder / "evaluation.csv").read_text().splitlines()[0].split(",")
+        for name in names:
+            assert f">{name}</td>" in page
+            assert {f"{name}/value", f"{name}/floor", f"{name}/ceiling"} <= set(header)
+    assert "histogram" not in page
+    plain = well("test", *few, *data, "--sampling.output=plain")
+    assert "mmd" not in plain + (tmp_path / "plain" / "report.html").read_text()
+    for args, says in (
+        (["test", *few, *data, "--metrics=fid"], "got 'fid': set --metrics"),
+        (["predict", *few, "--metrics=mmd"], "a data set to take metrics against: set --data"),
+    ):
+        code, _, err = call(*args)
+        assert code == 1
+        assert says in err

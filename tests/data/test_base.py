@@ -325,3 +325,10 @@ def test_too_large_a_validation_part() -> None:
 def test_the_base_is_abstract() -> None:
     with pytest.raises(TypeError, match="_load"):
         SeriesData()  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize(("names", "told"), [(("a", "a"), "'a' twice"), (("a", "\udce4"), "no text")])
+def test_channel_names_that_no_table_could_have_are_refused(names: tuple[str, ...], told: str) -> None:
+    x = np.random.default_rng(0).normal(size=(9, 4, 2)).astype(np.float32)
+    with pytest.raises(ValueError, match=rf"that are text and differ, got {told}|got .* {told}"):
+        validate(Series(x, None, names, "here"))

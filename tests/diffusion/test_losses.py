@@ -37,7 +37,7 @@ def score_error(score, z0, xi, t):
 
 
 @pytest.mark.parametrize("parametrization", ["eps", "x0", "score", "wiener"])
-@pytest.mark.parametrize("weighting", ["eps", "likelihood", "fd"])
+@pytest.mark.parametrize("weighting", ["edm", "eps", "likelihood", "fd"])
 def test_each_weighting_is_the_weighted_score_error(parametrization, weighting):
     """The loss on raw outputs against the text's definition: lambda times the squared error of the score."""
     score = make(parametrization)
@@ -46,6 +46,10 @@ def test_each_weighting_is_the_weighted_score_error(parametrization, weighting):
     count = live[0].sum() * len(z0)
     variance = c.sigma.square()
     match weighting:
+        case "edm":
+            # Karras et al., arXiv 2206.00364, section 5: the denoised signal's error times (1 + s²) / s², s = σ/α.
+            s, denoised = c.sigma / c.alpha, c.sigma.square() / c.alpha * error
+            expected = torch.where(live, (1 + s.square()) / s.square() * denoised.square(), 0.0).sum() / count
         case "eps":
             expected = (variance * error.square()).sum() / count
         case "likelihood":
@@ -172,7 +176,7 @@ def test_unknown_weighting_names_its_setting():
         score_matching_loss(score, *draw(score), weighting="snr")
 
 
-@pytest.mark.parametrize("weighting", ["unit", "eps", "likelihood", "fd"])
+@pytest.mark.parametrize("weighting", ["unit", "edm", "eps", "likelihood", "fd"])
 def test_the_linear_models_loss_is_that_of_a_network_which_adds_nothing(weighting):
     """By the Wiener form with a raw output of zero; no other form has another value."""
     score = make("wiener")

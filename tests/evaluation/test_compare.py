@@ -15,6 +15,7 @@ from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.compare import Comparison
 from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.sampling.loop import Sampling
 
 SAMPLING = Sampling(num_samples=6, num_steps=30, batch_size=4)
@@ -129,6 +130,41 @@ def test_a_comparison_measures_everyone_and_leaves_it_on_disk(model, tmp_path):
     assert [row["name"] for row in table] == [run["name"] for run in saved["runs"]]
     assert "<table>" in (out / "report.html").read_text()
     assert (out / "trade-off.png").stat().st_size > 1000
+
+
+def test_metrics_by_name_are_columns_between_floor_and_ceiling(model, tmp_path):
+    data = SyntheticECG(num_series=256, length=64)
+    caches = [Contender("taylor", "cache", SAMPLING, TaylorSeer(interval=3))]
+    log = io.StringIO()
+    settings = {"rounds": 1, "solvers": False, "console": Console(file=log, width=200)}
+    Comparison(model, caches, SAMPLING, tmp_path / "out", data, **settings, metrics=("histogram", "prdc")).run()
+    saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+    series = uncached_samples(model)
+    expected = Evaluator(data).scores(series, EvaluateSettings(("histogram", "prdc")))
+    for name in ("histogram", "recall"):
+        assert saved["runs"][0][name] == expected[name].value
+        assert saved["metrics"][name]["floor"] == expected[name].floor
+        assert saved["metrics"][name]["ceiling"] == expected[name].ceiling
+    assert saved["runs"][1]["histogram"] != saved["runs"][0]["histogram"]
+    (row,) = (line.split() for line in log.getvalue().splitlines() if line.startswith(" floor"))
+    assert f"{expected['histogram'].floor:.4f}" in row
+    assert "ceiling: Gaussian" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(ValueError, match="a data set to take histogram against: set `data`"):
+        Comparison(model, [], SAMPLING, tmp_path / "new", metrics=("histogram",))
+    with pytest.raises(ValueError, match="got 'fid': set `metrics`"):
+        Comparison(model, [], SAMPLING, tmp_path / "new", data, metrics=("fid",))
+
+
+def test_a_metric_that_few_samples_do_not_allow_is_left_out(model, tmp_path):
+    few = Sampling(num_samples=4, num_steps=5, batch_size=4)
+    log = io.StringIO()
+    data = SyntheticECG(num_series=256, length=64)
+    settings = {"rounds": 1, "solvers": False, "console": Console(file=log, width=200)}
+    Comparison(model, [], few, tmp_path / "out", data, **settings, metrics=("recall", "mmd")).run()
+    assert "recall left out: expected at least 6 samples, got 4" in log.getvalue()
+    saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert saved["runs"][0]["recall"] is None
+    assert saved["runs"][0]["mmd"] is not None
 
 
 def uncached_samples(model):

@@ -117,3 +117,13 @@ def test_real_prices_are_low_frequencies():
     facts = describe(ArrayData(str(real_data("nasdaq_2019_a.npz"))))
     assert facts["as_they_are"]["low_energy"] > 0.99
     assert facts["as_they_are"]["delocalisation_frequency"] < 0.01 * facts["as_they_are"]["delocalisation_time"]
+
+
+def test_names_of_channels_are_no_markup(tmp_path, capsys):
+    x = rng.normal(size=(30, 8, 2)).astype(np.float32)
+    x[..., 1] = 1
+    np.savez(tmp_path / "a.npz", x=x, columns=np.array(["[/] $a$ $b", "[red]"]))
+    main(["describe", "--data=ArrayData", f"--data.path={tmp_path}/a.npz", f"--output={tmp_path}/out"])
+    said = capsys.readouterr().out
+    assert said.count("[/] $a$ $b") == 1
+    assert said.count("[red]") == 3  # constant, in the table of ranges, and in the warning

@@ -1,8 +1,10 @@
 """What an evaluation finds in sets whose nature is known."""
 
 # A figure that is not there fails its test.
+# pyright: reportOptionalSubscript=false, reportGeneralTypeIssues=false
 # pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportOperatorIssue=false
 
+import importlib
 import math
 
 import numpy as np
@@ -15,10 +17,18 @@ from lightning_freqdiff.evaluation import evaluate as module
 from lightning_freqdiff.evaluation.evaluate import EvaluateSettings, evaluate, measure
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.judges import NAMES, Judges, choose
+from lightning_freqdiff.evaluation.labels import Labels, classify
 from lightning_freqdiff.evaluation.reading import Reading, read_sets
-from lightning_freqdiff.evaluation.report import as_json, lines, verdict
+from lightning_freqdiff.evaluation.report import as_json, lines, usefulness, verdict
 from lightning_freqdiff.evaluation.sets import PART, Sets
-from lightning_freqdiff.metrics import sample_gaussian
+from lightning_freqdiff.metrics import (
+    EncoderSettings,
+    PostHoc,
+    context_embedding,
+    context_fid,
+    fit_context_encoder,
+    sample_gaussian,
+)
 
 CHEAP = EvaluateSettings(tuple(n for n in choose(["default"], 1000) if n != "context_fid"), directions=100)
 
@@ -112,7 +122,10 @@ def test_what_a_metric_cannot_take_is_left_out_with_a_reason(beats):
 
 def test_what_speaks_against_the_figures_is_said(beats):
     train, held, fresh = beats
-    assert "the very series of `reference`" in " ".join(Sets.of(train, train).warnings)
+    for copied in (train, train[:40].flip(0)):
+        assert "the very series of `reference`" in Sets.of(copied, train, held).warnings[0]
+    assert "the floor itself" in Sets.of(held[5:], train, held).warnings[0]
+    assert Sets.of(torch.cat([fresh, train[:9]]), train, held).warnings == ()  # copies are told one by one
     assert (
         "5 of the 160 series of `holdout` are in `reference`"
         in Sets.of(fresh, train, torch.cat([held[5:], train[:5]])).warnings[0]
@@ -170,16 +183,37 @@ def test_the_published_protocol_judges_as_many_real_series(beats, monkeypatch):
         seen["fit"] = len(real), kwargs
         return "encoder"
 
-    def score(x, real, **kwargs):
-        seen["score"] = len(x), len(real), kwargs["encoder"]
-        return torch.tensor(1.0)
+    def embed(x, real, encoder, protocol):
+        seen["embed"] = len(x), len(real), encoder, protocol
+        return x.flatten(1)
 
     monkeypatch.setattr("lightning_freqdiff.evaluation.judges.fit_context_encoder", fit)
-    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.context_fid", score)
+    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.context_embedding", embed)
     train, _, fresh = beats
     Judges(train, "timegan", 1, 10, 7).take("context_fid", fresh)
     assert seen["fit"] == (160, {"protocol": "timegan", "seed": 7})
-    assert seen["score"] == (160, 160, "encoder")
+    assert seen["embed"] == (160, 160, "encoder", "timegan")
+
+
+def test_context_fid_is_that_of_the_metric_and_the_reference_is_embedded_once(beats, monkeypatch):
+    train, held, fresh = beats
+    few = EncoderSettings(embedding=8, hidden=8, depth=3, steps=5)
+    encoder, embedded = fit_context_encoder(train, few), []
+
+    def embed(x, *args):
+        embedded.append(len(x))
+        return context_embedding(x, *args)
+
+    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.fit_context_encoder", lambda *_, **__: encoder)
+    monkeypatch.setattr("lightning_freqdiff.evaluation.judges.context_embedding", embed)
+    judges = Judges(train, "project", 1, 10, 0)
+    for x in (fresh, held):
+        assert judges.take("context_fid", x)["context_fid"]["mean"] == pytest.approx(
+            float(context_fid(x, train, encoder=encoder)), rel=1e-5
+        )
+    assert embedded == [250, 160, 160]
+    with pytest.raises(ValueError, match="at least 2 samples, got 1: add rows to `generated`"):
+        judges.take("context_fid", fresh[:1])
 
 
 def test_an_interruption_keeps_what_was_measured(beats, monkeypatch):
@@ -244,3 +278,104 @@ def test_channels_are_held_against_those_of_their_name(tmp_path):
     sets = read_sets(str(tmp_path / "b.npz"), str(tmp_path / "a.npz"))
     np.testing.assert_array_equal(sets.generated.numpy(), x)
     assert sets.channels == ("u", "v")
+
+
+def classes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Series of two paces, the slow one rare."""
+    random = np.random.default_rng(seed)
+    labels = (random.random(n) < 0.25).astype(int)
+    phase = random.random((n, 1)) * 6
+    x = np.sin(phase + np.where(labels, 0.3, 1.2)[:, None] * np.arange(12)) + 0.1 * random.normal(size=(n, 12))
+    return x.astype(np.float32)[..., None], labels
+
+
+QUICK = PostHoc(hidden=16, layers=1, steps=80, batch_size=32, lr=0.02)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Train classifiers in a moment."""
+    monkeypatch.setattr("lightning_freqdiff.evaluation.labels.CLASSIFIER", QUICK)
+
+
+@pytest.mark.parametrize("holdout", [True, False])
+def test_labels_of_any_kind_and_name_train_classifiers(tmp_path, quick, holdout):
+    made, real, fresh = (classes(200, seed) for seed in range(3))
+    rows = "".join(
+        f"{i},{t},{x[t, 0]},{'ab'[y]}\n" for i, (x, y) in enumerate(zip(*made, strict=True)) for t in range(12)
+    )
+    (tmp_path / "made.csv").write_text("id,time,channel 0,kind\n" + rows)
+    for name, (x, y) in (("real", real), ("fresh", fresh)):
+        np.savez(tmp_path / f"{name}.npz", x=x, kind=np.array(["a", "b"])[y])
+    paths = [str(tmp_path / name) for name in ("made.csv", "real.npz", *(["fresh.npz"] if holdout else []))]
+    sets = read_sets(*paths, reading=Reading(labels="kind"))
+    assert sets.labels.names == ("a", "b")
+    # Series keep their labels wherever the split takes them.
+    for x, labels in ((sets.train, sets.labels.train), (sets.held_out, sets.labels.held_out)):
+        origin = {row.tobytes(): label for source in (real, fresh) for row, label in zip(*source, strict=True)}
+        assert [origin[row.tobytes()] for row in x.numpy()] == labels.tolist()
+    found = measure(sets, EvaluateSettings(("skewness",)))
+    assert min(found.labelled["balanced_synthetic"], found.labelled["balanced_real"]) > 0.85
+    assert found.labelled["balanced_chance"] == pytest.approx(0.5)
+    written = as_json(found, {})["train_on_synthetic"]
+    assert written == {**found.labelled, "classes": ["a", "b"]}
+    assert f"{found.labelled['balanced_synthetic']:.3f} of a classifier" in usefulness(found.labelled)
+
+
+def test_labels_follow_the_split_that_a_model_was_trained_with(tmp_path):
+    x, y = classes(60, 0)
+    np.savez(tmp_path / "real.npz", x=x, y=y)
+    sets = read_sets(*[str(tmp_path / "real.npz")] * 2, reading=Reading(val_fraction=0.3))
+    origin = {row.tobytes(): label for row, label in zip(x, y, strict=True)}
+    for part, labels in ((sets.train, sets.labels.train), (sets.held_out, sets.labels.held_out)):
+        assert [origin[row.tobytes()] for row in part.numpy()] == labels.tolist()
+
+
+def test_labels_that_are_missing_or_no_classes_are_said(tmp_path, quick):
+    x, y = classes(60, 0)
+    np.savez(tmp_path / "with.npz", x=x, kind=y)
+    np.savez(tmp_path / "more.npz", x=x + 1, kind=y + 1)
+    np.savez(tmp_path / "without.npz", x=x + 2)
+    paths = {name: str(tmp_path / f"{name}.npz") for name in ("with", "more", "without")}
+    sets = read_sets(paths["without"], paths["with"], reading=Reading(labels="kind"))
+    assert sets.labels is None
+    assert "no labels 'kind' in `generated`" in sets.warnings[-1]
+    assert "train_on_synthetic" not in as_json(measure(sets, EvaluateSettings(("skewness",))), {})
+    found = measure(
+        read_sets(paths["more"], paths["with"], reading=Reading(labels="kind")), EvaluateSettings(("skewness",))
+    )
+    assert found.labelled is None
+    assert "classifiers of labels left out: expected the classes of `reference`, got 2 as well" in found.notes[-1]
+    np.savez(tmp_path / "with.npz", x=x, kind=y * 0)
+    sets = read_sets(paths["with"], paths["with"], reading=Reading(labels="kind"))
+    assert (
+        "expected 2 to 100 classes in `reference`, got 1" in measure(sets, EvaluateSettings(("skewness",))).notes[-1]
+    )
+
+
+def test_classifiers_are_trained_as_often_as_wanted(monkeypatch):
+    seeds = []
+
+    def once(settings, **given):
+        seeds.append(settings.seed)
+        assert {len(one) for one in given.values()} == {20}
+        return {"synthetic": float(settings.seed)}
+
+    monkeypatch.setattr("lightning_freqdiff.evaluation.labels.train_on_synthetic", once)
+    sets = [torch.from_numpy(classes(30, seed)[0]) for seed in range(3)]
+    labels = Labels.of(*(classes(30, seed)[1] for seed in range(3)))
+    assert classify(sets, labels, rows=20, repetitions=3, seed=5) == {"synthetic": 6.0}
+    assert seeds == [5, 6, 7]
+
+
+def test_one_channel_in_the_published_protocol(beats, monkeypatch):
+    """TimeGAN's judges have half as many units as channels, which would be none."""
+    for name in ("discriminative", "predictive"):
+        module = importlib.import_module(f"lightning_freqdiff.metrics.{name}")
+        monkeypatch.setattr(module, "TIMEGAN_STEPS", 2)
+    train, held, fresh = beats
+    asked = EvaluateSettings(("discriminative", "predictive", "correlational"), "timegan")
+    found = evaluate(fresh, train, held, asked)
+    for name in ("discriminative", "predictive"):
+        assert min(found.scores[name].value, found.scores[name].floor, found.scores[name].ceiling) >= 0
+    assert "2 channels" in found.scores["correlational"].note

@@ -1,5 +1,9 @@
 """One way to measure samples: the same values alone, under DDP, and direction by direction."""
 
+# A figure that is not there fails its test.
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false
+
+import dataclasses
 import math
 import tempfile
 from pathlib import Path
@@ -10,8 +14,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from lightning_freqdiff.callbacks.monitor import gather
 from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.evaluation.evaluate import EvaluateSettings, evaluate
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.judges import Judges
 from lightning_freqdiff.evaluation.result import Measured
 from lightning_freqdiff.metrics import marginal_wasserstein, sliced_wasserstein, spectral_density_distance
 from lightning_freqdiff.metrics.samples import coordinates
@@ -111,6 +118,52 @@ def test_without_held_out_series_a_bootstrap_goes_by_its_name(real: Tensor | Non
     assert math.isfinite(result.scalars["sw_frequency/bootstrap"])
 
 
+def test_named_metrics_stand_between_floor_and_ceiling_which_are_taken_once(monkeypatch) -> None:
+    taken, take = [], Judges.take
+
+    def counted(self, name, x):
+        taken.append((name, len(x), len(self.reference)))
+        return take(self, name, x)
+
+    monkeypatch.setattr(Judges, "take", counted)
+    train, real, ours = series(200, 12, 30)
+    asked = EvaluateSettings(("sw", "mmd"), directions=40)
+    subject = evaluator()
+    first, again = subject.scores(ours, asked), subject.scores(ours + 1, asked)
+    kinds = 3 * [("sliced_wasserstein", 12, 200)] + 3 * [("mmd", 12, 200)]
+    assert taken == [*kinds, kinds[0], kinds[-1]]
+    whole = evaluate(ours, train, real, asked)
+    for name in ("sliced_wasserstein", "sliced_wasserstein_frequency", "mmd"):
+        assert first[name] == dataclasses.replace(whole.scores[name], seconds=first[name].seconds)
+        assert (again[name].floor, again[name].ceiling) == (first[name].floor, first[name].ceiling)
+        assert again[name].value > 2 * first[name].value
+    assert subject.findings(ours, asked).memorization == whole.memorization
+
+
+def test_a_metric_has_one_floor_however_it_is_asked_for() -> None:
+    train, real, ours = series(200, 40, 30)
+    subject = Evaluator(train, real, num_directions=40)
+    named = subject.scores(ours, EvaluateSettings(("sw",), directions=40))["sliced_wasserstein"]
+    table = subject.baselines(30)["floor"].values["sw_time"]["mean"]
+    assert named.floor == pytest.approx(table, rel=1e-6)
+    assert named.value == pytest.approx(subject.measure(ours).samples.values["sw_time"]["mean"], rel=1e-6)
+
+
+def test_published_tables_judge_all_samples() -> None:
+    train, _, ours = series(200, 12, 30)
+    asked = EvaluateSettings(("sw",), directions=40)
+    score = evaluator().scores(ours, asked, equal=False)["sliced_wasserstein"]
+    exact = sliced_wasserstein(ours.flatten(1), train.flatten(1), 40)["mean"]
+    assert score.value == pytest.approx(float(exact), rel=1e-5)
+    assert score.floor == evaluator().scores(ours, asked)["sliced_wasserstein"].floor
+
+
+def test_named_metrics_without_held_out_series_take_a_part_of_the_reference() -> None:
+    train, _, ours = series(200, 12, 30)
+    score = Evaluator(train).scores(ours, EvaluateSettings(("histogram",)))["histogram"]
+    assert score.floor == evaluate(ours, train, settings=EvaluateSettings(("histogram",))).scores["histogram"].floor
+
+
 def test_a_data_set_brings_its_own_parts() -> None:
     data = SyntheticECG(num_series=96, length=16)
     subject = Evaluator(data, num_directions=20)
@@ -133,6 +186,7 @@ def run_rank(rank: int, folder: str) -> None:
         mine, numbers = shares(rank, split)
         found = evaluator().measure(mine, numbers, 30)
         results[split] = as_plain(found)
+        assert torch.equal(gather(mine, numbers), samples())  # for metrics that one rank takes
     if rank == 1:  # one rank by itself: the other is not waited for
         results["alone"] = as_plain(evaluator(alone=True).measure(samples()))
     torch.save(results, f"{folder}/{rank}.pt")

@@ -1,3 +1,6 @@
+# A figure that is not there fails its test.
+# pyright: reportOperatorIssue=false
+
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -8,8 +11,11 @@ from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml, families
 from lightning_freqdiff.metrics import relative_l2
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import MLP
 from lightning_freqdiff.sampling.loop import Sampling
 
 SAMPLING = Sampling(num_samples=4, num_steps=40, batch_size=4)
@@ -67,6 +73,16 @@ def test_a_winner_that_fresh_noise_does_not_confirm_is_dropped(model, monkeypatc
     assert len(set(knobs)) == len(knobs)
 
 
+def test_a_cache_that_the_network_cannot_use_is_left_out_of_the_search():
+    """SpectralCache wants tokens that are frequencies, and an MLP has one token."""
+    search = tuner(ScoreModule(MLP(layers=1, width=8), shape=(16, 1)).eval(), 1.0)
+    fixed, spectral = (next(f for f in families() if f.name == name) for name in ("fixed", "spectralcache-frequency"))
+    best, _ = search.run([spectral, fixed])
+    assert [trial.family.name for trial in best] == ["fixed"]
+    with pytest.raises(ValueError, match="tokens that are frequencies"):
+        search.run([spectral])
+
+
 def test_sliced_wasserstein_as_the_measure(model):
     evaluator = Evaluator(SyntheticECG(num_series=256, length=64))
     (family,) = (f for f in families() if f.name == "wiener-clock")
@@ -76,6 +92,27 @@ def test_sliced_wasserstein_as_the_measure(model):
         tuner(model, 0.5, metric="sw")
     with pytest.raises(ValueError, match="`tolerance`"):
         tuner(model, 0.0)
+
+
+def test_any_metric_as_the_measure(model):
+    evaluator = Evaluator(SyntheticECG(num_series=256, length=64))
+    (family,) = (f for f in families() if f.name == "fixed")
+    search = tuner(model, 0.5, metric="histogram", evaluator=evaluator)
+    trial = search.measure(family, 8, SAMPLING)
+    runs = [Run(Contender("x", "cache", SAMPLING, policy)) for policy in (None, family.make(8))]
+    for run in runs:
+        Bench(model, SAMPLING).draw(run)
+    asked = EvaluateSettings(("histogram",))
+    base, ours = (evaluator.scores(run.series, asked)["histogram"].value for run in runs)
+    assert trial.value == pytest.approx(abs(ours - base) / base)
+    assert trial.upper == trial.value > 0
+    assert search.damage(trial) == f"{trial.value:.4f}"  # no bound is made up
+    with pytest.raises(ValueError, match="histogram against: set `data`"):
+        tuner(model, 0.5, metric="histogram")
+    with pytest.raises(ValueError, match="expected one of relative_l2, sw, .* got 'fid': set `metric`"):
+        tuner(model, 0.5, metric="fid", evaluator=evaluator)
+    with pytest.raises(ValueError, match="recall: expected at least 6 samples, got 4.*`sampling.num_samples`"):
+        tuner(model, 0.5, metric="recall", evaluator=evaluator).measure(family, 8, SAMPLING)
 
 
 @pytest.mark.parametrize(

@@ -45,14 +45,36 @@ def test_a_class_that_was_dropped_is_missed() -> None:
     assert found["difference"] > 0.2
 
 
+def test_balanced_accuracy_counts_a_rare_class_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = torch.tensor([0] * 90 + [1] * 6 + [2] * 4)
+    x, asked = truth[:, None, None].expand(-1, 6, 1).float(), []
+
+    def classified(x: Tensor, labels: Tensor, test: Tensor, *_) -> Tensor:
+        """Never see class 2, nor class 1 at first."""
+        asked.append(test)
+        return torch.where((test[:, 0, 0] > 0) & (test[:, 0, 0] < test.max()), len(asked) - 1, 0)
+
+    monkeypatch.setattr("lightning_freqdiff.metrics.labelled._classified", classified)
+    found = train_on_synthetic(x, truth, x, truth, x, truth)
+    order = found["chance"], found["synthetic"], found["real"]
+    assert order == pytest.approx((0.9, 0.9, 0.96))
+    assert found["balanced_chance"] == pytest.approx(1 / 3)
+    assert found["balanced_synthetic"] == pytest.approx(1 / 3)
+    assert found["balanced_real"] == pytest.approx(2 / 3)
+    assert found["balanced_difference"] == pytest.approx(1 / 3)
+    asked.clear()
+    without = train_on_synthetic(x, truth, x, truth, x[truth != 1], truth[truth != 1])
+    assert without["balanced_chance"] == without["balanced_real"] == 0.5  # of the classes that there are
+
+
 def test_both_see_as_many_series(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def accuracy(x: Tensor, labels: Tensor, test: Tensor, *_) -> float:
+    def classified(x: Tensor, labels: Tensor, test: Tensor, *_) -> Tensor:
         seen.append((len(x), len(labels), len(test)))
-        return 0.0
+        return torch.zeros(len(test), dtype=torch.long)
 
-    monkeypatch.setattr("lightning_freqdiff.metrics.labelled._accuracy", accuracy)
+    monkeypatch.setattr("lightning_freqdiff.metrics.labelled._classified", classified)
     train_on_synthetic(*waves(150, 0), *waves(100, 1), *waves(260, 2))
     train_on_synthetic(*waves(50, 0), *waves(100, 1), *waves(260, 2))
     assert seen == [(100, 100, 260)] * 2 + [(50, 50, 260)] * 2

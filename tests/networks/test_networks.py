@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
-from random_networks import random_score
+from random_networks import random_score, told_score
 
 from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
+from lightning_freqdiff.networks.adaptive import OverTime
 from lightning_freqdiff.networks.kernels import cpu
 from lightning_freqdiff.networks.kernels.chunks import chunked
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
@@ -50,6 +52,17 @@ class TestEveryBackbone:
         z = torch.randn(5, 7, 4)
         scalar, each = network(z, torch.tensor(0.3)), network(z, torch.full((5,), 0.3))
         torch.testing.assert_close(scalar, each, atol=1e-4, rtol=1e-4)
+
+    def test_mixed_precision_is_near_float32_with_and_without_gradients(self, architecture):
+        network = randomized(architecture)
+        z, t = torch.randn(5, 7, 4), torch.rand(5)
+        exact = network(z, t).detach()
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                sampled = network(z, t).float()
+            trained = network(z, t).detach().float()
+        for lowered in (sampled, trained):
+            assert (lowered - exact).norm() < 0.05 * exact.norm()
 
     def test_starts_at_zero_and_every_weight_learns(self, architecture):
         network = architecture.build(spectral_codec())
@@ -256,6 +269,36 @@ def test_blocks_agree_with_pytorchs_own_encoder():
     )
     h = torch.randn(3, 7, 16)
     torch.testing.assert_close(block(h), oracle(h), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("length", [12, 13])
+def test_over_time_agrees_with_numpy(length):
+    """Half the features are real parts; what they stand for in time goes through two convolutions and back."""
+    torch.manual_seed(0)
+    layer = OverTime(Representation("frequency", length, 1), 32, 3, 0.0).eval()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    h, context = torch.randn(2, length // 2 + 1, 32), torch.randn(2, 32)
+    real, imaginary = h.double().numpy()[..., :16], h.double().numpy()[..., 16:]
+    series = np.fft.irfft(real + 1j * imaginary, length, axis=1, norm="ortho")
+    with torch.no_grad():
+        mixed = layer.residual(torch.tensor(series, dtype=torch.float32).transpose(1, 2), context).transpose(1, 2)
+        out = layer(h, context)
+    spectrum = np.fft.rfft(mixed.double().numpy(), axis=1, norm="ortho")
+    expected = torch.tensor(np.concatenate([spectrum.real, spectrum.imag], axis=-1), dtype=torch.float32)
+    torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("network", [UNet(width=8, heads=2), Transformer(axis="time", layers=1)])
+def test_what_a_view_keeps_while_sampling_is_made_anew_afterwards(network):
+    score, t = told_score(network), torch.tensor(0.4)
+    z = torch.randn(2, *score.noise_scale.shape)
+    before = score(z, t)
+    with score.frozen():
+        kept = score(z, t), score(z, t)
+    assert all(torch.equal(before, one) for one in kept)
+    score.codec.scale.mul_(torch.linspace(1, 3, len(score.codec.scale)).unsqueeze(1))
+    assert (score(z, t) - before).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,20 @@
-"""The network that sees time: any length, and every condition."""
+"""The network that sees time: any length, any number of channels."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_networks import told_score as score
 
-from lightning_freqdiff.condition import UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.diffusion import VP, Score
 from lightning_freqdiff.networks import UNet
-from lightning_freqdiff.spectral import Representation
 
 TINY = UNet(width=8, heads=2)
-
-
-def score(length=24, channels=1, domain="frequency", sizes=UNCONDITIONAL, network=TINY) -> Score:
-    torch.manual_seed(0)
-    built = Score(network, VP(), "wiener", Representation(domain, length, channels), sizes)
-    built.codec.fit([2 + 3 * torch.randn(50, length, channels).cumsum(1)])
-    for parameter in built.network.parameters():  # the head starts at zero, which would hide mistakes
-        torch.nn.init.normal_(parameter, std=0.2)
-    return built.eval()
 
 
 @given(st.integers(2, 70), st.integers(1, 4), st.sampled_from(["frequency", "time"]))
 @settings(deadline=None, max_examples=25)
 def test_any_length_and_any_number_of_channels(length, channels, domain):
-    model = score(length, channels, domain)
+    model = score(TINY, length, channels, domain)
     z = torch.randn(2, *model.noise_scale.shape)
     out = model(z, torch.tensor(0.4))
     assert out.shape == z.shape
@@ -37,13 +26,13 @@ def test_any_length_and_any_number_of_channels(length, channels, domain):
 
 @pytest.mark.parametrize(("length", "channels"), [(10_007, 1), (24, 100)])
 def test_long_series_and_many_channels(length, channels):
-    model = score(length, channels)
+    model = score(TINY, length, channels)
     assert model(torch.randn(1, *model.noise_scale.shape), torch.tensor(0.4)).isfinite().all()
 
 
 def test_a_shift_in_time_far_from_the_ends_shifts_what_is_seen():
     """Convolutions see time: without positions, what they make of a pulse moves with the pulse."""
-    model = score(256, domain="time", network=UNet(width=8, heads=2, levels=1))
+    model = score(UNet(width=8, heads=2, levels=1), 256, domain="time")
     network = model.network
     with torch.no_grad():
         (body,) = network.layers
@@ -59,35 +48,6 @@ def test_a_shift_in_time_far_from_the_ends_shifts_what_is_seen():
     assert raw[:, 80:130].std() > 0.01
 
 
-CONDITIONS = {
-    "label": (ConditionSizes(classes=3), Condition(label=torch.tensor([0, 2]))),
-    "static": (ConditionSizes(static=2), Condition(static=torch.randn(2, 2))),
-    "covariates": (ConditionSizes(covariates=4), Condition(covariates=torch.randn(2, 24, 4))),
-    "observed": (ConditionSizes(observed=True), Condition(observed=torch.randn(2, 24, 1), mask=torch.ones(2, 24, 1))),
-}
-
-
-@pytest.mark.parametrize("name", CONDITIONS)
-def test_every_condition_is_seen_and_may_be_missing(name):
-    sizes, known = CONDITIONS[name]
-    model = score(sizes=sizes)
-    z, t = torch.randn(2, *model.noise_scale.shape), torch.tensor(0.4)
-    told, untold = model(z, t, known), model(z, t)
-    assert untold.isfinite().all()
-    assert (told - untold).abs().max() > 1e-3
-    alone = [model(z[i : i + 1], t, known.take(slice(i, i + 1))) for i in range(2)]
-    torch.testing.assert_close(told, torch.cat(alone), atol=1e-4, rtol=1e-3)
-
-
-def test_what_is_not_observed_is_not_seen():
-    sizes, known = CONDITIONS["observed"]
-    model, mask = score(sizes=sizes), torch.zeros(2, 24, 1)
-    z, t = torch.randn(2, *model.noise_scale.shape), torch.tensor(0.4)
-    values = torch.full((2, 24, 1), torch.nan)
-    hidden = [Condition(observed=x, mask=mask) for x in (known.observed, values)]
-    assert torch.equal(*(model(z, t, one) for one in hidden))
-
-
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -100,4 +60,4 @@ def test_what_is_not_observed_is_not_seen():
 )
 def test_impossible_settings_name_themselves(network, message):
     with pytest.raises(ValueError, match=message):
-        score(network=network)
+        score(network)

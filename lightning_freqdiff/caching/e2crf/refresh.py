@@ -70,7 +70,7 @@ class TokenState:
 class Plan(NamedTuple):
     """What to recompute in a call.
 
-    Args:
+    Attributes:
         mask: Tokens to recompute, ``(B, K)``.
         probes: Those of them that were picked at random, ``(B, K)``.
         blend: ``α`` of equation 14, by which a probe's past is corrected, ``(B,)``; ``None`` where probes are taken
@@ -134,7 +134,8 @@ def refresh(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenSt
     else:
         new_features, pairs = run_some(network, chosen(h0), context, pairs, index, valid)
     z_new, c_new, h0_new = chosen(zs), c if whole else _at(c, index), chosen(h0)
-    fresh = score.eps(network.head(new_features, context), z_new, c_new)
+    linear = score.linear(zs, c)  # of all tokens, whichever are recomputed
+    fresh = score.eps(network.head(new_features, context), z_new, c_new, None if linear is None else chosen(linear))
 
     intensity = _intensity(new_features, chosen(features), valid if state.by_token else valid[:, :1], s.eta)
     squared = (fresh - chosen(take_rows(past, rows))).square().mean(-1)
@@ -200,4 +201,4 @@ def _intensity(new: Tensor, old: Tensor, valid: Tensor, eta: float) -> Tensor:
 def _at(c: Coefficients, index: Tensor) -> Coefficients:
     """Take the scales of chosen tokens, each ``(B, S, F)``."""
     sigma, total, spread = (take(x.expand(len(index), -1, -1), index) for x in (c.sigma, c.total, c.spread))
-    return Coefficients(c.alpha, sigma, total, spread)
+    return Coefficients(c.alpha, c.level, sigma, total, spread)

@@ -3,24 +3,12 @@
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from lightning_freqdiff.files import replace_arrays
-
-CACHE = "~/.cache/lightning_freqdiff"
-
-
-def cache_root(folder: str | None) -> Path:
-    """Return the folder that holds all data sets: the one named, else $FREQDIFF_CACHE, else one of the user's.
-
-    >>> cache_root("here").name
-    'here'
-    """
-    return Path(folder or os.environ.get("FREQDIFF_CACHE") or CACHE).expanduser()
 
 
 def fetch(handle: str, by_hand: Path) -> Path:

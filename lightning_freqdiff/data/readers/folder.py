@@ -43,7 +43,8 @@ def read_folder(folder: Path, roles: Roles, gaps: bool) -> Ragged:
     names = [file.name for file in files]
     if by_file:
         labels["groups"] = np.array(names)
-    return Ragged(series, first.channels, str(folder), names, **labels)
+    breaks = [found for one in read for found in one.breaks]
+    return Ragged(series, first.channels, str(folder), names, breaks=breaks, **labels)
 
 
 def _read_one(file: Path, roles: Roles, gaps: bool) -> Ragged:

@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from lightning_freqdiff.data.readers.csv_text import is_number
 from lightning_freqdiff.data.readers.table import Frame
+from lightning_freqdiff.data.series.breaks import find_breaks
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
 
 KNOWN = (("id", "time"), ("sample", "step"))
@@ -50,7 +52,7 @@ def lay_out(frame: Frame, roles: Roles, window: bool, source: str) -> Ragged:
     if not values or not len(next(iter(values.values()))):
         raise ValueError(f"{source}: expected a table with rows, and a column of numbers, got none; mend `data.path`")
     x = np.stack(list(values.values()), axis=1)
-    labels = {field: frame[name] for field, name in roles.per_series.items()}
+    labels: dict[str, Any] = {field: frame[name] for field, name in roles.per_series.items()}
     if roles.id is None and roles.time is None and not window:
         return Ragged(x[..., None], ("channel 0",), source, (), **labels)
     return _long(frame, roles, x, tuple(values), source, labels)
@@ -70,8 +72,10 @@ def _long(frame: Frame, roles: Roles, x: np.ndarray, channels: tuple[str, ...], 
         names = [str(ids[i]) for i in first]
         order = np.argsort(rank[member], kind="stable")
         cuts = np.flatnonzero(np.diff(rank[member][order])) + 1
+    breaks = []
     if roles.time is not None:
-        _check_times(frame[roles.time], order, cuts, roles, source)
+        times = _check_times(frame[roles.time], order, cuts, roles, source)
+        breaks = find_breaks(times, frame[roles.time][order], cuts)
     for field, column in labels.items():
         changes = column[order][1:] != column[order][:-1]
         changes[cuts - 1] = False
@@ -84,7 +88,7 @@ def _long(frame: Frame, roles: Roles, x: np.ndarray, channels: tuple[str, ...], 
             )
     series = [x[rows] for rows in np.split(order, cuts)]
     per_series = {field: column[first] for field, column in labels.items()}
-    return Ragged(series, channels, source, names, **per_series)
+    return Ragged(series, channels, source, names, breaks=breaks, **per_series)
 
 
 def _as_times(column: np.ndarray, name: str, source: str) -> np.ndarray:
@@ -109,13 +113,13 @@ def _as_times(column: np.ndarray, name: str, source: str) -> np.ndarray:
     return column
 
 
-def _check_times(column: np.ndarray, order: np.ndarray, cuts: np.ndarray, roles: Roles, source: str) -> None:
-    """Refuse time stamps that do not rise within a series."""
+def _check_times(column: np.ndarray, order: np.ndarray, cuts: np.ndarray, roles: Roles, source: str) -> np.ndarray:
+    """Return the times of the rows in the order of their series; refuse those that do not rise within a series."""
     sorted_times = _as_times(column, str(roles.time), source)[order]
     wrong = sorted_times[1:] <= sorted_times[:-1]
     wrong[cuts - 1] = False
     if not wrong.any():
-        return
+        return sorted_times
     at = int(wrong.argmax())
     before, after = column[order[at]], column[order[at + 1]]
     where = f"row {int(order[at + 1]) + 1} (the header not counted), column {roles.time!r}"

@@ -117,7 +117,7 @@ class Reader:
         labels = self._labels_among(arrays, keys, source)
         return Ragged(x, tuple(names), source, (), **labels)
 
-    def _labels_among(self, arrays: dict[str, np.ndarray], keys: list[str], source: str) -> dict[str, np.ndarray]:
+    def _labels_among(self, arrays: dict[str, np.ndarray], keys: list[str], source: str) -> dict[str, Any]:
         """Return labels, groups and parts, where they are named; `y` needs no name."""
         labels = {}
         for field, name in self.roles.per_series.items():

@@ -3,7 +3,7 @@
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,16 +79,22 @@ def _open(name: str, offset: int, dtype: np.dtype, shape: tuple[int, ...], strid
     return np.ndarray(shape, dtype, flat, 0, strides)
 
 
-class Batch(NamedTuple):
+class Batch:
     """Series and what is known of them: what a data set yields.
+
+    No tuple and no dataclass: into those a trainer in another precision than float32 would reach for the tensors.
 
     Args:
         series: Values, ``(B, N, M)``, float32, in the data's units.
         condition: What is known of each.
     """
 
-    series: Tensor
-    condition: Condition = NOTHING
+    def __init__(self, series: Tensor, condition: Condition = NOTHING) -> None:
+        self.series, self.condition = series, condition
+
+    def to(self, *args: Any, **kwargs: Any) -> "Batch":
+        """Move to a device, as ``Tensor.to`` does; Lightning calls this for every batch."""
+        return Batch(self.series.to(*args, **kwargs), self.condition.to(*args, **kwargs))
 
 
 class Told(Dataset[Batch]):
@@ -107,8 +113,8 @@ class Told(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         """Return a single series ``(N, M)``, and a condition of one row."""
-        series, known = self.__getitems__([index])
-        return Batch(series[0], known)
+        one = self.__getitems__([index])
+        return Batch(one.series[0], one.condition)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         known = self.condition.take(torch.as_tensor(indices)) if self.condition else NOTHING

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_freqdiff.data.series.breaks import Break
 from lightning_freqdiff.data.series.series import mapped
 
 
@@ -58,6 +59,7 @@ class Ragged:
         y: Labels `(n,)`, or None.
         groups: Labels of the groups `(n,)`, or None.
         part: Parts `(n,)`, or None.
+        breaks: Breaks in time of each series, where time stamps tell of any.
     """
 
     series: np.ndarray | list[np.ndarray]
@@ -67,6 +69,7 @@ class Ragged:
     y: np.ndarray | None = None
     groups: np.ndarray | None = None
     part: np.ndarray | None = None
+    breaks: Sequence[Sequence[Break]] = ()
 
     def __len__(self) -> int:
         return len(self.series)
@@ -87,6 +90,7 @@ class Ragged:
         changes: dict[str, Any] = {
             "series": self.series[index] if isinstance(self.series, np.ndarray) else [self.series[i] for i in index],
             "names": [self.names[i] for i in index] if self.names else [str(i) for i in index],
+            "breaks": [self.breaks[i] for i in index] if self.breaks else (),
         }
         for field in ("y", "groups", "part"):
             labels = getattr(self, field)

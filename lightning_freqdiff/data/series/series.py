@@ -102,9 +102,21 @@ def validate(series: Series, differ: bool = True) -> Series:
             f"{source}: expected one name for each of the {channels} channels, got {len(series.channels)}; "
             "mend `columns` in the file of `data.path`"
         )
+    _check_names(series)
     _check_labels(series)
     _check_values(series, differ)
     return series if series.stays else replace(series, x=np.ascontiguousarray(x, dtype=np.float32))
+
+
+def _check_names(series: Series) -> None:
+    """Refuse names of channels that no table could have as its columns."""
+    for i, name in enumerate(series.channels):
+        if name in series.channels[:i] or any("\ud800" <= character <= "\udfff" for character in name):
+            reason = "twice" if name in series.channels[:i] else "which is no text"
+            raise ValueError(
+                f"{series.source}: expected channel names that are text and differ, got {name!r} {reason}; mend "
+                "`columns` in the file of `data.path`"
+            )
 
 
 def _check_labels(series: Series) -> None:

@@ -1,11 +1,13 @@
 """Windows of long series, such that no window of one part of the split shares a step with another part."""
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lightning_freqdiff.data.series.breaks import Breaks
 from lightning_freqdiff.data.series.missing import Missing, find_gaps, interpolate
 from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import Series
@@ -52,6 +54,28 @@ def stretches(ragged: Ragged, val_fraction: float, test_fraction: float, by_grou
                 yield Stretch(i, name, first, last)
 
 
+def unbroken(pieces: list[Stretch], ragged: Ragged) -> list[Stretch]:
+    """Cut stretches at breaks in time, so that no window crosses one."""
+    parted = []
+    for piece in pieces:
+        places = [one.step for one in ragged.breaks[piece.series] if piece.first < one.step < piece.last]
+        edges = [piece.first, *places, piece.last]
+        parted += [replace(piece, first=a, last=b) for a, b in zip(edges, edges[1:], strict=False)]
+    return parted
+
+
+def _tell_breaks(ragged: Ragged) -> None:
+    """Warn that windows are cut at breaks in time, and say where the first one is."""
+    first = next(i for i, found in enumerate(ragged.breaks) if found)
+    count = sum(map(len, ragged.breaks))
+    warnings.warn(
+        f"{ragged.source}: {count} break{'s' * (count > 1)} in the time stamps, the first in {ragged.name(first)} "
+        f"{ragged.breaks[first][0].words}; no window crosses one (`data.breaks` cross lets them, where steps "
+        "count and not the clock, as with trading days)",
+        stacklevel=2,
+    )
+
+
 def cut(
     ragged: Ragged,
     window: int,
@@ -60,6 +84,7 @@ def cut(
     val_fraction: float,
     test_fraction: float,
     by_group: bool,
+    breaks: Breaks = "avoid",
 ) -> Series:
     """Cut long series into windows that stay views of them, each in one part of the split.
 
@@ -71,6 +96,7 @@ def cut(
         val_fraction: Share of the steps of each series to validate on.
         test_fraction: Share of the steps of each series to test on.
         by_group: Leave whole series together, since groups of them are split.
+        breaks: Whether windows avoid breaks in time, or cross them.
     """
     lengths = np.array([len(one) for one in ragged.series])
     if (lengths < window).any():
@@ -81,6 +107,10 @@ def cut(
             "`data.path`"
         )
     pieces = list(stretches(ragged, val_fraction, test_fraction, by_group))
+    if breaks == "avoid" and any(ragged.breaks):
+        _tell_breaks(ragged)
+        # Of what is too short for a window nothing is used, so that there is no need to fill it either.
+        pieces = [piece for piece in unbroken(pieces, ragged) if piece.last - piece.first >= window]
     offsets = np.cumsum(lengths) - lengths
     values = _join(ragged)
     gaps = find_gaps(values, ragged, missing)
@@ -92,7 +122,7 @@ def cut(
             values[here] = interpolate(values[here], what, ragged.channels)
         gaps[:] = False
     bad = np.concatenate([[0], np.cumsum(gaps)]) if gaps.any() else None
-    rows, owner, part = [], [], []
+    rows, owner, part = [np.empty(0, int)], [np.empty(0, np.int32)], [np.empty(0, "S5")]
     for piece in pieces:
         here = offsets[piece.series] + piece.first + starts(piece.last - piece.first, window, stride)
         if bad is not None:
@@ -151,6 +181,7 @@ def _check_parts(
             steps = max((p.last - p.first for p in pieces if p.part == name), default=0)
             raise ValueError(
                 f"{series.source}: expected a window of {window} steps in the {name} part, got none: its longest "
-                f"stretch has {steps} steps (windows with gaps are not counted); lower `data.window`, or change "
-                f"`data.val_fraction` (now {val_fraction}) or `data.test_fraction` (now {test_fraction})"
+                f"stretch has {steps} steps (windows with gaps are not counted, nor those across breaks in time but "
+                f"for `data.breaks` cross); lower `data.window`, or change `data.val_fraction` (now {val_fraction}) "
+                f"or `data.test_fraction` (now {test_fraction})"
             )

@@ -8,6 +8,7 @@ import numpy as np
 from lightning_freqdiff.data.base import SeriesData, require_at_least
 from lightning_freqdiff.data.readers.sources import GIVEN, Reader, is_table
 from lightning_freqdiff.data.readers.table import FRAMES
+from lightning_freqdiff.data.series.breaks import Breaks
 from lightning_freqdiff.data.series.lengths import Lengths, equalize
 from lightning_freqdiff.data.series.missing import Missing, impute, impute_in_place
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
@@ -44,6 +45,8 @@ class ArrayData(SeriesData):
             or drop the series, or window, that lacks one.
         lengths: What to do about series of unequal lengths: refuse them; crop all to the shortest; or pad all to the
             longest with their last value.
+        breaks: What windows do at breaks in the time stamps, steps of time longer than one and a half times the usual
+            (the median): avoid them; or cross them, where steps count and not the clock, as with trading days.
         in_memory: Read a `.npy` whole (true), or fetch each batch from disk (false); if not given, a file of 1 GiB
             or more stays on disk.
         **kwargs: Settings of `SeriesData`.
@@ -61,13 +64,18 @@ class ArrayData(SeriesData):
         parts: str | None = None,
         missing: Missing = "refuse",
         lengths: Lengths = "refuse",
+        breaks: Breaks = "avoid",
         in_memory: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         require_at_least(1, stride=stride)
         require_at_least(2, **{k: v for k, v in (("limit", limit), ("window", window)) if v is not None})
-        for name, value, choices in (("missing", missing, Missing), ("lengths", lengths, Lengths)):
+        for name, value, choices in (
+            ("missing", missing, Missing),
+            ("lengths", lengths, Lengths),
+            ("breaks", breaks, Breaks),
+        ):
             if value not in get_args(choices):
                 raise ValueError(f"expected `data.{name}` as one of {', '.join(get_args(choices))}, got {value!r}")
         self.path = path
@@ -77,6 +85,7 @@ class ArrayData(SeriesData):
         self.roles = Roles(id, time, labels, self.split_by, parts)
         self.missing: Missing = missing
         self.lengths: Lengths = lengths
+        self.breaks: Breaks = breaks
         self.in_memory = in_memory
         self._values: Any = None
 
@@ -140,7 +149,7 @@ class ArrayData(SeriesData):
         if self.window is not None:
             fractions = self.val_fraction, self.test_fraction
             by_group = self.split_by is not None
-            series = cut(ragged, self.window, self.stride, self.missing, *fractions, by_group)
+            series = cut(ragged, self.window, self.stride, self.missing, *fractions, by_group, self.breaks)
         elif ragged.stays:
             series = impute_in_place(_as_series(ragged), self.missing)
         else:

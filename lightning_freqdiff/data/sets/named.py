@@ -10,11 +10,11 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_freqdiff.data.base import SeriesData, require_at_least
-from lightning_freqdiff.data.readers.download import cache_root, fetch, fingerprint, store
+from lightning_freqdiff.data.readers.download import fetch, fingerprint, store
 from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.split import keep_some
-from lightning_freqdiff.files import read_arrays
+from lightning_freqdiff.files import cache_root, read_arrays
 
 
 class NamedData(SeriesData, ABC):

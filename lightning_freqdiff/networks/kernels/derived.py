@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 T = TypeVar("T")
@@ -30,8 +31,8 @@ class Derived(nn.Module):
             self._made = before
 
     def derive(self, name: str, make: Callable[[], T]) -> T:
-        """Return what ``make`` makes, or made before."""
-        if self._made is None:
+        """Return what ``make`` makes, or made before; compiled code always makes it, as a part of what it fuses."""
+        if self._made is None or torch.compiler.is_compiling():
             return make()
         if name not in self._made:
             self._made[name] = make()

@@ -209,3 +209,69 @@ def test_one_named_channel_makes_rows_series() -> None:
     data = ArrayData.of({"series": np.random.default_rng(0).normal(size=(5, 90)), "columns": ["DSCI"]}, window=8)
     assert (data.shape, data.channels) == ((8, 1), ("DSCI",))
     assert data.num_train == 5 * (81 - 7)
+
+
+def hourly(*runs: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A table of hours from one to another, each value being its hour."""
+    hours = np.concatenate([np.arange(first, last) for first, last in runs])
+    stamps = (np.datetime64("2020-01-01T00") + hours.astype("timedelta64[h]")).astype(str)
+    return {"date": stamps, "load": hours.astype(float)}
+
+
+def hours_of(data: ArrayData) -> np.ndarray:
+    return np.concatenate([data.train_series(), data.val_series()])[..., 0]
+
+
+def test_no_window_crosses_a_break_in_time() -> None:
+    data = ArrayData.of(hourly((0, 60), (260, 300)), time="date", window=8, stride=3)
+    told = "1 break in the time stamps, the first in the series from 2020-01-03T11 to 2020-01-11T20; .*`data.breaks`"
+    with pytest.warns(UserWarning, match=told):
+        hours = hours_of(data)
+    assert (np.diff(hours, axis=1) == 1).all()
+    # The first stretch is trained on, and so is the second up to the 90th of 100 steps, from the break on.
+    assert sorted(hours[:, 0]) == [*range(0, 53, 3), *range(260, 283, 3), 290]
+    crossing = hours_of(ArrayData.of(hourly((0, 60), (260, 300)), time="date", window=8, stride=3, breaks="cross"))
+    assert (np.diff(crossing, axis=1) > 1).any()
+
+
+def test_breaks_belong_to_their_series(tmp_path: Path) -> None:
+    whole, broken = hourly((0, 40)), hourly((0, 20), (90, 120))
+    for name, table in (("a", broken), ("b", whole)):
+        rows = [f"{date},{load}" for date, load in zip(*table.values(), strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["date,load", *rows]))
+    both = {k: np.concatenate([broken[k], whole[k]]) for k in whole} | {"id": np.repeat([1, 2], [50, 40])}
+    for data in (
+        ArrayData(str(tmp_path), time="date", window=8, val_fraction=0.25),
+        ArrayData.of(both, id="id", time="date", window=8, val_fraction=0.25),
+    ):
+        with pytest.warns(UserWarning, match=r"1 break .* in series (a.csv|1) from 2020-01-01T19"):
+            hours = hours_of(data)
+        assert (np.diff(hours, axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("unit", ["M", "Y"])
+def test_months_and_years_have_no_breaks(unit: str) -> None:
+    stamps = np.arange(60).astype(f"datetime64[{unit}]").astype("datetime64[D]").astype(str)
+    ArrayData.of({"date": stamps, "load": np.arange(60.0)}, time="date", window=6).setup()
+
+
+def test_trading_days_say_what_mends_them() -> None:
+    days = np.arange(np.datetime64("2020-01-01"), np.datetime64("2020-06-01"))
+    days = days[np.is_busday(days)]
+    table = {"date": days.astype(str), "price": np.arange(len(days), dtype=float)}
+    with (
+        pytest.warns(UserWarning, match="as with trading days"),
+        pytest.raises(ValueError, match=r"longest stretch has 0 steps .*for `data\.breaks` cross"),
+    ):
+        ArrayData.of(table, time="date", window=24).setup()
+    ArrayData.of(table, time="date", window=10, breaks="cross").setup()
+
+
+def test_gaps_are_filled_from_this_side_of_a_break() -> None:
+    table = hourly((0, 60), (260, 300))
+    table["load"][[59, 60]] = np.nan
+    data = ArrayData.of(table, time="date", window=8, missing="interpolate")
+    with pytest.warns(UserWarning, match="1 break"):
+        hours = hours_of(data)
+    assert 58 in hours  # the last value before the break, and again in place of the gap
+    assert set(hours.ravel()) <= {*range(60), *range(260, 300)}

@@ -1,0 +1,81 @@
+"""Output folders: made, and looked through, before any work is done, so that none is lost and nothing overwritten."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a command leaves in a folder, and may find there and replace.
+
+    Attributes:
+        name: What an earlier run is called in messages.
+        files: Names of what it leaves, or may. The first is always there: without it the others are another's.
+    """
+
+    name: str
+    files: Sequence[str]
+
+
+def make_folder(folder: Path, setting: str) -> None:
+    """Make a folder, and see that files can be written to it.
+
+    Raises:
+        OSError: Naming the folder and the setting, in Python terms.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write to the output folder {folder} ({error.strerror}): set `{setting}`") from error
+
+
+def claim(folder: Path, setting: str, kind: Kind | None = None) -> None:
+    """Make a folder for results, empty but for those of an earlier run of the same kind, and hidden files.
+
+    Args:
+        folder: The folder.
+        setting: Setting that names it, in Python terms.
+        kind: What may be there and is replaced; nothing if not given.
+
+    Raises:
+        ValueError: For a folder that holds something else.
+        OSError: For one that cannot be made or written to.
+    """
+    make_folder(folder, setting)
+    found = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    ours = kind.files if kind is not None and kind.files[0] in found else ()
+    foreign = [name for name in found if name not in ours]
+    if foreign:
+        replaced = "" if kind is None else f", or {kind.name} to replace"
+        raise ValueError(
+            f"expected an empty output folder{replaced}, but {folder} holds {', '.join(foreign[:3])}"
+            f"{' and more' if len(foreign) > 3 else ''}: set `{setting}` to another folder"
+        )
+
+
+@contextmanager
+def held(folder: Path, setting: str) -> Iterator[None]:
+    """Hold a folder that may have anything in it while results are made; leave none where nothing came of it."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        make_folder(folder, setting)
+        yield
+    finally:
+        for one in made:
+            if one.is_dir() and not any(one.iterdir()):
+                one.rmdir()
+
+
+@contextmanager
+def claimed(folder: Path, setting: str, kind: Kind | None = None) -> Iterator[None]:
+    """Hold a folder as :func:`held` does, which :func:`claim` lets have."""
+    with held(folder, setting):
+        claim(folder, setting, kind)
+        yield

@@ -1,0 +1,55 @@
+"""The best checkpoint of a training holds the correction of its own weights, and nothing else is changed."""
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_freqdiff.callbacks import Refit
+from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.diffusion.refit import refit
+from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import MLP
+
+
+def fit(folder, *callbacks, model=None, **settings):
+    torch.manual_seed(0)
+    model = model or ScoreModule(MLP(width=16), learning_rate=1e-4)
+    checkpoint = ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False)
+    options = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(logger=False, callbacks=[checkpoint, *callbacks], **{**options, **settings})
+    trainer.fit(model, datamodule=SyntheticECG(num_series=1024, length=32), weights_only=True)
+    return trainer, model
+
+
+def slope(model: ScoreModule) -> torch.Tensor:
+    assert model.score.joint is not None
+    return model.score.joint.slope
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_best_checkpoint_is_corrected_where_it_lies(tmp_path):
+    fit(tmp_path / "plain")
+    trainer, model = fit(tmp_path / "mended", Refit(share=1.0))
+    plain, mended = (ScoreModule.load_from_checkpoint(tmp_path / name / "best.ckpt") for name in ("plain", "mended"))
+    different = {k for k, v in plain.state_dict().items() if not torch.equal(v, mended.state_dict()[k])}
+    assert different == {"score.joint.slope", "score.joint.offset"}
+    assert torch.equal(slope(model), slope(mended))
+    (callback,) = (c for c in trainer.callbacks if isinstance(c, Refit))
+    count = 3 * callback._seen // 12
+    series = trainer.datamodule.reference_series()
+    assert refit(plain.score, series, count, torch.Generator().manual_seed(0))
+    assert torch.equal(slope(plain), slope(mended))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_that_goes_on_begins_without_the_old_correction(tmp_path):
+    _, model = fit(tmp_path / "first", Refit(share=1.0))
+    assert slope(model).abs().max() > 0
+    fit(tmp_path / "second", Refit(share=0.0), model=model)
+    assert slope(model).eq(0).all()
+
+
+def test_a_share_that_is_none_names_its_setting():
+    with pytest.raises(ValueError, match=r"`trainer\.callbacks\.share`"):
+        Refit(share=2.0)
