@@ -66,10 +66,10 @@ class ScoreModule(LightningModule):
         domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
         colour: Colour of the noise: white (0), white in the data's own units, as in DDPM; equal (1), the same
             signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
-        covariance: What the linear part knows of how coordinates go together. leading: nothing while training, but at
-            its end predictions of the 16 leading directions are corrected (``Refit``); full: the Gaussian of all of
-            them, as far as the network learns to trust it; diagonal: nothing. Of series of more than 2,048 numbers,
-            nothing either.
+        covariance: Whether the covariance of all coordinates is used (joint), so that the network is shown the best
+            linear prediction from all of them, and its own is corrected in the 16 leading directions once it is
+            trained (``Refit``); or their variances alone (diagonal), as for series of more than 2,048 numbers and
+            other parametrizations.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
@@ -94,7 +94,7 @@ class ScoreModule(LightningModule):
         times: TimeDensity = "lognormal",
         domain: Domain = "frequency",
         colour: NoiseColour | float = "white",
-        covariance: Covariance = "leading",
+        covariance: Covariance = "joint",
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,

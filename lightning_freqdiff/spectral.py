@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_freqdiff.covariance import LARGEST, Directions
+
 Domain = Literal["frequency", "time"]
 NoiseColour = Literal["equal", "white"]
 
@@ -175,12 +177,14 @@ class Codec(nn.Module):
     Args:
         layout: Which transform, and the shape of the series.
         colour: Power of the deviation, from 0 to 1.
+        joint: Whether the covariance of all coordinates is taken as well, where these are not too many.
 
     Attributes:
         mean: Training mean of each coordinate, ``(K, F)``.
         scale: Size of a token's unit in each coordinate, in the data's units, ``(K, F)``.
         variance: Variance of each coordinate of the tokens, 1 or 0 with colour 1, ``(K, F)``.
         noise_scale: ``Λ``, see :meth:`Representation.noise_scale`.
+        directions: Principal directions of the tokens over ``Λ``, in which their noise is white; or ``None``.
     """
 
     mean: Tensor
@@ -188,7 +192,7 @@ class Codec(nn.Module):
     variance: Tensor
     noise_scale: Tensor
 
-    def __init__(self, layout: Representation, colour: float = 1.0) -> None:
+    def __init__(self, layout: Representation, colour: float = 1.0, joint: bool = False) -> None:
         super().__init__()
         if not 0 <= colour <= 1:
             raise ValueError(f"expected a colour from 0 (white) to 1 (equal), got {colour}: set `model.colour`")
@@ -198,6 +202,8 @@ class Codec(nn.Module):
         self.register_buffer("scale", torch.ones(shape))
         self.register_buffer("variance", torch.ones(shape))
         self.register_buffer("noise_scale", layout.noise_scale(), persistent=False)
+        size = layout.tokens * layout.features
+        self.directions = Directions(size) if joint and size <= LARGEST else None
 
     def fit(self, batches: Iterable[Tensor]) -> None:
         """Set the statistics from batches of series ``(B, N, M)`` in one float64 pass (:class:`Moments`)."""
@@ -215,6 +221,29 @@ class Codec(nn.Module):
         self.mean.copy_(moments.mean)
         self.scale.copy_(torch.where(varies, scale, 1.0))
         self.variance.copy_(torch.where(varies, (deviation / scale).square(), 0.0))
+
+    def fit_directions(self, batches: Iterable[Tensor]) -> None:
+        """Set the principal directions from the same batches, once all else is known."""
+        if self.directions is not None:
+            rows = (self.whiten(self.encode(batch)) for batch in batches)
+            self.directions.fit(rows, self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0))
+
+    def whiten(self, z: Tensor) -> Tensor:
+        """Return tokens ``(B, K, F)`` over ``Λ`` as rows ``(B, n)``, whose noise is white; 0 where there is none."""
+        live = self.noise_scale > 0
+        return torch.where(live, z / torch.where(live, self.noise_scale, 1.0), 0.0).flatten(1)
+
+    def predict(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
+        """Return what all coordinates together say of each, ``(B, K, F)``: see :meth:`Directions.predict`.
+
+        Args:
+            z: Noisy tokens, ``(B, K, F)``.
+            alpha: ``α``, broadcastable to ``(B, 1, 1)``.
+            level: ``σ``, the same.
+        """
+        assert self.directions is not None
+        rows = self.directions.predict(self.whiten(z), alpha.flatten(1), level.flatten(1))
+        return rows.view_as(z) * self.noise_scale
 
     def _units(self, deviation: Tensor) -> Tensor:
         """Return the unit of each coordinate for deviations ``(K, F)``, 0 where a coordinate does not vary."""

@@ -158,14 +158,16 @@ def test_training(monkeypatch, tmp_path):
 def test_quality(monkeypatch, tmp_path):
     output, kept = tmp_path / "quality.json", tmp_path / "kept"
     options = ["--sets", "sines", "--networks", "transformer", "--steps", "100", "--samples", "12", "--threads", "1"]
-    options += ["--scores", "0", "--directions", "16", "--device", "cpu", f"--checkpoints={kept}"]
+    options += ["--scores", "0", "--directions", "16", "--device", "cpu", "--draws", "3", f"--checkpoints={kept}"]
     for again in ("0", "1"):  # the second time, what was trained is measured again, and replaces its row
         monkeypatch.setattr(sys, "argv", ["quality.py", *options, f"--again={again}", f"--output={output}"])
         runpy.run_path(str(BENCHMARKS / "quality.py"), run_name="__main__")
         (row,) = strict(output)["runs"]
         assert row["steps"] == 100
-        assert row["samples"] == 12
-        assert row["over_floor"] == pytest.approx(row["at_floor_count"]["sw_time"] / row["floor"]["sw_time"])
+        assert row["samples"] == row["count"] == 12
+        assert row["sets"] == 3
+        assert row["sw_time_two_se"] > 0
+        assert row["over_floor"] == pytest.approx(row["sw_time"] / row["floor"]["sw_time"])
         assert row["ceiling"]["sw_time"] > 0
     assert (tmp_path / "plate-sines-transformer.png").read_bytes().startswith(b"\x89PNG")
     page(monkeypatch, tmp_path)

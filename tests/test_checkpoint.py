@@ -99,7 +99,7 @@ def as_version_0_1(checkpoint: Path, target: Path) -> Path:
         component["class_path"] = OLD_CLASSES[component["class_path"]]
     for weights in ("state_dict", "current_model_state", "averaging_state"):
         state = content.get(weights) or {}
-        for name in [name for name in state if ".joint." in name]:
+        for name in [name for name in state if ".directions." in name or ".correction." in name]:
             del state[name]
     content["state_dict"] = {OLD_WEIGHTS.get(name, name): value for name, value in content["state_dict"].items()}
     content[MARK]["version"] = "0.1.0"
@@ -110,8 +110,8 @@ def as_version_0_1(checkpoint: Path, target: Path) -> Path:
 def test_a_checkpoint_of_version_0_1_gives_the_same_samples(checkpoint, tmp_path):
     old = ScoreModule.load_from_checkpoint(as_version_0_1(checkpoint, tmp_path / "old.ckpt"))
     new = ScoreModule.load_from_checkpoint(checkpoint)
-    assert old.score.joint is None
-    new.score.joint = None
+    assert old.score.correction is None
+    new.score.correction = None
     few = Sampling(num_samples=2, num_steps=5)
     assert torch.equal(*(model.draw(few.units()[0], few) for model in (old, new)))
     assert old.channels == new.channels

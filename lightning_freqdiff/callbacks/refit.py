@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.data import SeriesData
-from lightning_freqdiff.diffusion.gaussian import LEVELS
+from lightning_freqdiff.diffusion.correction import LEVELS
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.module import ScoreModule
 
@@ -35,9 +35,9 @@ class Refit(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the correction of the model that training goes on from: it will be another one."""
-        joint = pl_module.score.joint if isinstance(pl_module, ScoreModule) else None
-        for correction in () if joint is None else (joint.slope, joint.offset):
-            correction.zero_()
+        correction = pl_module.score.correction if isinstance(pl_module, ScoreModule) else None
+        for found in () if correction is None else (correction.slope, correction.offset):
+            found.zero_()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -65,5 +65,5 @@ class Refit(Callback):
         trainer.strategy.barrier()
 
 
-CORRECTED = ("score.joint.slope", "score.joint.offset")
+CORRECTED = ("score.correction.slope", "score.correction.offset")
 """Statistics that a correction consists of."""

@@ -1,11 +1,4 @@
-"""Put right what a trained network gets wrong, on average, of the directions in which series differ most.
-
-Denoising is regression, so the error of a perfect prediction is uncorrelated with everything that it was made of.
-Where the error of ``E[z_0 | z]`` still goes with ``z``, samples are too quiet or too loud: with a slope ``b`` along
-one direction, ``d log x / d log σ`` is wrong by ``b``. A slope of 0.05 from where the noise drowns a direction to
-where it is clear, an e-fold or two of noise, costs a tenth of the samples' deviation, and is far below what the loss
-of a batch shows. Least squares over thousands of series sees it, and adding what it finds removes it.
-"""
+"""Put right what a trained network gets wrong of the leading directions, by least squares over training series."""
 
 from __future__ import annotations
 
@@ -13,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.condition import UNCONDITIONAL
-from lightning_freqdiff.diffusion.gaussian import JointGaussian
+from lightning_freqdiff.diffusion.correction import Correction
 from lightning_freqdiff.diffusion.score import Score
 
 FEWEST = 4
@@ -34,25 +27,25 @@ def refit(score: Score, series: Tensor, count: int, generator: torch.Generator) 
         generator: Source of the draws and the noise, on the CPU.
 
     Returns:
-        Whether it was done: not where the model has no joint linear part, knows conditions, or would be measured on
+        Whether it was done: not where the model has no correction, knows conditions, or would be measured on
         too few series.
     """
-    joint = score.joint
-    if joint is None or score.sizes != UNCONDITIONAL or count < FEWEST * (joint.offset.shape[1] + 1):
+    correction = score.correction
+    if correction is None or score.sizes != UNCONDITIONAL or count < FEWEST * (correction.offset.shape[1] + 1):
         return False
-    joint.slope.zero_()
-    joint.offset.zero_()
+    correction.slope.zero_()
+    correction.offset.zero_()
     found = []
-    for level in joint.levels.tolist():
+    for level in correction.levels.tolist():
         drawn = series[torch.randint(len(series), (count,), generator=generator)]
-        found.append(_measure(score, joint, drawn, level, generator))
-    joint.slope.copy_(torch.stack([slope for slope, _ in found]))
-    joint.offset.copy_(torch.stack([offset for _, offset in found]))
+        found.append(_measure(score, correction, drawn, level, generator))
+    correction.slope.copy_(torch.stack([slope for slope, _ in found]))
+    correction.offset.copy_(torch.stack([offset for _, offset in found]))
     return True
 
 
 def _measure(
-    score: Score, joint: JointGaussian, series: Tensor, log_noise: float, generator: torch.Generator
+    score: Score, correction: Correction, series: Tensor, log_noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return slope ``(r, r)`` and offset ``(r,)`` of the error at one noise level."""
     device = score.noise_scale.device
@@ -63,8 +56,8 @@ def _measure(
         z0 = score.codec.encode(x.to(device))
         z = c.alpha * z0 + c.sigma * torch.randn(z0.shape, generator=generator).to(z0)
         denoised = (z + c.sigma.square() * score(z, t)) / c.alpha
-        errors.append(joint.leading(z0) - joint.leading(denoised))
-        rows.append(joint.leading(z / c.alpha))
+        errors.append(correction.along(z0) - correction.along(denoised))
+        rows.append(correction.along(z / c.alpha))
     known, wrong = torch.cat(rows).double(), torch.cat(errors).double()
     known = torch.cat([known, known.new_ones(len(known), 1)], dim=1)
     inverse = torch.linalg.pinv(known.T @ known, hermitian=True)  # some directions may hold nothing

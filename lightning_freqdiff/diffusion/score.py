@@ -14,9 +14,8 @@ the noise prediction ``eps``, and ``score = -eps / s``:
 ``wiener`` is the preconditioning of Karras et al. (EDM, arXiv 2206.00364, section 5) per frequency: with
 ``c_skip = αv / (α²v + s²)``, ``c_out = s √(v / (α²v + s²))`` and ``c_in = 1 / √(α²v + s²)`` the denoised
 signal is ``c_skip z + c_out F(c_in z, t)``. The linear part is exact and free, and is all of it for Gaussian
-data with independent frequencies. ``F`` is the network's output, plus what else is known of how coordinates go
-together (``gaussian.py``): a correction of the leading directions, or all that a Gaussian with the full covariance
-says, which is all of it for any Gaussian data.
+data with independent frequencies. ``F`` is the network's output, plus what it was found to lack in the leading
+directions (``correction.py``).
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.diffusion.gaussian import JointGaussian
+from lightning_freqdiff.diffusion.correction import Correction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.networks import Architecture, Backbone, Compiled, Embedding
 from lightning_freqdiff.spectral import Codec, Representation
 
 Parametrization = Literal["wiener", "eps", "x0", "score"]
-Covariance = Literal["leading", "full", "diagonal"]
+Covariance = Literal["joint", "diagonal"]
 
 
 @dataclass(frozen=True)
@@ -119,11 +118,11 @@ class Score(nn.Module, ScoreFunction):
         layout: Layout of the tokens.
         sizes: Which conditions the backbone will be given.
         colour: Colour of the noise, see :class:`~lightning_freqdiff.spectral.Codec`.
-        covariance: What the linear part knows of how coordinates go together: the leading directions, where their
-            predictions were corrected (``refit.py``); all of them (``full``); or nothing (``diagonal``).
+        covariance: Whether the covariance of all coordinates is known (``joint``), so that the network is shown the
+            best linear prediction, and its own is corrected in the leading directions; or their variances alone.
 
     Attributes:
-        joint: What all coordinates together say of each, or ``None``.
+        correction: What the network's predictions lack in the leading directions, or ``None``.
         calibration: What was fitted to this network for its caches, by name; see ``checkpoint.py``.
     """
 
@@ -145,9 +144,13 @@ class Score(nn.Module, ScoreFunction):
             )
         self.sde: SDE = sde
         self.parametrization: Parametrization = parametrization
-        self.codec, self.sizes = Codec(layout, colour), sizes
-        several = covariance != "diagonal" and parametrization == "wiener" and JointGaussian.applies(self.codec)
-        self.joint = JointGaussian(self.codec, full=covariance == "full") if several else None
+        if covariance not in get_args(Covariance):
+            raise ValueError(
+                f"expected a covariance of {', '.join(get_args(Covariance))}, got {covariance!r}: set "
+                "`model.covariance`"
+            )
+        self.codec, self.sizes = Codec(layout, colour, covariance == "joint" and parametrization == "wiener"), sizes
+        self.correction = None if self.codec.directions is None else Correction(self.codec)
         self.network: Backbone = architecture.build(self.codec, sizes)
         self.calibration: dict[str, Tensor] = {}
         self._compiled = Compiled(self._call)
@@ -155,8 +158,7 @@ class Score(nn.Module, ScoreFunction):
     def fit(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Take the statistics of the training series from batches ``(B, N, M)``, which may be asked for twice."""
         self.codec.fit(batches())
-        if self.joint is not None:
-            self.joint.fit(self.codec.encode(batch) for batch in batches())
+        self.codec.fit_directions(batches())
 
     def start(self, trajectory: Trajectory) -> None:
         """Refuse a condition that the network was not built for, before anything is drawn."""
@@ -178,31 +180,34 @@ class Score(nn.Module, ScoreFunction):
 
     def embed(self, z: Tensor, t: Tensor, c: Coefficients, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)``, scaled to unit variance (EDM's ``c_in``), as features ``h⁰`` and context."""
-        return self.network.embed(z / c.total, t, condition)
+        seen = z / c.total
+        if self.network.sees_linear:
+            seen = torch.cat([seen, self.codec.predict(z, c.alpha, c.level).to(seen)], dim=-1)
+        return self.network.embed(seen, t, condition)
 
     def wiener_eps(self, z: Tensor, c: Coefficients) -> Tensor:
         """Return the Wiener filter's noise prediction ``s z / (α²v + s²)``: the best linear one."""
         return c.sigma * z / c.total.square()
 
-    def linear(self, z: Tensor, c: Coefficients) -> Tensor | None:
-        """Return what all coordinates together say of each beyond the Wiener filter, ``(B, K, F)``, where known."""
-        return None if self.joint is None else self.joint(z, c.alpha, c.level, c.total, c.spread)
+    def lacking(self, z: Tensor, c: Coefficients) -> Tensor | None:
+        """Return the correction of the noise prediction of tokens ``(B, K, F)``, where there is one."""
+        return None if self.correction is None else -c.alpha * _divide(self.correction(z, c.alpha, c.level), c.sigma)
 
-    def eps(self, raw: Tensor, z: Tensor, c: Coefficients, linear: Tensor | None = None) -> Tensor:
+    def eps(self, raw: Tensor, z: Tensor, c: Coefficients, lacking: Tensor | None = None) -> Tensor:
         """Turn raw output into the noise prediction, ``(B, K, F)``, in the tokens' precision.
 
         Args:
             raw: Output of the network.
             z: Its noisy tokens.
             c: Scales at their times.
-            linear: :meth:`linear` of these tokens; to be given where they are not all there are.
+            lacking: :meth:`lacking` of these tokens; to be given where they are not all there are.
         """
         raw = raw.to(z.dtype)
         match self.parametrization:
             case "wiener":
-                linear = self.linear(z, c) if linear is None else linear
-                remainder = raw if linear is None else raw + linear
-                return self.wiener_eps(z, c) - c.spread / c.total * remainder
+                lacking = self.lacking(z, c) if lacking is None else lacking
+                eps = self.wiener_eps(z, c) - c.spread / c.total * raw
+                return eps if lacking is None else eps + lacking
             case "eps":
                 return raw
             case "x0":
@@ -220,10 +225,11 @@ class Score(nn.Module, ScoreFunction):
         """
         match self.parametrization:
             case "wiener":
-                unit = _divide(z0, self.codec.variance.sqrt())
-                remainder = (c.sigma * unit - c.spread * noise) / c.total
-                linear = self.linear(c.alpha * z0 + c.sigma * noise, c)
-                return remainder if linear is None else remainder - linear, c.spread / c.total
+                unit, zt = _divide(z0, self.codec.variance.sqrt()), c.alpha * z0 + c.sigma * noise
+                remainder, lacking = (c.sigma * unit - c.spread * noise) / c.total, self.lacking(zt, c)
+                if lacking is not None:
+                    remainder = remainder + _divide(lacking * c.total, c.spread)
+                return remainder, c.spread / c.total
             case "eps":
                 return noise, torch.ones_like(c.sigma)
             case "x0":

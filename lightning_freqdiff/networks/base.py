@@ -65,6 +65,8 @@ class Backbone(nn.Module, ABC):
         compiled: Whether sampling runs compiled code; see ``kernels/compiled.py``.
         token_blocks: The layers, where tokens can be run one by one; else ``None``.
         along_tokens: Whether features go along the tokens, in their order, and not, say, along time.
+        sees_linear: Whether :meth:`embed` is given the best linear prediction (``Codec.predict``) beside the tokens,
+            as further features of them.
     """
 
     layers: nn.ModuleList
@@ -72,10 +74,14 @@ class Backbone(nn.Module, ABC):
     _compiled: Compiled | None = None
     token_blocks: Sequence[TokenBlock] | None = None
     along_tokens: bool = True
+    sees_linear: bool = False
 
     @abstractmethod
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
-        """Embed tokens ``(B, K, F)`` at time ``t`` (a scalar, or ``(B,)``), knowing ``condition`` of each sample."""
+        """Embed tokens ``(B, K, F)``, with :attr:`sees_linear` ``(B, K, 2F)``, knowing ``condition`` of each sample.
+
+        The time ``t`` is a scalar, or ``(B,)``.
+        """
 
     @abstractmethod
     def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:

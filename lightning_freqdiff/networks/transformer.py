@@ -132,6 +132,7 @@ class AdaptiveTransformer(TokenTransformer):
         group = min(settings.group, view.rows)
         super().__init__(-(-view.rows // group), heads, feedforward)
         self.view, self.group, self.padding = view, group, -view.rows % group
+        self.sees_linear = view.linear
         self.along_tokens = settings.axis == "frequency"
         self.context = Context(width, time_scale, sizes)
         self.token = nn.Linear(group * view.inputs, width)

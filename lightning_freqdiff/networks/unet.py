@@ -205,6 +205,7 @@ class UNetBackbone(Backbone):
     ) -> None:
         super().__init__()
         self.view = Steps(codec, sizes)
+        self.sees_linear = self.view.linear
         length, kernel, context = codec.layout.length, settings.kernel, 4 * width
         self.padding = -length % 2**levels
         scale = TIME_SCALE if settings.time_scale is None else settings.time_scale

@@ -1,5 +1,8 @@
 """How a network sees tokens: along their frequencies, or back on the time axis.
 
+Where the covariance of all coordinates is known, the best linear prediction is seen beside them: under strong noise,
+in which single coordinates drown, it is what can be known of a series as a whole.
+
 A spike or an edge is one place in time and a phase relation over all frequencies; an oscillation is the other way
 round. What is diffused, its noise and its Wiener filter do not depend on the view.
 """
@@ -52,6 +55,11 @@ class View(Derived, ABC):
     def back(self, x: Tensor) -> Tensor:
         """Return raw output ``(B, K, F)`` of rows ``(B, rows, outputs)``."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether the best linear prediction is seen."""
+        return self.codec.directions is not None
+
     def known(self, z: Tensor, condition: Condition) -> list[Tensor]:
         """Return covariates, observed values and mask as series, each ``(B, N, C)``; zeros where they are missing."""
         layout, found = self.codec.layout, []
@@ -92,11 +100,19 @@ class Frequencies(View):
         super().__init__(codec, sizes)
         layout = codec.layout
         self.rows, self.outputs = layout.tokens, layout.features
-        self.inputs = layout.features + self.conditions * (2 if layout.domain == "frequency" else 1)
+        self.inputs = layout.features * (1 + self.linear) + self.conditions * (
+            2 if layout.domain == "frequency" else 1
+        )
 
     def see(self, z: Tensor, condition: Condition) -> Tensor:
-        """Return tokens, and conditions as tokens."""
-        return torch.cat([z, *(self.codec.layout.tokenize(part) for part in self.known(z, condition))], dim=-1)
+        """Return tokens, what is predicted of them in their deviations, and conditions as tokens."""
+        layout = self.codec.layout
+        z, *predicted = z.split(layout.features, dim=-1)
+        unit = self.derive(
+            "unit", lambda: torch.where(self.codec.variance > 0, self.codec.variance.sqrt(), torch.inf)
+        )
+        said = (linear / unit for linear in predicted)
+        return torch.cat([z, *said, *(layout.tokenize(part) for part in self.known(z, condition))], dim=-1)
 
     def back(self, x: Tensor) -> Tensor:
         """Return rows as they are."""
@@ -104,7 +120,7 @@ class Frequencies(View):
 
 
 class Steps(View):
-    """Series over time: tokens as they are and in the data's colour, and a ramp of positions.
+    """Series over time: tokens as they are and in the data's colour, what is predicted of them, a ramp of positions.
 
     As they are, all frequencies are equally loud; times the training deviations, they are what the eye sees.
     """
@@ -113,15 +129,17 @@ class Steps(View):
         super().__init__(codec, sizes)
         layout = codec.layout
         self.rows, self.outputs = layout.length, layout.channels
-        self.inputs = 2 * layout.channels + 1 + self.conditions
+        self.inputs = (2 + self.linear) * layout.channels + 1 + self.conditions
 
     def see(self, z: Tensor, condition: Condition) -> Tensor:
         """Return the series that the tokens stand for."""
         layout = self.codec.layout
         ramp = self.derive("ramp", lambda: torch.linspace(-1, 1, layout.length, device=z.device).to(z).view(1, -1, 1))
         deviations = self.derive("deviations", lambda: self.codec.deviation)
+        z, *predicted = z.split(layout.features, dim=-1)
         coloured = layout.decode(z * deviations) / self.deviation
-        rows = layout.decode(z), coloured, ramp.expand(len(z), -1, -1), *self.known(z, condition)
+        said = (layout.decode(linear * self.codec.scale) / self.deviation for linear in predicted)
+        rows = layout.decode(z), coloured, *said, ramp.expand(len(z), -1, -1), *self.known(z, condition)
         return torch.cat(rows, dim=-1)
 
     def back(self, x: Tensor) -> Tensor:

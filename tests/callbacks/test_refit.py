@@ -23,8 +23,8 @@ def fit(folder, *callbacks, model=None, **settings):
 
 
 def slope(model: ScoreModule) -> torch.Tensor:
-    assert model.score.joint is not None
-    return model.score.joint.slope
+    assert model.score.correction is not None
+    return model.score.correction.slope
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -33,7 +33,7 @@ def test_the_best_checkpoint_is_corrected_where_it_lies(tmp_path):
     trainer, model = fit(tmp_path / "mended", Refit(share=1.0))
     plain, mended = (ScoreModule.load_from_checkpoint(tmp_path / name / "best.ckpt") for name in ("plain", "mended"))
     different = {k for k, v in plain.state_dict().items() if not torch.equal(v, mended.state_dict()[k])}
-    assert different == {"score.joint.slope", "score.joint.offset"}
+    assert different == {"score.correction.slope", "score.correction.offset"}
     assert torch.equal(slope(model), slope(mended))
     (callback,) = (c for c in trainer.callbacks if isinstance(c, Refit))
     count = 3 * callback._seen // 12

@@ -134,8 +134,8 @@ def refresh(score: Score, z: Tensor, call: Call, c: Coefficients, state: TokenSt
     else:
         new_features, pairs = run_some(network, chosen(h0), context, pairs, index, valid)
     z_new, c_new, h0_new = chosen(zs), c if whole else _at(c, index), chosen(h0)
-    linear = score.linear(zs, c)  # of all tokens, whichever are recomputed
-    fresh = score.eps(network.head(new_features, context), z_new, c_new, None if linear is None else chosen(linear))
+    lacking = score.lacking(zs, c)  # of all tokens, whichever are recomputed
+    fresh = score.eps(network.head(new_features, context), z_new, c_new, None if lacking is None else chosen(lacking))
 
     intensity = _intensity(new_features, chosen(features), valid if state.by_token else valid[:, :1], s.eta)
     squared = (fresh - chosen(take_rows(past, rows))).square().mean(-1)

@@ -1,0 +1,102 @@
+"""What a trained network lacks, on average, in the directions in which series differ most: found, and added.
+
+Denoising is regression, so the error of a perfect prediction is uncorrelated with everything that it was made of.
+Where the error of ``E[z_0 | z]`` still goes with ``z``, samples are too quiet or too loud: with a slope ``b`` along
+one direction, ``d log x / d log σ`` is wrong by ``b``. A slope of 0.05 from where the noise drowns a direction to
+where it is clear, an e-fold or two of noise, costs a tenth of the samples' deviation, and is far below what the loss
+of a batch shows. Least squares over thousands of series sees it (``refit.py``), and adding what it finds removes it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightning_freqdiff.spectral import Codec
+
+MOST, LEVELS = 16, 12
+"""Leading directions that are corrected, and noise levels at which that is measured."""
+
+
+class Correction(nn.Module):
+    """What is added to the prediction of the leading directions.
+
+    Args:
+        codec: Units and principal directions of the tokens; not a part of this.
+
+    Attributes:
+        slope: What is added for a unit of noisy series along each direction, at every level, ``(L, r, r)``.
+        offset: What is added in any case, ``(L, r)``.
+    """
+
+    slope: Tensor
+    offset: Tensor
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        assert codec.directions is not None
+        self._codec, self._directions = [codec], [codec.directions]  # in lists, so as not to be registered
+        leading = min(MOST, len(codec.directions.power))
+        self.register_buffer("slope", torch.zeros(LEVELS, leading, leading))
+        self.register_buffer("offset", torch.zeros(LEVELS, leading))
+
+    @property
+    def power(self) -> Tensor:
+        """Variance along each of the leading directions, the greatest last, ``(r,)``."""
+        (directions,) = self._directions
+        return directions.power[-self.offset.shape[1] :]
+
+    @property
+    def basis(self) -> Tensor:
+        """The leading directions of tokens over ``Λ``, in columns, ``(n, r)``."""
+        (directions,) = self._directions
+        return directions.basis[:, -self.offset.shape[1] :]
+
+    @property
+    def levels(self) -> Tensor:
+        """Values of ``log(σ/α)`` at which errors are measured, from quiet to loud, ``(L,)``.
+
+        From where the weakest direction is known to where nothing is known of the strongest.
+        """
+        strong, weak = self.power[-1], torch.maximum(self.power[0], 1e-4 * self.power[-1])
+        low, high = weak.sqrt().log() - 1, strong.sqrt().log() + 2
+        return torch.lerp(low, high, torch.linspace(0, 1, LEVELS).to(self.power))
+
+    def along(self, z: Tensor) -> Tensor:
+        """Return tokens ``(B, K, F)`` along the leading directions, ``(B, r)``."""
+        (codec,) = self._codec
+        return codec.whiten(z) @ self.basis
+
+    def forward(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
+        """Return what the prediction of clean tokens lacks, ``(B, K, F)``.
+
+        Args:
+            z: Noisy tokens.
+            alpha: ``α``, broadcastable to ``(B, 1, 1)``.
+            level: ``σ``, the same.
+        """
+        (codec,) = self._codec
+        with torch.autocast(z.device.type, enabled=False):
+            alpha, level = alpha.flatten(1), level.flatten(1)
+            wrong = self._wrong(self.along(z) / alpha, (level / alpha).log().flatten())
+            return (wrong @ self.basis.T).view_as(z) * codec.noise_scale
+
+    def _wrong(self, along: Tensor, log_noise: Tensor) -> Tensor:
+        """Return what is lacking along the leading directions, ``(B, r)``.
+
+        Args:
+            along: Noisy series along them, in the units of clean ones, ``(B, r)``.
+            log_noise: ``log(σ/α)``, ``(B,)`` or ``(1,)``.
+        """
+        levels = self.levels
+        step = (levels[-1] - levels[0]) / (LEVELS - 1)
+        place = (log_noise - levels[0]) / step
+        below = place.floor().clamp(0, LEVELS - 2).long()
+        within = (place - below).clamp(0, 1).to(along).reshape(-1, 1)
+        # Below the levels it fades over one of them; above, a prediction falls with the square of the noise.
+        fade = ((1 + place).clamp(0, 1) * (-2 * (log_noise - levels[-1]).clamp(min=0)).exp()).to(along).reshape(-1, 1)
+        slope, offset = (
+            torch.lerp(x[below], x[below + 1], w)
+            for x, w in ((self.slope.to(along), within.unsqueeze(2)), (self.offset.to(along), within))
+        )
+        return fade * (torch.einsum("brs,bs->br", slope.expand(len(along), -1, -1), along) + offset)

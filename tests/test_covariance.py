@@ -1,0 +1,148 @@
+"""The best linear prediction from all coordinates together, and networks that see it."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_freqdiff.condition import NOTHING
+from lightning_freqdiff.diffusion import VE, VP, Score, SubVP
+from lightning_freqdiff.networks import MLP, Transformer, UNet
+from lightning_freqdiff.spectral import Codec, Representation
+
+TINY = UNet(width=8, heads=2)
+
+
+def bumps(count, length, channels, seed=0):
+    """Series that start at one place and fade: not stationary, so that frequencies depend on each other."""
+    generator = torch.Generator().manual_seed(seed)
+    fade = torch.linspace(2, 0.1, length).reshape(1, -1, 1)
+    walk = torch.randn(count, length, channels, generator=generator).cumsum(1)
+    return 3 + fade * (walk + torch.randn(count, 1, 1, generator=generator))
+
+
+def fitted(x, domain="frequency", colour=0.0) -> Codec:
+    codec = Codec(Representation(domain, x.shape[1], x.shape[2]), colour, joint=True)
+    codec.fit(x.split(100))
+    codec.fit_directions(x.split(100))
+    return codec
+
+
+def known(codec: Codec) -> torch.Tensor:
+    assert codec.directions is not None
+    basis = codec.directions.basis.double()
+    return basis * codec.directions.power.double() @ basis.T
+
+
+@given(
+    st.integers(2, 13),
+    st.integers(1, 3),
+    st.sampled_from(["frequency", "time"]),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([VP(), SubVP(), VE()]),
+    st.floats(0.01, 1.0),
+)
+@settings(deadline=None, max_examples=25)
+def test_it_is_the_textbooks_conditional_mean(length, channels, domain, colour, sde, t):
+    """With NumPy: of z = α x + σ ξ, E[x | z] = α C (α² C + σ²)⁻¹ z, over its root mean square."""
+    codec = fitted(bumps(60, length, channels), domain, colour)
+    time = torch.tensor(t)
+    alpha, sigma = (float(x) for x in (sde.alpha(time), sde.sigma(time)))
+    covariance, n = known(codec).numpy(), codec.noise_scale.numel()
+    z = torch.randn(7, *codec.noise_scale.shape) * sigma + alpha
+    found = codec.predict(z, torch.tensor(alpha).view(1, 1, 1), torch.tensor(sigma).view(1, 1, 1)).double()
+    total = alpha**2 * covariance + sigma**2 * np.eye(n)
+    map_ = np.linalg.solve(total, alpha * covariance).T
+    size = np.sqrt(np.trace(map_ @ total @ map_.T) / n)
+    expected = codec.whiten(z).double().numpy() @ map_.T / size
+    expected = expected.reshape(z.shape) * codec.noise_scale.numpy()
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_the_covariance_is_that_of_the_training_series_but_for_what_may_be_chance():
+    x = bumps(400, 8, 2)
+    codec = fitted(x)
+    assert codec.directions is not None
+    live = ((codec.noise_scale > 0) & (codec.variance > 0)).flatten()
+    rows = codec.whiten(codec.encode(x)).double()[:, live]
+    # Schäfer and Strimmer, one pair at a time.
+    unit = rows / rows.square().mean(0).sqrt()
+    d, n = unit.shape[1], len(unit)
+    pairs = [(i, j) for i in range(d) for j in range(d) if i != j]
+    products = {(i, j): unit[:, i] * unit[:, j] for i, j in pairs}
+    chance = sum(float(((w - w.mean()) ** 2).mean()) / (n - 1) for w in products.values())
+    shrinkage = min(1.0, chance / sum(float(w.mean()) ** 2 for w in products.values()))
+    assert float(codec.directions.shrinkage) == pytest.approx(shrinkage, rel=1e-4)
+    assert 0.001 < shrinkage < 0.5
+    covariance = rows.T @ rows / n
+    covariance = covariance * (1 - shrinkage) + torch.diag(covariance.diagonal()) * shrinkage
+    torch.testing.assert_close(known(codec)[live][:, live], covariance, atol=1e-4, rtol=1e-4)
+
+
+def test_few_series_are_not_believed():
+    white = torch.randn(200, 12, 1, generator=torch.Generator().manual_seed(1))
+    few, many, noise = (fitted(x).directions for x in (bumps(3, 12, 1), bumps(3000, 12, 1), white))
+    assert few is not None
+    assert many is not None
+    assert noise is not None
+    assert few.shrinkage > 3 * many.shrinkage
+    assert noise.shrinkage > 0.8
+
+
+@pytest.mark.parametrize("t", [1e-5, 0.001, 0.03, 0.3, 1.0])
+def test_it_is_as_loud_under_any_noise(t):
+    codec, time = fitted(bumps(500, 64, 1)), torch.tensor(t)
+    z0 = codec.encode(bumps(200, 64, 1, seed=1))
+    alpha, sigma = (x.view(1, 1, 1) for x in (VP().alpha(time), VP().sigma(time)))
+    found = codec.predict(alpha * z0 + sigma * codec.noise_scale * torch.randn_like(z0), alpha, sigma)
+    assert codec.whiten(found).square().mean().sqrt() == pytest.approx(1, abs=0.15)
+
+
+def test_a_batch_is_its_singles_and_autocast_changes_nothing():
+    codec = fitted(bumps(100, 9, 2))
+    z, alpha, sigma = torch.randn(4, *codec.noise_scale.shape), torch.tensor([[[0.6]]]), torch.rand(4, 1, 1) + 0.1
+    together = codec.predict(z, alpha, sigma)
+    singles = [codec.predict(one[None], alpha, level[None]) for one, level in zip(z, sigma, strict=True)]
+    torch.testing.assert_close(together, torch.cat(singles), atol=1e-5, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(together, codec.predict(z, alpha, sigma))
+
+
+def test_constant_coordinates_and_too_many_of_them_are_left_alone():
+    x = bumps(50, 8, 2)
+    x[..., 1] = 4.0
+    codec = fitted(x)
+    found = codec.predict(torch.randn(3, *codec.noise_scale.shape), torch.tensor([[[0.5]]]), torch.tensor([[[0.9]]]))
+    assert found[:, (codec.variance == 0) | (codec.noise_scale == 0)].abs().max() < 1e-6
+    assert Codec(Representation("time", 2049, 1), joint=True).directions is None
+    assert Score(TINY, VP(), "eps", Representation("time", 20, 1), covariance="joint").correction is None
+
+
+NETWORKS = {
+    "unet": TINY,
+    "time": Transformer(width=16, heads=2, layers=1, axis="time"),
+    "frequency": Transformer(width=16, heads=2, layers=1),
+    "groups": Transformer(width=16, heads=2, layers=1, group=3),
+}
+
+
+@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_networks_see_it(network, domain):
+    """What is embedded depends on the covariance that is known, and is the old network's where none is."""
+    x = bumps(200, 10, 2)
+    score = Score(network, VP(), "wiener", Representation(domain, 10, 2), colour=0.0, covariance="joint")
+    score.fit(lambda: iter(x.split(50)))
+    assert score.codec.directions is not None
+    assert score.network.sees_linear
+    z, t = torch.randn(3, *score.noise_scale.shape) * score.noise_scale, torch.tensor(0.4)
+    with torch.no_grad():
+        before = score.embed(z, t, score.coefficients(t), NOTHING).features
+        score.codec.directions.power.zero_()
+        after = score.embed(z, t, score.coefficients(t), NOTHING).features
+        assert after.isfinite().all()
+        assert (before - after).abs().max() > 1e-3
+    plain = Score(network, VP(), "wiener", Representation(domain, 10, 2), colour=0.0)
+    assert not plain.network.sees_linear
+    assert not Score(MLP(), VP(), "wiener", Representation(domain, 10, 2), covariance="joint").network.sees_linear
