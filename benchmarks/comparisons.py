@@ -8,13 +8,13 @@ from typing import Any
 
 from sections import table
 
-from lightning_freqdiff.evaluation import compare
+from lightning_freqdiff.evaluation import outcome
 
 SEARCHED = (
     "Settings found by one search for all, `tune --tolerance 0.03 --keep_all true` (`wiener-fast` and `naive` are "
     "the presets)."
 )
-COLUMNS = {key: title for key, title in compare.COLUMNS.items() if key not in ("kind", "seconds")}
+COLUMNS = {key: title for key, title in outcome.COLUMNS.items() if key not in ("kind", "seconds")}
 
 
 def comparisons_section(folder: Path) -> list[str]:
@@ -34,7 +34,7 @@ def comparisons_section(folder: Path) -> list[str]:
             "steps are in the file.",
             "",
         ]
-        rows = [[compare.cell(row, key) for key in COLUMNS] for row in kept]
+        rows = [[outcome.cell(row, key) for key in COLUMNS] for row in kept]
         lines += table(list(COLUMNS.values()), rows)
         lines += [f"![Speedup against damage](results/{path.parent.name}/trade-off.png)", ""]
     return lines

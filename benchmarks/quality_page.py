@@ -31,8 +31,9 @@ def quality_section(results: Results) -> list[str]:
         "",
         "`make quality`. Each row is one training of so many minutes of wall clock, on threads that other jobs may "
         "have shared; the steps say how much of it was training. Samples by 30 steps of Heun's method on EDM's grid. "
-        "Sliced Wasserstein distance (time) of as many samples as there are fresh real rows, over that of the fresh "
-        "rows (the floor); the same for the Gaussian with the training set's covariance, the linear model. "
+        "Sliced Wasserstein distance (time) of a set of samples over that of as many fresh rows (the floor), where ± "
+        "stands means over several sets, with twice the standard error of ours; the same for the Gaussian with the "
+        "training set's covariance, the linear model. "
         "Times: mean and deviation of the log-normal density in training. Brackets: fresh real rows. Windows of 24 "
         "steps by the published protocol on 3,000 samples, all else by the project's settings on 1,000.",
     ]
@@ -42,7 +43,9 @@ def quality_section(results: Results) -> list[str]:
     for row in runs:
         floor = row["floor"]["sw_time"]
         seed, minutes, steps = (f"{row[name]:g}" for name in ("seed", "minutes", "steps"))
-        over = [f"**{row['over_floor']:.2f}**", number(row["ceiling"]["sw_time"] / floor, ".2f")]
+        error = row["sw_time_two_se"] / floor if "sets" in row and row["sw_time_two_se"] is not None else None
+        chance = "" if error is None else f" ± {error:.2f}"
+        over = [f"**{row['over_floor']:.2f}**{chance}", number(row["ceiling"]["sw_time"] / floor, ".2f")]
         scores = [beside(row, name) for name in ("discriminative", "predictive", "context_fid", "correlational")]
         times = ", ".join(f"{x:g}" for x in row["times"])
         rows.append([row["set"], row["network"], seed, times, minutes, steps, *over, scores[0]])

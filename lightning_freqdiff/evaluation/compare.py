@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from torch import Tensor
 
 from lightning_freqdiff.checkpoint import as_settings
@@ -20,34 +16,16 @@ from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
 from lightning_freqdiff.evaluation.evaluator import Evaluator
-from lightning_freqdiff.evaluation.findings import EvaluateSettings, Score
-from lightning_freqdiff.files import replace_csv, replace_json, replacing
+from lightning_freqdiff.evaluation.findings import EvaluateSettings
+from lightning_freqdiff.evaluation.outcome import Outcome
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.outputs import claim
-from lightning_freqdiff.reporting.caches import trade_off
-from lightning_freqdiff.reporting.hardware import describe_hardware
-from lightning_freqdiff.reporting.page import Page, size_of
 from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.spectral import Domain
 
 MATCHED = 3
 """Numbers of network calls at which the solvers are run, at most: from few to many, as the caches made them."""
-
-COLUMNS = {
-    "name": "",
-    "kind": "",
-    "network_calls": "calls",
-    "speedup": "speedup",
-    "speedup_single": "batch 1",
-    "relative_l2": "relative L2",
-    "relative_l2_median": "median",
-    "sw_time_change": "SW time",
-    "sw_frequency_change": "SW frequency",
-    "hit_rate": "hits",
-    "flops_fraction": "FLOPs",
-    "seconds": "seconds",
-}
 
 
 class Comparison:
@@ -89,10 +67,8 @@ class Comparison:
         uncached = Contender("uncached", "uncached", sampling)
         self.runs = [Run(contender) for contender in (uncached, *caches)]
         self.singles: dict[str, Run] = {}
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.scores: dict[str, Score] = {}
+        self.outcome = Outcome(module, sampling, rounds)
         self.directions: dict[Domain, Tensor] = {}
-        self.complete = False
         self._since, self._shown = time.perf_counter(), 0.0
         self.bench = Bench(module, sampling, self._tell)
 
@@ -102,40 +78,40 @@ class Comparison:
             self._round()
             if self.with_solvers:
                 self.runs += [Run(contender) for contender in self._matched()]
-                self._round(self.runs[len(self.rows) :])
+                self._round(self.runs[len(self.outcome.rows) :])
             self.singles = {run.contender.name: Run(self.bench.single(run.contender)) for run in self.runs}
             for number in range(self.rounds):
                 if number:
                     self._round()
                 for name, run in self.singles.items():
                     self.bench.draw(run)
-                    self.rows[name] |= self._timing_single(name)
-                self.write()
-            self.complete = True
+                    self.outcome.rows[name] |= self._timing_single(name)
+                self.outcome.write(self.output)
+            self.outcome.complete = True
         finally:
-            if self.rows:
-                self.write()
-                self.write_report()
-                self.console.print(self.table())
-                outcome = "results" if self.complete else "unfinished, so far"
-                self.console.print(f"{outcome}: {self.output}", markup=False)
-        return list(self.rows.values())
+            if self.outcome.rows:
+                self.outcome.write(self.output)
+                self.outcome.write_report(self.output)
+                self.console.print(self.outcome.table())
+                found = "results" if self.outcome.complete else "unfinished, so far"
+                self.console.print(f"{found}: {self.output}", markup=False)
+        return list(self.outcome.rows.values())
 
     def _round(self, runs: list[Run] | None = None) -> None:
         """Draw every run once, in turn."""
         for run in self.runs if runs is None else runs:
             self._label = run.contender.name
             self.bench.draw(run)
-            first = run.contender.name not in self.rows
+            first = run.contender.name not in self.outcome.rows
             self._measure(run)
-            self.write()
+            self.outcome.write(self.output)
             if first:
                 self.console.print(self._line(run), highlight=False, markup=False)
 
     def _measure(self, run: Run) -> None:
         """Work out a run's row; what does not change from round to round is worked out once."""
         name, base = run.contender.name, self.runs[0]
-        row = self.rows.setdefault(name, {})
+        row = self.outcome.rows.setdefault(name, {})
         if not row:
             row |= {"name": name, "kind": run.contender.kind, "settings": _settings(run.contender)}
             row |= {k: v for k, v in run.totals.items() if k != "probe_error"} | {"memory_bytes": run.memory}
@@ -159,17 +135,10 @@ class Comparison:
             return {}
         found = evaluator.scores(series, self.named)
         for name, score in found.items():
-            if score.value is None and name not in self.scores:
+            if score.value is None and name not in self.outcome.scores:
                 self.console.print(f"{name} left out: {score.note}", highlight=False, soft_wrap=True)
-        self.scores = self.scores or found
+        self.outcome.scores = self.outcome.scores or found
         return {name: score.value for name, score in found.items()}
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Keys of a row that are shown, and their titles."""
-        last = {"seconds": COLUMNS["seconds"]}
-        named = {name: name for name, score in self.scores.items() if score.value is not None}
-        return {key: title for key, title in COLUMNS.items() if key not in last} | named | last
 
     def _timing_single(self, name: str) -> dict[str, Any]:
         ours, base = self.singles[name].seconds, self.singles["uncached"].seconds
@@ -204,7 +173,7 @@ class Comparison:
         return f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
 
     def _line(self, run: Run) -> str:
-        row = self.rows[run.contender.name]
+        row = self.outcome.rows[run.contender.name]
         parts = [
             f"{row['name']:<22}",
             f"{row['seconds']:8.2f} s",
@@ -216,102 +185,6 @@ class Comparison:
         if "sw_time_change" in row:
             parts.append(f"SW {row['sw_time_change']:+.1%}")
         return "  ".join([*parts, self._left()])
-
-    def table(self) -> Table:
-        """Lay out the rows for a terminal, fastest last in each kind."""
-        table = Table(box=None, header_style="bold")
-        for title in self.columns.values():
-            table.add_column(title, justify="left" if not title else "right")
-        for row in [*self.ordered(), *self._bounds()]:
-            table.add_row(*(escape(cell(row, key)) for key in self.columns))
-        return table
-
-    def _bounds(self) -> list[dict[str, Any]]:
-        """Return what real series and a Gaussian score in the metrics asked for by name."""
-        titles = {"floor": "floor: fresh real series", "ceiling": "ceiling: Gaussian"}
-        found = {k: {name: getattr(score, k) for name, score in self.scores.items()} for k in titles}
-        return [{"name": titles[kind], **values} for kind, values in found.items() if values]
-
-    def ordered(self) -> list[dict[str, Any]]:
-        """Return the rows: uncached, caches, solvers, each by network calls."""
-        kinds = ("uncached", "cache", "solver")
-        return sorted(self.rows.values(), key=lambda r: (kinds.index(r["kind"]), -r["network_calls"]))
-
-    def write(self) -> None:
-        """Replace ``compare.json`` and ``compare.csv``, each in one move."""
-        facts = {
-            "complete": self.complete,
-            "checkpoint": self.module.checkpoint_hash,
-            "machine": describe_hardware(self.module.score.noise_scale.device),
-            "sampling": {**asdict(self.sampling), "solver": as_settings(self.sampling.solver)},
-            "precision": "bf16-mixed" if torch.is_autocast_enabled(self.module.device.type) else "32-true",
-            "compile": self.module.score.network.compiled,
-            "rounds": self.rounds,
-            **({"metrics": {name: bounds(score) for name, score in self.scores.items()}} if self.scores else {}),
-            "runs": self.ordered(),
-        }
-        replace_json(self.output / "compare.json", facts)
-        names = list(
-            dict.fromkeys(k for row in self.rows.values() for k in row if k not in ("settings", "seconds_all"))
-        )
-        replace_csv(self.output / "compare.csv", names, self.ordered())
-
-    def write_report(self) -> None:
-        """Draw the trade-off and lay out the page."""
-        rows = self.ordered()
-        figure = trade_off(rows)
-        with replacing(self.output / "trade-off.png") as file:
-            figure.savefig(file, format="png", dpi=130)
-        layout = self.module.layout
-        page = Page(f"Caches on series of {size_of(layout.length, layout.channels)}")
-        page.text(
-            f"{self.sampling.num_samples} samples in batches of {self.sampling.batch_size}, "
-            f"{self.sampling.num_steps} steps of {type(self.sampling.solver).__name__}; caches and the uncached run "
-            f"share their noise. Median of {self.rounds} timings in turn"
-            + ("." if self.complete else ", UNFINISHED.")
-        )
-        shown = [[cell(row, key) for key in self.columns] for row in [*rows, *self._bounds()]]
-        page.table(list(self.columns.values()), shown)
-        page.text(
-            "Speedup: wall clock of the uncached run over that of the row. Relative L2: distance to the uncached "
-            "samples, over all and in the median series. SW: change of the sliced Wasserstein distance to the "
-            f"training set, always with {self.sampling.num_samples:,} samples. Solvers with fewer steps follow "
-            "another path, so that no relative L2 is given."
-        )
-        if self.scores:
-            page.text(
-                "Floor: what fresh real series score; ceiling: what a Gaussian with the training set's mean and "
-                "covariance scores. With few samples, chance moves all of them."
-            )
-        page.figure(figure, "Speedup against damage, for every cache and solver")
-        page.heading("Settings")
-        page.settings({row["name"]: row["settings"] for row in rows})
-        page.settings(describe_hardware(self.module.score.noise_scale.device))
-        page.write(self.output / "report.html")
-
-
-def cell(row: dict[str, Any], key: str) -> str:
-    """Format one value of a row."""
-    value = row.get(key)
-    if value is None or value != value:
-        return ""
-    match key:
-        case "speedup" | "speedup_single":
-            return f"{value:.2f}x"
-        case "sw_time_change" | "sw_frequency_change":
-            return f"{value:+.1%}"
-        case "hit_rate" | "flops_fraction":
-            return f"{value:.1%}"
-        case "network_calls":
-            return f"{value:.1f}"
-        case "seconds":
-            return f"{value:.3g}"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def bounds(score: Score) -> dict[str, Any]:
-    """Return what the values of a metric stand between."""
-    return {key: getattr(score, key) for key in ("higher_is_better", "floor", "ceiling", "note")}
 
 
 def _settings(contender: Contender) -> dict[str, Any]:
