@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from common import RESULTS, begin, save, train
+from common import RESULTS, autocast, begin, save, train
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -181,7 +181,8 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         replace_json(folder / "training.json", taken)
     module.to(args.device)
     since = time.perf_counter()
-    generated = draw(module, args.draws * count, seed)
+    with autocast(args.device, args.precision == "bf16-mixed"):
+        generated = draw(module, args.draws * count, seed)
     row: dict[str, Any] = {
         "set": name,
         "network": network,

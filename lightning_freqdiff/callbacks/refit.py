@@ -56,7 +56,9 @@ class Refit(Callback):
         if trainer.is_global_zero:
             path = callback.best_model_path
             best = ScoreModule.load_from_checkpoint(path, map_location=pl_module.device)
-            if refit(best.score, data.reference_series(), count, torch.Generator().manual_seed(0)):
+            with trainer.precision_plugin.forward_context():  # as it was trained, and as fast
+                done = refit(best.score, data.reference_series(), count, torch.Generator().manual_seed(0))
+            if done:
                 content = read_checkpoint(path)
                 found = {name: value.cpu() for name, value in best.state_dict().items() if name in CORRECTED}
                 content["state_dict"].update(found)

@@ -65,7 +65,8 @@ class Correction(nn.Module):
     def along(self, z: Tensor) -> Tensor:
         """Return tokens ``(B, K, F)`` along the leading directions, ``(B, r)``."""
         (codec,) = self._codec
-        return codec.whiten(z) @ self.basis
+        with torch.autocast(z.device.type, enabled=False):
+            return codec.whiten(z) @ self.basis
 
     def forward(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
         """Return what the prediction of clean tokens lacks, ``(B, K, F)``.

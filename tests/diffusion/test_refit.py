@@ -29,8 +29,9 @@ class Exact(Score):
         assert self.codec.directions is not None
         alpha, level, lacking = c.alpha.flatten(1), c.level.flatten(1), self.lacking(z, c)
         basis, power = self.codec.directions.basis, self.codec.directions.power
-        along = self.codec.whiten(z) @ basis * (alpha * power / (alpha**2 * power + level**2))
-        predicted = (along @ basis.T).view_as(z) * self.noise_scale
+        with torch.autocast("cpu", enabled=False):
+            along = self.codec.whiten(z) @ basis * (alpha * power / (alpha**2 * power + level**2))
+            predicted = (along @ basis.T).view_as(z) * self.noise_scale
         predicted = predicted * (1 - self.timid * c.level**2 / (c.alpha**2 + c.level**2))
         noise = torch.where(c.sigma > 0, c.sigma, torch.inf)
         assert lacking is not None
@@ -91,6 +92,17 @@ def test_twice_is_as_once():
     slope = timid.correction.slope.clone()
     refit(timid, series(500), 500, generator())
     assert torch.equal(slope, timid.correction.slope)
+
+
+def test_low_precision_of_the_network_finds_the_same():
+    exact, low = model(Exact), model(Exact)
+    exact.timid = low.timid = 0.1
+    refit(exact, series(500), 500, generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        refit(low, series(500), 500, generator())
+    assert exact.correction is not None
+    assert low.correction is not None
+    torch.testing.assert_close(low.correction.slope, exact.correction.slope, atol=1e-5, rtol=1e-3)
 
 
 def test_it_is_not_done_where_it_could_not_be():
