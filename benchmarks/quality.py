@@ -47,10 +47,18 @@ NETWORKS: dict[str, Any] = {
     "transformer": Transformer(),
     "transformer-time": Transformer(preset="base", axis="time", layers=4),
     "transformer-groups": Transformer(preset="base", group=4, layers=4),
+    "hybrid": Transformer(preset="base", width=96, layers=4, mix=7),
     "plain": Transformer(preset="plain"),
     "paper": Transformer(preset="paper"),
 }
-RATES = {"transformer-time": 1e-3, "transformer-groups": 1e-3, "paper": 1e-3, "transformer": 2e-3, "unet-large": 1e-3}
+RATES = {
+    "transformer-time": 1e-3,
+    "hybrid": 2e-3,
+    "transformer-groups": 1e-3,
+    "paper": 1e-3,
+    "transformer": 2e-3,
+    "unet-large": 1e-3,
+}
 """Peak learning rates that are not the default; wide transformers want less."""
 
 WINDOWED = {"stocks": "stock_timegan.npz", "energy": "energy_timegan.npz", "ett": "etth1.npz"}
