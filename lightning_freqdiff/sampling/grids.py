@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import torch
@@ -9,18 +11,26 @@ from torch import Tensor
 
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
 
-Grid = Literal["uniform", "logsnr", "edm"]
+Grid = Literal["uniform", "logsnr", "edm", "tuned"]
 EDM_RHO = 7.0
+TIMES, COSTS = "grid.times", "grid.costs"
+"""What of a calibration a tuned grid is made of."""
+GROWTH = 1.1
+"""How much more a jump counts than the one before: what early ones spoil, the network mends later on."""
 
 
-def time_grid(sde: SDE, num_steps: int, grid: Grid = "uniform") -> Tensor:
+def time_grid(
+    sde: SDE, num_steps: int, grid: Grid = "uniform", calibration: Mapping[str, Tensor] = MappingProxyType({})
+) -> Tensor:
     """Place ``num_steps + 1`` times from 1 down to ``ε``.
 
     Args:
         sde: Forward process.
         num_steps: Number of solver steps.
         grid: ``uniform`` in ``t``; ``logsnr``, uniform in ``log(α/σ)``; ``edm``, uniform in
-            ``(σ/α)^{1/7}`` (Karras et al., arXiv 2206.00364, equation 5).
+            ``(σ/α)^{1/7}`` (Karras et al., arXiv 2206.00364, equation 5); ``tuned``, the jumps that together do this
+            model the least damage.
+        calibration: What ``calibrate`` fitted to the model; needed for ``tuned``.
 
     Returns:
         Decreasing times, ``(num_steps + 1,)``, float64.
@@ -29,6 +39,8 @@ def time_grid(sde: SDE, num_steps: int, grid: Grid = "uniform") -> Tensor:
         raise ValueError(f"expected num_steps >= 1, got {num_steps}: set `sampling.num_steps`")
     if grid not in get_args(Grid):
         raise ValueError(f"expected a grid of {', '.join(get_args(Grid))}, got {grid!r}: set `sampling.grid`")
+    if grid == "tuned":
+        return _tuned(num_steps, calibration)
     ends = torch.tensor([1.0, T_MIN], dtype=torch.float64)
     fraction = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
     if grid == "uniform":
@@ -42,3 +54,43 @@ def time_grid(sde: SDE, num_steps: int, grid: Grid = "uniform") -> Tensor:
         times = sde.time_at(wanted)
     times[0], times[-1] = ends
     return times
+
+
+def _tuned(num_steps: int, calibration: Mapping[str, Tensor]) -> Tensor:
+    """Choose among the teacher's times; with more than half of them there is nothing left to choose."""
+    if TIMES not in calibration:
+        raise ValueError(
+            "expected a model whose grids were learnt, got one without for a tuned grid: run calibrate on its "
+            "checkpoint, or set `sampling.grid`"
+        )
+    times, costs = calibration[TIMES], calibration[COSTS]
+    most = (len(times) - 1) // 2
+    if num_steps > most:
+        raise ValueError(
+            f"expected at most {most} steps on a tuned grid, got {num_steps}: set `sampling.num_steps`, or "
+            "`sampling.grid` to edm"
+        )
+    return times[cheapest_path(costs, num_steps)[0]]
+
+
+def cheapest_path(costs: Tensor, jumps: int, growth: float = GROWTH) -> tuple[list[int], float]:
+    """Find the way from the first point to the last in so many jumps whose costs have the least sum.
+
+    By dynamic programming, as in GITS (Chen et al., arXiv 2405.11326, algorithm 1).
+
+    Args:
+        costs: Cost of a jump from ``i`` to ``j``, infinite where it does not lead forward, ``(T + 1, T + 1)``.
+        jumps: How many, from 1 to ``T``.
+        growth: Weight of a jump over that of the one before (1.15 in GITS).
+
+    Returns:
+        The points, ``jumps + 1`` of them, and the sum, in which the first jump has weight 1.
+    """
+    rest, choices = costs[:, -1], []
+    for _ in range(jumps - 1):
+        rest, chosen = (costs + growth * rest).min(dim=1)
+        choices.append(chosen)
+    path = [0]
+    for chosen in reversed(choices):
+        path.append(int(chosen[path[-1]]))
+    return [*path, len(costs) - 1], float(rest[0])
