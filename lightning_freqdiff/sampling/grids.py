@@ -15,8 +15,8 @@ Grid = Literal["uniform", "logsnr", "edm", "tuned"]
 EDM_RHO = 7.0
 TIMES, COSTS = "grid.times", "grid.costs"
 """What of a calibration a tuned grid is made of."""
-GROWTH = 1.1
-"""How much more a jump counts than the one before: what early ones spoil, the network mends later on."""
+LAST = 2.0
+"""How much more the last jump counts than the first: what early ones spoil, the network mends later on."""
 
 
 def time_grid(
@@ -73,7 +73,7 @@ def _tuned(num_steps: int, calibration: Mapping[str, Tensor]) -> Tensor:
     return times[cheapest_path(costs, num_steps)[0]]
 
 
-def cheapest_path(costs: Tensor, jumps: int, growth: float = GROWTH) -> tuple[list[int], float]:
+def cheapest_path(costs: Tensor, jumps: int, last: float = LAST) -> tuple[list[int], float]:
     """Find the way from the first point to the last in so many jumps whose costs have the least sum.
 
     By dynamic programming, as in GITS (Chen et al., arXiv 2405.11326, algorithm 1).
@@ -81,11 +81,13 @@ def cheapest_path(costs: Tensor, jumps: int, growth: float = GROWTH) -> tuple[li
     Args:
         costs: Cost of a jump from ``i`` to ``j``, infinite where it does not lead forward, ``(T + 1, T + 1)``.
         jumps: How many, from 1 to ``T``.
-        growth: Weight of a jump over that of the one before (1.15 in GITS).
+        last: Weight of the last jump where the first has 1 and each other a constant factor more than the one before.
+            (In GITS that factor is 1.15 for any number of jumps, which is a last weight of 2 for six of them.)
 
     Returns:
-        The points, ``jumps + 1`` of them, and the sum, in which the first jump has weight 1.
+        The points, ``jumps + 1`` of them, and the weighted sum.
     """
+    growth = last ** (1 / max(1, jumps - 1))
     rest, choices = costs[:, -1], []
     for _ in range(jumps - 1):
         rest, chosen = (costs + growth * rest).min(dim=1)
