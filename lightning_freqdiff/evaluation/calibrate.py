@@ -29,7 +29,7 @@ LAGS = 50
 POINTS = 51
 LEAST = 4
 """Measurements of the remainder's change that a rate is made of, at least."""
-SHOWN = 5, 10, 20
+SHOWN = 4, 6, 8, 10
 """Steps for which it is told what damage a tuned grid does."""
 
 

@@ -2,7 +2,7 @@
 
 A grid of ``n`` steps is a way of ``n`` jumps from noise to data. A teacher of many steps goes it once, for some
 hundred samples; what a jump from its time ``i`` to its time ``j`` would have done to them is known without a further
-network call. Grids for any number of steps are then found by dynamic programming (``sampling/grids.py``), as in GITS
+network call. Grids of few steps are then found by dynamic programming (``sampling/grids.py``), as in GITS
 (Chen et al., "On the Trajectory Regularity of ODE-based Diffusion Sampling", arXiv 2405.11326). Two things differ:
 
 - A jump is of second order, ``y_j = y_i + (r_j - r_i) Λ (eps_i + eps_j) / 2`` with ``y = z/α`` and ``r = σ/α``, as in

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,8 @@ Grid = Literal["uniform", "logsnr", "edm", "tuned"]
 EDM_RHO = 7.0
 TIMES, COSTS = "grid.times", "grid.costs"
 """What of a calibration a tuned grid is made of."""
+MOST = 10
+"""Jumps that are placed one by one. Of more, single ones would seem harmless by luck, and steps become uneven."""
 LAST = 2.0
 """How much more the last jump counts than the first: what early ones spoil, the network mends later on."""
 
@@ -40,7 +43,7 @@ def time_grid(
     if grid not in get_args(Grid):
         raise ValueError(f"expected a grid of {', '.join(get_args(Grid))}, got {grid!r}: set `sampling.grid`")
     if grid == "tuned":
-        return _tuned(num_steps, calibration)
+        return _tuned(sde, num_steps, calibration)
     ends = torch.tensor([1.0, T_MIN], dtype=torch.float64)
     fraction = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
     if grid == "uniform":
@@ -56,21 +59,21 @@ def time_grid(
     return times
 
 
-def _tuned(num_steps: int, calibration: Mapping[str, Tensor]) -> Tensor:
-    """Choose among the teacher's times; with more than half of them there is nothing left to choose."""
+def _tuned(sde: SDE, num_steps: int, calibration: Mapping[str, Tensor]) -> Tensor:
+    """Choose among the teacher's times, ``MOST`` jumps at most; more steps share out these, even in ``log(α/σ)``."""
     if TIMES not in calibration:
         raise ValueError(
             "expected a model whose grids were learnt, got one without for a tuned grid: run calibrate on its "
             "checkpoint, or set `sampling.grid`"
         )
-    times, costs = calibration[TIMES], calibration[COSTS]
-    most = (len(times) - 1) // 2
-    if num_steps > most:
-        raise ValueError(
-            f"expected at most {most} steps on a tuned grid, got {num_steps}: set `sampling.num_steps`, or "
-            "`sampling.grid` to edm"
-        )
-    return times[cheapest_path(costs, num_steps)[0]]
+    jumps = min(num_steps, MOST)
+    times = calibration[TIMES][cheapest_path(calibration[COSTS], jumps)[0]]
+    if jumps == num_steps:
+        return times
+    between = np.interp(np.linspace(0, jumps, num_steps + 1), np.arange(jumps + 1), sde.log_snr(times).numpy())
+    finer = sde.time_at(torch.from_numpy(between))
+    finer[0], finer[-1] = times[0], times[-1]
+    return finer
 
 
 def cheapest_path(costs: Tensor, jumps: int, last: float = LAST) -> tuple[list[int], float]:

@@ -24,7 +24,7 @@ def test_what_is_fitted_fits(model):
     assert fitted["teacache.polynomial"].shape == (5,)
     assert 0 < fits["teacache"] <= 1
     assert fitted["wiener.rate"].min() >= 0
-    assert fits["grid_damage_5_steps"] > fits["grid_damage_10_steps"] > 0
+    assert fits["grid_damage_4_steps"] > fits["grid_damage_10_steps"] > 0
     model.score.calibration = fitted
     assert len(model.times(Sampling(num_steps=7, grid="tuned"))) == 8
     # A block's linear map comes closer to the block than leaving it out.

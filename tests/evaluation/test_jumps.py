@@ -50,9 +50,10 @@ def test_a_tuned_grid_does_less_damage_than_edms_with_a_solver_of_such_jumps(sde
 
 
 @torch.no_grad()
-def test_damage_is_what_a_jump_does_to_mean_and_deviation_of_the_series():
-    """From where nothing is carried on: the last jump, against the trapezoidal rule written out."""
-    score, times = gaussian(VP()), torch.tensor([0.3, T_MIN], dtype=torch.float64)
+@pytest.mark.parametrize("end", [T_MIN, 0.2])
+def test_damage_is_what_a_jump_does_to_mean_and_deviation_of_the_series(end):
+    """Against the trapezoidal rule written out, and carried on by the linear part, along which ratios stay."""
+    score, times = gaussian(VP()), torch.tensor([0.5, end], dtype=torch.float64)
     path = torch.randn(2, 50, N, 1)
     step = plan(score.sde, times, "cpu")[0]
     eps = [
@@ -61,7 +62,8 @@ def test_damage_is_what_a_jump_does_to_mean_and_deviation_of_the_series():
     middle = score.noise_scale * (eps[0] + eps[1]) / 2
     jumped = step.then.alpha * (path[0] / step.now.alpha + (step.then.ratio - step.now.ratio) * middle)
     costs = jump_costs(score, times, path, torch.stack(eps))
-    made, meant = score.codec.decode(jumped), score.codec.decode(path[1])
+    carry = score.codec.variance.sqrt() / score.coefficients(times[1].float()).total
+    made, meant = score.codec.decode(carry * jumped), score.codec.decode(carry * path[1])
     moved = torch.cat([made.mean(0) - meant.mean(0), made.std(0, correction=0) - meant.std(0, correction=0)])
     typical = (score.codec.mean.square() + score.codec.deviation.square()).sum().sqrt()
     assert float(costs[0, 1]) == pytest.approx(float(moved.norm() / typical), rel=1e-3)

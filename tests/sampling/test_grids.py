@@ -8,8 +8,8 @@ from random_networks import random_score
 
 from lightning_freqdiff.caching import CachedScore, TaylorSeer
 from lightning_freqdiff.diffusion.score import ScoreFunction
-from lightning_freqdiff.diffusion.sde import VP
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample, time_grid
+from lightning_freqdiff.diffusion.sde import VE, VP
+from lightning_freqdiff.sampling import Sampling, WorkUnit, grids, sample, time_grid
 from lightning_freqdiff.sampling.grids import COSTS, TIMES, cheapest_path
 
 POINTS = 9
@@ -49,9 +49,21 @@ def test_a_tuned_grid_is_the_cheapest_way():
 def test_what_was_not_learnt_is_refused():
     with pytest.raises(ValueError, match=r"run calibrate on its checkpoint, or set `sampling\.grid`"):
         time_grid(VP(), 3, "tuned")
-    assert len(time_grid(VP(), 4, "tuned", learnt())) == 5
-    with pytest.raises(ValueError, match=r"at most 4 steps on a tuned grid, got 5: set `sampling\.num_steps`"):
-        time_grid(VP(), 5, "tuned", learnt())
+    with pytest.raises(ValueError, match=r"`sampling\.num_steps`"):
+        time_grid(VP(), 0, "tuned", learnt())
+
+
+@pytest.mark.parametrize("sde", [VP(), VE()], ids=["VP", "VE"])
+def test_more_steps_share_out_the_jumps(sde, monkeypatch):
+    monkeypatch.setattr(grids, "MOST", 3)
+    calibration = {TIMES: time_grid(sde, POINTS - 1, "logsnr"), COSTS: table(0)}
+    coarse, fine, odd = (time_grid(sde, steps, "tuned", calibration) for steps in (3, 9, 7))
+    assert torch.equal(fine[[0, -1]], coarse[[0, -1]])
+    torch.testing.assert_close(sde.log_snr(fine[::3]), sde.log_snr(coarse))
+    steps = sde.log_snr(fine).diff().view(3, 3)
+    torch.testing.assert_close(steps, steps[:, :1].expand(3, 3))
+    assert len(odd) == 8
+    assert (odd.diff() < 0).all()
 
 
 def test_a_cached_model_samples_on_its_own_grid():
