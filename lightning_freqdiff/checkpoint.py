@@ -1,4 +1,4 @@
-"""Checkpoints: read safely, in the names of today; components as plain settings; what was fitted for caches.
+"""Checkpoints: read safely, in the names of today; components as plain settings; what ``calibrate`` fitted.
 
 What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the hash of the weights that they belong to:
 
@@ -7,6 +7,8 @@ What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the has
 | ``teacache.polynomial`` | TeaCache | coefficients, highest power first, ``(5,)`` |
 | ``fastcache.weight.i``, ``fastcache.bias.i`` | FastCache | linear map of block ``i``, ``(d, d)`` and ``(d,)`` |
 | ``wiener.rate`` | Wiener | local error of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
+| ``grid.times`` | tuned grids | times that such grids are chosen from, decreasing, ``(T + 1,)`` |
+| ``grid.costs`` | tuned grids | damage of a jump from time to time, ``(T + 1, T + 1)``; ``evaluation/jumps.py`` |
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Scor
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.networks import Architecture, UNet
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample, time_grid
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.schedule import warmup_cosine
 from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
@@ -303,6 +303,10 @@ class ScoreModule(LightningModule):
             return torch.empty(0, self.layout.length, self.layout.channels, device=self.device)
         z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
         return self.score.codec.decode(z)
+
+    def times(self, sampling: Sampling) -> Tensor:
+        """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""
+        return time_grid(self.sde, sampling.num_steps, sampling.grid, self.score.calibration)
 
     def _tell(self, step: int) -> None:
         for hook in self._hooks():

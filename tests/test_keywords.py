@@ -43,7 +43,7 @@ def test_numbers_of_numpy_are_numbers():
         (Sampling, {"solver": Heun}, "expected `solver` as one of .* got <class"),
         (Sampling, {"num_samples": 5.5}, "expected `num_samples` as int, got 5.5"),
         (Sampling, {"num_samples": "many"}, "expected `num_samples` as int, got 'many'"),
-        (Sampling, {"grid": "q"}, "expected `grid` as one of 'uniform', 'logsnr', 'edm', got 'q'"),
+        (Sampling, {"grid": "q"}, "expected `grid` as one of 'uniform', 'logsnr', 'edm', 'tuned', got 'q'"),
         (ScoreModule, {"colour": "whte"}, "expected `colour` as one of 'equal', 'white' or float, got 'whte'"),
         (ScoreModule, {"network": {"class_path": "MLP", "init_args": {"widthh": 3}}}, "settings of MLP .*'widthh'"),
         (ArrayData, {"window": "day"}, "expected `window` as int, got 'day'"),

@@ -188,7 +188,7 @@ class CachedScore(ScoreFunction):
     """
 
     def __init__(self, score: Score, policy: CachePolicy, calls: int) -> None:
-        self.score, self.policy = score, policy
+        self.score, self.policy, self.calibration = score, policy, score.calibration
         self.ledger = Ledger(calls, *score.noise_scale.shape[:1], device=score.noise_scale.device)
         self._trajectory: Trajectory | None = None
         self._states: list[Any] = []

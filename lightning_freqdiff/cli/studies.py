@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -228,11 +228,12 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
 def _calibrate(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:
     path = Path(config.output) if config.output else calibration_path(config.ckpt_path)
     check_calibration_path(path)
-    sampling = replace(config.sampling, batch_size=min(config.sampling.batch_size, config.sampling.num_samples))
-    fitted, fits = calibrate(module, sampling)
+    since = time.perf_counter()
+    fitted, fits = calibrate(module, config.sampling)
     write_calibration(path, fitted, weights_hash(module))
     for name, value in fits.items():
         console.print(f"{name}: {value:.4g}", highlight=False)
+    console.print(f"seconds: {time.perf_counter() - since:.0f}", highlight=False)
     console.print(f"calibration: {path}", highlight=False, soft_wrap=True)
 
 

@@ -21,9 +21,10 @@ directions (``correction.py``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -73,7 +74,13 @@ draw of noise for each step (if any step adds noise), and what to call with the 
 
 
 class ScoreFunction(ABC):
-    """Anything a solver can ask for ``∇ log p_t(z)``."""
+    """Anything a solver can ask for ``∇ log p_t(z)``.
+
+    Attributes:
+        calibration: What ``calibrate`` fitted to the network behind it, by name; see ``checkpoint.py``.
+    """
+
+    calibration: Mapping[str, Tensor] = MappingProxyType({})
 
     def start(self, trajectory: Trajectory) -> None:  # noqa: B027 (most score functions remember nothing)
         """Be told that a new trajectory begins; what was remembered of the last one is dropped."""
@@ -123,7 +130,7 @@ class Score(nn.Module, ScoreFunction):
 
     Attributes:
         correction: What the network's predictions lack in the leading directions, or ``None``.
-        calibration: What was fitted to this network for its caches, by name; see ``checkpoint.py``.
+        calibration: What was fitted to this network, by name; see ``checkpoint.py``.
     """
 
     def __init__(
@@ -152,7 +159,7 @@ class Score(nn.Module, ScoreFunction):
         self.codec, self.sizes = Codec(layout, colour, covariance == "joint" and parametrization == "wiener"), sizes
         self.correction = None if self.codec.directions is None else Correction(self.codec)
         self.network: Backbone = architecture.build(self.codec, sizes)
-        self.calibration: dict[str, Tensor] = {}
+        self.calibration: dict[str, Tensor] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
         self._compiled = Compiled(self._call)
 
     def fit(self, batches: Callable[[], Iterable[Tensor]]) -> None:

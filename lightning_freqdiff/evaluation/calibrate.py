@@ -1,4 +1,4 @@
-"""`calibrate`: watch uncached sampling, and fit what caches want to know about this network."""
+"""`calibrate`: watch uncached sampling, and fit what caches and tuned grids want to know about this network."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from lightning_freqdiff.caching.reuse import store
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.evaluation.jumps import expect_finite, learn_jumps
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, sample, time_grid
+from lightning_freqdiff.sampling.grids import COSTS, cheapest_path
 from lightning_freqdiff.sampling.solvers import EulerMaruyama, plan
 
 DEGREE = 4
@@ -27,6 +29,8 @@ LAGS = 50
 POINTS = 51
 LEAST = 4
 """Measurements of the remainder's change that a rate is made of, at least."""
+SHOWN = 4, 6, 8, 10
+"""Steps for which it is told what damage a tuned grid does."""
 
 
 class Watcher(ScoreFunction):
@@ -101,13 +105,16 @@ def calibrate(
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Sample uncached with Euler-Maruyama, and fit TeaCache's polynomial, FastCache's maps and Wiener's rate.
 
+    The damage of jumps, of which tuned grids are made, is learnt from samples of a teacher's own (``jumps.py``).
+
     Args:
         module: The model.
         sampling: Number of samples, steps and seed.
         on_step: Called with the number of each step.
 
     Returns:
-        What was fitted, by name (see ``checkpoint.py``), and how well: shares of variance explained.
+        What was fitted, by name (see ``checkpoint.py``), and how well: shares of variance explained,
+        and the damage of tuned grids relative to the norm of a typical series.
 
     Raises:
         ValueError: For too few steps, or samples that are no numbers; nothing is to be learnt from them.
@@ -118,12 +125,7 @@ def calibrate(
     steps = plan(sde, times, score.noise_scale.device)
     watcher = Watcher(score, Frame.build(score, times[:-1], [EulerMaruyama().affine(step) for step in steps]))
     for unit in sampling.units():
-        drawn = sample(watcher, sde, score.codec, unit, sampling, on_step)
-        if not drawn.isfinite().all():
-            raise ValueError(
-                "expected finite samples to fit to, got NaN or infinity: set `ckpt_path` to a checkpoint whose "
-                "weights are numbers, or raise `sampling.num_steps`"
-            )
+        expect_finite(sample(watcher, sde, score.codec, unit, sampling, on_step))
     changes = torch.cat(watcher.changes, dim=1).double().cpu().numpy() if watcher.changes else np.zeros((2, 0))
     few = changes.shape[1] <= DEGREE or (watcher.frame is not None and len(watcher.rates) < LEAST)
     if few:
@@ -146,4 +148,6 @@ def calibrate(
         middle, rate = (np.array(column) for column in zip(*sorted(watcher.rates), strict=True))
         fitted["wiener.rate"] = torch.from_numpy(np.interp(np.linspace(0, 1, POINTS), middle, rate))
         fits["wiener_mean_rate"] = float(rate.mean())
+    fitted |= learn_jumps(score, sampling, on_step)
+    fits |= {f"grid_damage_{n}_steps": cheapest_path(fitted[COSTS], n)[1] for n in SHOWN}
     return fitted, fits

@@ -39,7 +39,7 @@ class Sampling:
         num_samples: Samples in all; exactly this many are returned.
         num_steps: Solver steps.
         solver: Reverse-time solver.
-        grid: Placement of the steps: uniform in t, in log-SNR, or EDM's rho = 7.
+        grid: Placement of the steps: uniform in t, in log-SNR, EDM's rho = 7, or tuned to the model by calibrate.
         seed: Seed of the run. Sample i of a seed is the same for any batch size and number of devices.
         batch_size: Samples computed together.
         condition: What is known of each sample, for models that were trained with conditions.
@@ -101,7 +101,7 @@ def sample(
         Standardised tokens ``(count, K, F)`` at ``t = ε``.
     """
     solver, scale = sampling.solver, codec.noise_scale
-    times = time_grid(sde, sampling.num_steps, sampling.grid)
+    times = time_grid(sde, sampling.num_steps, sampling.grid, score.calibration)
     steps = plan(sde, times, scale.device)
     shape = (unit.count, scale.shape[0], scale.shape[1])
     noise = normal_stream(unit.seed, unit.first, shape, scale.device)

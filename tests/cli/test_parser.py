@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from lightning_freqdiff.__main__ import main
+from lightning_freqdiff.evaluation import jumps
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.module import ScoreModule
 
@@ -366,6 +367,45 @@ def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path, well, calls
     well("predict", *few, "--config", "callbacks/mine.yaml", "--sampling.output=samples")
     manifest = json.loads((tmp_path / "samples/manifest.json").read_text())
     assert manifest["reports"][0]["hit_rate"] > 0
+
+
+def test_a_calibrated_model_samples_on_a_grid_of_its_own(trained, tmp_path, call, well, monkeypatch):
+    monkeypatch.setattr(jumps, "SAMPLES", 32)
+    checkpoint, path = tmp_path / "best.ckpt", tmp_path / "best.calibration.npz"
+    checkpoint.write_bytes(trained.read_bytes())
+    few = ["--ckpt_path", checkpoint, "--sampling.num_samples=4"]
+    tuned = [*few, "--sampling.grid=tuned", "--sampling.solver=DPMSolverPP", "--sampling.output=drawn"]
+
+    def refused(*args):
+        code, _, err = call("predict", *tuned, *args)
+        assert code == 1
+        assert not (tmp_path / "drawn").exists()
+        return err
+
+    err = refused("--sampling.num_steps=6")
+    assert "run calibrate on its checkpoint, or set --sampling.grid" in err
+    said = well("calibrate", *few, "--sampling.num_steps=20")
+    assert re.search(r"grid_damage_4_steps: 0\.\d+", said)
+    assert re.search(r"seconds: \d+", said)
+    first = path.read_bytes()
+    well("calibrate", *few, "--sampling.num_steps=20")
+    assert path.read_bytes() == first
+    assert "set --sampling.num_steps" in refused("--sampling.num_steps=0")
+    well("predict", *tuned, "--sampling.num_steps=6", "--config", CACHES / "taylorseer.yaml")
+    manifest = json.loads((tmp_path / "drawn/manifest.json").read_text())
+    assert manifest["identity"]["sampling"]["grid"] == "tuned"
+    well("predict", *tuned, "--sampling.num_steps=6", "--sampling.output=plain")
+    assert json.loads((tmp_path / "plain/manifest.json").read_text())["identity"]["calibration"]
+    well("calibrate", *few, "--sampling.num_steps=20", "--sampling.seed=1")
+    code, _, err = call("predict", *tuned, "--sampling.num_steps=6", "--sampling.output=plain")
+    assert code == 1
+    assert "belongs to another run (calibration was" in err
+    with np.load(path) as kept:
+        np.savez(path, **{**kept, "weights": np.array("other")})
+    with pytest.warns(UserWarning, match="fitted to other weights"):
+        code, _, err = call("predict", *tuned, "--sampling.num_steps=6", "--sampling.output=new")
+    assert code == 1
+    assert "run calibrate" in err
 
 
 def test_a_comparison_that_is_interrupted_says_where_its_results_are(trained, tmp_path, call, monkeypatch):
