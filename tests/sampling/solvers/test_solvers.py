@@ -119,6 +119,8 @@ def test_convergence_order_of_ode_solvers(solver, order, grid, sde, error):
         (DPMSolverPP("sde"), 2, "logsnr"),
         (ExponentialWiener(correct=False), 1, "logsnr"),
         (ExponentialWiener(), 1, "logsnr"),
+        (SASolver(2, tau=0.6, correct=False), 2, "logsnr"),
+        (SASolver(2), 1, "logsnr"),
     ],
     ids=lambda v: str(v),
 )
@@ -284,6 +286,72 @@ def test_the_weights_of_the_remainder_integrate_time_of_its_own(kind):
     even = n * (math.asin(q) - math.asin(q_then))
     expected = even if kind == "ode" else 2 * n**2 * (q - q_then) / (step.then.alpha * 0.3**0.5)
     assert float(gain) * 0.3**0.5 == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("solver", "same"),
+    [
+        (UniPC(2, correct=False), DPMSolverPP()),  # UniP-2 with B2(h) is DPM-Solver++(2M)
+        (UniPC(1, correct=False), DDIM()),
+        (SASolver(1, tau=0.0, correct=False), DDIM()),
+        (SASolver(1, tau=1.0, correct=False), DDIM(1.0)),
+        (DEIS(1), DDIM()),
+        (IPNDM(1), DDIM()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
+def test_what_multistep_solvers_are_at_low_order(solver, same, sde):
+    a = b = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64)
+    state, other = solver.begin(units(SCALE), sde), None
+    for step in double_plan(sde, 6, "edm"):
+        a, state = solver.step(oracle(sde), a, step, SCALE, [torch.ones_like(a)], state)
+        b, other = same.step(oracle(sde), b, step, SCALE, [torch.ones_like(b)], other)
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    "solver", [DEIS(1), DEIS(3), DEIS(4), SASolver(3, correct=False), SASolver(4, correct=False)]
+)
+def test_predictors_integrate_polynomials_exactly(solver):
+    """Of a degree one below their order: DEIS the noise in time, SA-Solver the clean estimate in half log-SNR."""
+    sde, degree, planned = VP(), solver.order - 1, double_plan(VP(), 8, "edm")
+
+    def clean(level_or_t):
+        return (1 + sde.log_snr(level_or_t)) ** degree
+
+    def score(z, t):
+        if isinstance(solver, DEIS):
+            return torch.full_like(z, -(float(1 + t) ** degree)) / sde.sigma(t)
+        return -(z - sde.alpha(t) * clean(t)) / sde.sigma(t) ** 2
+
+    one = torch.ones(1, 1, dtype=torch.float64)
+    z, state = one[None], solver.begin(units(one), sde)
+    for step in planned[:-1]:
+        before = z
+        z, state = solver.step(score, z, step, one, [torch.zeros_like(z)], state)
+        if len(state.known) < solver.order:
+            continue
+        now, then = step.now, step.then
+        t = torch.linspace(float(now.t), float(then.t), 20001, dtype=torch.float64)
+        if isinstance(solver, DEIS):
+            moved = then.alpha * torch.trapezoid((1 + t) ** degree, (-sde.log_snr(t)).exp())
+            kept = then.alpha / now.alpha
+        else:
+            at, end = sde.log_snr(t), sde.log_snr(t[-1])
+            moved = then.sigma * torch.trapezoid(2 * (2 * at - end).exp() * clean(t), at)
+            kept = then.sigma / now.sigma * (then.ratio / now.ratio)
+        assert float(z) == pytest.approx(float(kept * before + moved), rel=1e-5)
+
+
+def test_ipndm_has_the_weights_of_adams_and_bashforth():
+    step = double_plan(VP(), 8, "edm")[4]
+    state = IPNDM(4).begin(units(SCALE), VP())
+    for order in (1, 2, 3, 4):
+        gains = IPNDM(4).gains([step.now] * order, step.now, step.then, state)
+        weights = [g / (step.then.alpha * (step.then.ratio - step.now.ratio)) for g in gains]
+        for power in range(order):  # of the last calls, at 0, -1, -2, ..., to the integral of x^power from 0 to 1
+            assert sum(w * (-i) ** power for i, w in enumerate(weights)) == pytest.approx(1 / (power + 1))
 
 
 def test_sampling_starts_at_the_noise_level_of_the_process():
