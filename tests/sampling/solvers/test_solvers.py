@@ -305,9 +305,11 @@ def test_what_multistep_solvers_are_at_low_order(solver, same, sde):
     a = b = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64)
     state, other = solver.begin(units(SCALE), sde), None
     for step in double_plan(sde, 6, "edm"):
+        if same == DDIM(1.0):  # which ends with a step of the ODE
+            step = replace(step, last=False)
         a, state = solver.step(oracle(sde), a, step, SCALE, [torch.ones_like(a)], state)
         b, other = same.step(oracle(sde), b, step, SCALE, [torch.ones_like(b)], other)
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=0)
 
 
 @pytest.mark.parametrize(
