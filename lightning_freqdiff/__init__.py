@@ -46,11 +46,15 @@ if TYPE_CHECKING:
     from lightning_freqdiff.sampling import Sampling
     from lightning_freqdiff.sampling.solvers import (
         DDIM,
+        DEIS,
+        IPNDM,
         DPMSolverPP,
         EulerMaruyama,
         ExponentialWiener,
         Heun,
         PredictorCorrector,
+        SASolver,
+        UniPC,
     )
     from lightning_freqdiff.studies import compare, describe, evaluate, tune
 
@@ -58,9 +62,11 @@ __version__ = "0.2.0"
 
 __all__ = [
     "DDIM",
+    "DEIS",
     "E2CRF",
     "ECG",
     "ETT",
+    "IPNDM",
     "LSTM",
     "MIMIC3",
     "MLP",
@@ -81,6 +87,7 @@ __all__ = [
     "Heun",
     "Model",
     "PredictorCorrector",
+    "SASolver",
     "SampleMonitor",
     "SampleWriter",
     "Sampling",
@@ -97,6 +104,7 @@ __all__ = [
     "Transformer",
     "UNet",
     "USDroughts",
+    "UniPC",
     "Wiener",
     "compare",
     "describe",
@@ -115,7 +123,8 @@ _ROOMS = {
     "module": "ScoreModule",
     "networks": "LSTM MLP Transformer UNet",
     "sampling": "Sampling",
-    "sampling.solvers": "DDIM DPMSolverPP EulerMaruyama ExponentialWiener Heun PredictorCorrector",
+    "sampling.solvers": "DDIM DEIS DPMSolverPP EulerMaruyama ExponentialWiener Heun IPNDM PredictorCorrector "
+    "SASolver UniPC",
     "studies": "compare describe evaluate tune",
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""Gaussian data, whose score is known exactly: the oracle of solvers and caches."""
+"""Gaussian data and mixtures of it, whose score is known exactly: the oracle of solvers and caches."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +11,11 @@ from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
 
 
-def units(noise_scale: Tensor) -> Any:
-    """What sampling needs of a codec, where there are no series."""
-    return SimpleNamespace(noise_scale=noise_scale)
+def units(noise_scale: Tensor, variance: Tensor | None = None) -> Any:
+    """What sampling needs of a codec, where there are no series; unit variances, unless they are given."""
+    return SimpleNamespace(
+        noise_scale=noise_scale, variance=torch.ones_like(noise_scale) if variance is None else variance
+    )
 
 
 class GaussianScore(ScoreFunction):
@@ -38,3 +40,35 @@ class GaussianScore(ScoreFunction):
         inverse = torch.zeros_like(total)
         inverse[live.outer(live)] = torch.linalg.inv(total[live][:, live]).flatten()
         return -(z.double().flatten(1) @ inverse).reshape(z.shape).to(z.dtype)
+
+
+class MixtureScore(ScoreFunction):
+    """Exact score of a mixture of Gaussians in one live coordinate, the first of ``(1, 2)`` tokens.
+
+    Along the probability-flow ODE of one coordinate, samples keep their order, and so their share of the distribution
+    below them: :meth:`share` is what the exact flow keeps.
+    """
+
+    WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    MEANS = torch.tensor([-1.2, 0.6], dtype=torch.float64)
+    VARIANCES = torch.tensor([0.05, 0.2], dtype=torch.float64)
+
+    def __init__(self, sde: SDE, noise_scale: Tensor) -> None:
+        self.sde, self.scale = sde, float(noise_scale[0, 0])
+
+    def _components(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, noise = self.sde.alpha(t.double()), self.sde.sigma(t.double()) * self.scale
+        return alpha * self.MEANS, (alpha**2 * self.VARIANCES + noise**2).sqrt()
+
+    def share(self, z: Tensor, t: Tensor) -> Tensor:
+        """Return how much of the distribution at ``t`` lies below the tokens, ``(B,)``."""
+        means, deviations = self._components(t)
+        return (self.WEIGHTS * torch.special.ndtr((z[:, 0, :1].double() - means) / deviations)).sum(1)
+
+    def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
+        means, deviations = self._components(t)
+        away = (z[:, 0, :1].double() - means) / deviations
+        likely = (self.WEIGHTS.log() - deviations.log() - away**2 / 2).softmax(1)
+        score = torch.zeros(z.shape, dtype=torch.float64)
+        score[:, 0, 0] = -(likely * away / deviations).sum(1)
+        return score.to(z.dtype)

@@ -251,6 +251,16 @@ def test_a_solver(trained, tmp_path):
     assert manifest["identity"]["sampling"]["solver"]["class_path"] == dotted(TwoSlopes)
 
 
+@pytest.mark.parametrize("solver", ["DEIS", "IPNDM", "UniPC", "SASolver", "ExponentialWiener"])
+def test_multistep_solvers_from_the_command_line(trained, tmp_path, solver):
+    quiet = {"SASolver": ["--sampling.solver.tau=0"], "ExponentialWiener": ["--sampling.solver.kind=ode"]}
+    settings = [f"--sampling.solver={solver}", "--sampling.solver.order=3", *quiet.get(solver, [])]
+    heun, _ = predict(trained, tmp_path / "heun", "--sampling.solver=Heun", "--sampling.grid=edm")
+    ours, manifest = predict(trained, tmp_path / "ours", *settings, "--sampling.grid=edm", "--sampling.num_steps=40")
+    assert np.linalg.norm(ours - heun) < 0.1 * np.linalg.norm(heun)
+    assert manifest["identity"]["sampling"]["solver"]["init_args"]["order"] == 3
+
+
 def test_a_constraint_keeps_what_was_observed(trained, tmp_path):
     label = [f"--sampling.condition={dotted(Label)}"]
     free, _ = predict(trained, tmp_path / "free", *label)

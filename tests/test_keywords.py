@@ -54,7 +54,7 @@ def test_a_wrong_value_is_told_in_one_line_with_what_it_may_be(kind, given, says
     with pytest.raises(ValueError, match=says) as caught:
         check(kind, given)
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 200
+    assert len(str(caught.value)) < 250
 
 
 def test_errors_call_settings_as_they_were_given():

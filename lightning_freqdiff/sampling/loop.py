@@ -111,7 +111,7 @@ def sample(
     trajectory = Trajectory(
         calls, solver.calls_per_step, shape, unit.seed, unit.first, condition=condition, noisy=noisy
     )
-    z, state, constraint = steps[0].now.sigma * scale * next(noise), None, sampling.constraint
+    z, constraint = steps[0].now.sigma * scale * next(noise), sampling.constraint
     if sampling.guidance is not None:
         score = Guided(score, sampling.guidance)
     with score.frozen():
@@ -123,6 +123,7 @@ def sample(
             return controller(z, noise, on_step)
         ask = partial(score, condition=condition)
         more = normal_stream(unit.seed, unit.first, shape, scale.device, CONSTRAINT_STREAM)
+        state = solver.begin(codec, sde)
         for i, step in enumerate(steps):
             drawn = list(islice(noise, solver.noises_per_step))
             z, state = solver.step(ask, z, step, scale, drawn, state)

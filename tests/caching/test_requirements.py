@@ -31,11 +31,15 @@ from lightning_freqdiff.networks.flops import count_flops
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import (
     DDIM,
+    DEIS,
+    IPNDM,
     DPMSolverPP,
     EulerMaruyama,
     ExponentialWiener,
     Heun,
     PredictorCorrector,
+    SASolver,
+    UniPC,
 )
 from lightning_freqdiff.spectral import Representation
 
@@ -49,6 +53,10 @@ SOLVERS = {
     "dpm": DPMSolverPP(),
     "corrector": PredictorCorrector(),
     "exponential": ExponentialWiener(),
+    "deis": DEIS(),
+    "ipndm": IPNDM(),
+    "unipc": UniPC(),
+    "sa": SASolver(),
 }
 
 

@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.noise import BLOCK, normal_stream
-from lightning_freqdiff.sampling.solvers import DPMSolverPP, EulerMaruyama, PredictorCorrector
+from lightning_freqdiff.sampling.solvers import (
+    DEIS,
+    DPMSolverPP,
+    EulerMaruyama,
+    ExponentialWiener,
+    PredictorCorrector,
+    SASolver,
+)
 
 
 def draws(seed, first, count, number=20, stream=0):
@@ -40,7 +47,11 @@ def test_units_cover_every_sample_once(total, size):
     assert all(u.count <= size for u in units)
 
 
-@pytest.mark.parametrize("solver", [EulerMaruyama(), PredictorCorrector(), DPMSolverPP("sde")], ids=str)
+@pytest.mark.parametrize(
+    "solver",
+    [EulerMaruyama(), PredictorCorrector(), DPMSolverPP("sde"), DEIS(), ExponentialWiener(), SASolver()],
+    ids=str,
+)
 def test_batch_of_singles(model, solver):
     model.sampling = Sampling(num_samples=9, num_steps=12, solver=solver)
     whole = model.predict_step(WorkUnit(3, 0, 9), 0)
@@ -50,8 +61,9 @@ def test_batch_of_singles(model, solver):
     torch.testing.assert_close(singles, whole, atol=1e-4, rtol=1e-4)
 
 
-def test_run_twice_get_the_same_bit_for_bit(model):
-    model.sampling = Sampling(num_samples=5, num_steps=10)
+@pytest.mark.parametrize("solver", [EulerMaruyama(), DEIS(), ExponentialWiener("ode"), SASolver()], ids=str)
+def test_run_twice_get_the_same_bit_for_bit(model, solver):
+    model.sampling = Sampling(num_samples=5, num_steps=10, solver=solver)
     first, second = (model.predict_step(WorkUnit(0, 0, 5), 0) for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, model.predict_step(WorkUnit(1, 0, 5), 0))

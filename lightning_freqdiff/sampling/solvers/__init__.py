@@ -2,14 +2,20 @@
 
 from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step, plan, predict_eps
 from lightning_freqdiff.sampling.solvers.ddim import DDIM
+from lightning_freqdiff.sampling.solvers.deis import DEIS
 from lightning_freqdiff.sampling.solvers.dpm_solver import DPMSolverPP
 from lightning_freqdiff.sampling.solvers.euler_maruyama import EulerMaruyama
 from lightning_freqdiff.sampling.solvers.exponential import ExponentialWiener
 from lightning_freqdiff.sampling.solvers.heun import Heun
+from lightning_freqdiff.sampling.solvers.ipndm import IPNDM
 from lightning_freqdiff.sampling.solvers.predictor_corrector import PredictorCorrector
+from lightning_freqdiff.sampling.solvers.sa_solver import SASolver
+from lightning_freqdiff.sampling.solvers.unipc import UniPC
 
 __all__ = [
     "DDIM",
+    "DEIS",
+    "IPNDM",
     "Ask",
     "DPMSolverPP",
     "EulerMaruyama",
@@ -17,8 +23,10 @@ __all__ = [
     "Heun",
     "Level",
     "PredictorCorrector",
+    "SASolver",
     "Solver",
     "Step",
+    "UniPC",
     "plan",
     "predict_eps",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_freqdiff.diffusion.score import Affine
 from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.spectral import Codec
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,15 @@ class Solver(ABC):
     calls_per_step: int = 1
     noises_per_step: int = 0
 
+    def begin(self, codec: Codec, sde: SDE) -> Any:
+        """Return the state for the first step: what a solver has to know of the tokens' units, and of the process.
+
+        Args:
+            codec: Units of the tokens: ``noise_scale`` and ``variance`` of each coordinate.
+            sde: Forward process.
+        """
+        return None
+
     @abstractmethod
     def step(
         self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: Any
@@ -65,7 +75,7 @@ class Solver(ABC):
             step: Where from and where to.
             scale: ``Λ``, ``(K, F)``.
             noises: ``noises_per_step`` standard normal tensors ``(B, K, F)``, not yet scaled by ``Λ``.
-            state: What the previous step returned, ``None`` at first.
+            state: What :meth:`begin` returned, then what the previous step did.
 
         Returns:
             Tokens at ``step.then``, and the state for the next step.
