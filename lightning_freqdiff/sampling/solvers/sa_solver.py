@@ -15,7 +15,7 @@ from lightning_freqdiff.sampling.solvers.multistep import Multistep, Run, clean,
 
 @dataclass(frozen=True)
 class SASolver(Multistep):
-    """SA-Solver (Xue et al., arXiv 2309.05019, algorithm 1 and equations 14 to 18) with a constant ``τ``.
+    """SA-Solver (Xue et al., arXiv 2309.05019, algorithm 1) with a constant ``τ``.
 
     The clean estimate is a polynomial in half log-SNR through the last calls: an Adams-Bashforth predictor, and an
     Adams-Moulton corrector once the call at the step's end is known, under the same noise. The last step is of first

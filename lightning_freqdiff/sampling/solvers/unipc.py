@@ -14,11 +14,11 @@ from lightning_freqdiff.sampling.solvers.multistep import Multistep, Run, clean,
 
 @dataclass(frozen=True)
 class UniPC(Multistep):
-    """UniPC (Zhao et al., arXiv 2302.04867, algorithms 5 to 8): multistep, of the clean estimate, with ``B₂(h)``.
+    """UniPC (Zhao et al., arXiv 2302.04867, appendix): multistep, of the clean estimate, with ``B₂(h)``.
 
     Their weights are those of the exact integral of the polynomial in half log-SNR through the calls, whatever
     ``B(h)``; but where one weight is left to choose (the predictor from two calls, the corrector from the first two)
-    they put 1/2 for it (their remark in section 3.4), times ``B₂(h) = e^h - 1``. The last step is of first order.
+    they put 1/2 for it, times ``B₂(h) = e^h - 1``. The last step is of first order.
 
     Args:
         order: Calls that a step is predicted from, 1 to 3; the corrector sees one more.
