@@ -80,7 +80,7 @@ class Directions(nn.Module):
             sigma: Deviation of the noise, the same.
         """
         with torch.autocast(z.device.type, enabled=False):
-            z, alpha, sigma = z.float(), alpha.float(), sigma.float()
+            z, alpha, sigma = (x.to(self.basis.dtype) for x in (z, alpha, sigma))
             total = alpha.square() * self.power + sigma.square()
             gain = torch.where(total > 0, alpha * self.power / total, 0.0)
             size = (gain.square() * total).mean(dim=1, keepdim=True).sqrt()

@@ -66,7 +66,7 @@ class Correction(nn.Module):
         """Return tokens ``(B, K, F)`` along the leading directions, ``(B, r)``."""
         (codec,) = self._codec
         with torch.autocast(z.device.type, enabled=False):
-            return codec.whiten(z) @ self.basis
+            return codec.whiten(z).to(self.basis.dtype) @ self.basis
 
     def forward(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
         """Return what the prediction of clean tokens lacks, ``(B, K, F)``.
@@ -78,9 +78,9 @@ class Correction(nn.Module):
         """
         (codec,) = self._codec
         with torch.autocast(z.device.type, enabled=False):
-            alpha, level = alpha.flatten(1), level.flatten(1)
+            alpha, level = (x.flatten(1).to(self.basis.dtype) for x in (alpha, level))
             wrong = self._wrong(self.along(z) / alpha, (level / alpha).log().flatten())
-            return (wrong @ self.basis.T).view_as(z) * codec.noise_scale
+            return ((wrong @ self.basis.T).view_as(z) * codec.noise_scale).to(z.dtype)
 
     def _wrong(self, along: Tensor, log_noise: Tensor) -> Tensor:
         """Return what is lacking along the leading directions, ``(B, r)``.
