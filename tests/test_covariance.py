@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_freqdiff.condition import NOTHING
+from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL
 from lightning_freqdiff.diffusion import VE, VP, Score, SubVP
-from lightning_freqdiff.networks import MLP, Transformer, UNet
+from lightning_freqdiff.networks import MLP, Steps, Transformer, UNet
 from lightning_freqdiff.spectral import Codec, Representation
 
 TINY = UNet(width=8, heads=2)
@@ -117,6 +117,20 @@ def test_constant_coordinates_and_too_many_of_them_are_left_alone():
     assert found[:, (codec.variance == 0) | (codec.noise_scale == 0)].abs().max() < 1e-6
     assert Codec(Representation("time", 2049, 1), joint=True).directions is None
     assert Score(TINY, VP(), "eps", Representation("time", 20, 1), covariance="joint").correction is None
+
+
+@pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
+def test_where_there_is_no_noise_the_series_itself_is_seen(colour):
+    """Over time, in each channel's deviations, but for one factor: the size of a prediction."""
+    x = bumps(200, 10, 2) * torch.tensor([1.0, 5.0])
+    codec = fitted(x, colour=colour)
+    view, z = Steps(codec, UNCONDITIONAL), codec.encode(x)
+    linear = codec.predict(z, torch.ones(1, 1, 1), torch.full((1, 1, 1), 1e-6))
+    seen = view.see(torch.cat([z, linear], dim=-1), NOTHING)[..., 4:6]
+    expected = (x - x.mean(0)) / view.deviation
+    factor = (seen * expected).sum() / expected.square().sum()
+    assert factor > 0.1
+    torch.testing.assert_close(seen, factor * expected, atol=1e-3, rtol=1e-2)
 
 
 NETWORKS = {
