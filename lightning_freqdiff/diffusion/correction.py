@@ -60,7 +60,7 @@ class Correction(nn.Module):
         """
         strong, weak = self.power[-1], torch.maximum(self.power[0], 1e-4 * self.power[-1])
         low, high = weak.sqrt().log() - 1, strong.sqrt().log() + 2
-        return torch.lerp(low, high, torch.linspace(0, 1, LEVELS).to(self.power))
+        return torch.lerp(low, high, torch.linspace(0, 1, LEVELS, dtype=low.dtype, device=low.device))
 
     def along(self, z: Tensor) -> Tensor:
         """Return tokens ``(B, K, F)`` along the leading directions, ``(B, r)``."""
