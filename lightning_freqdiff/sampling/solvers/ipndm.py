@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from lightning_freqdiff.sampling.solvers.base import Level
-from lightning_freqdiff.sampling.solvers.multistep import Multistep, Run
+from lightning_freqdiff.sampling.solvers.multistep import OnNoise, Run
 
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
 
 @dataclass(frozen=True)
-class IPNDM(Multistep):
+class IPNDM(OnNoise):
     """iPNDM (Zhang and Chen, arXiv 2204.13902, appendix): PNDM (Liu et al., arXiv 2202.09778) without Runge-Kutta.
 
     The weights are those of even steps, whatever the grid. The first steps have fewer calls behind.
@@ -26,14 +24,6 @@ class IPNDM(Multistep):
 
     HIGHEST: ClassVar[int] = 4
     order: int = 4
-
-    def read(self, eps: Tensor, z: Tensor, now: Level, run: Run) -> Tensor:
-        """Return ``Λ eps``."""
-        return run.scale * eps
-
-    def kept(self, now: Level, then: Level, run: Run) -> float:
-        """Return ``α'/α``."""
-        return then.alpha / now.alpha
 
     def gains(self, points: Sequence[Level], now: Level, then: Level, run: Run) -> list[float]:
         """Return the weights of a DDIM step with the noise that Adams-Bashforth extrapolates."""

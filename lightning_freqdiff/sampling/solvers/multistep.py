@@ -82,8 +82,8 @@ class Multistep(Solver):
         """Return what a 1 at each point adds over a step, numbers or ``(points, K, F)``."""
 
     def fresh(self, now: Level, then: Level, run: Run) -> Any:
-        """Return the deviation of the noise that a step adds, a number or ``(K, F)``."""
-        raise NotImplementedError
+        """Return the deviation of the noise that a step adds, a number or ``(K, F)``: none along an ODE."""
+        return 0.0
 
     def begin(self, codec: Codec, sde: SDE) -> Run:
         """Start with no calls behind."""
@@ -104,6 +104,28 @@ class Multistep(Solver):
         if self.noises_per_step and not step.last:
             new = new + self.fresh(now, then, run) * noises[0]
         return new, run._replace(levels=levels, known=known, moved=moved)
+
+
+class OnNoise(Multistep):
+    """Extrapolates the noise along the probability-flow ODE: in ``y = z/α`` and ``r = σ/α``, ``dy = Λ eps dr``."""
+
+    def read(self, eps: Tensor, z: Tensor, now: Level, run: Run) -> Tensor:
+        """Return ``Λ eps``."""
+        return run.scale * eps
+
+    def kept(self, now: Level, then: Level, run: Run) -> float:
+        """Return ``α'/α``."""
+        return then.alpha / now.alpha
+
+
+class OnClean(Multistep):
+    """Extrapolates the estimate of the clean tokens; the last step is of first order."""
+
+    CAREFUL_END: ClassVar[bool] = True
+
+    def read(self, eps: Tensor, z: Tensor, now: Level, run: Run) -> Tensor:
+        """Return the clean estimate."""
+        return (z - now.sigma * run.scale * eps) / now.alpha
 
 
 def log_snr(level: Level) -> float:
@@ -147,8 +169,3 @@ def _lagrange(x: Tensor, roots: Tensor, j: int) -> Tensor:
 
 def _weighed(gains: Sequence[Any], known: Sequence[Tensor]) -> Tensor:
     return sum((g * u for g, u in zip(gains, known, strict=False)), torch.zeros_like(known[0]))
-
-
-def clean(eps: Tensor, z: Tensor, now: Level, run: Run) -> Tensor:
-    """Return the estimate of the clean tokens, ``(B, K, F)``."""
-    return (z - now.sigma * run.scale * eps) / now.alpha

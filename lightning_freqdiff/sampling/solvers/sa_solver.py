@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from lightning_freqdiff.sampling.solvers.base import Level
-from lightning_freqdiff.sampling.solvers.multistep import Multistep, Run, clean, integrals, log_snr
+from lightning_freqdiff.sampling.solvers.multistep import OnClean, Run, integrals, log_snr
 
 
 @dataclass(frozen=True)
-class SASolver(Multistep):
+class SASolver(OnClean):
     """SA-Solver (Xue et al., arXiv 2309.05019, algorithm 1) with a constant ``τ``.
 
     The clean estimate is a polynomial in half log-SNR through the last calls: an Adams-Bashforth predictor, and an
@@ -28,7 +28,6 @@ class SASolver(Multistep):
     """
 
     HIGHEST: ClassVar[int] = 4
-    CAREFUL_END: ClassVar[bool] = True
     order: int = 3
     tau: float = 1.0
     correct: bool = True
@@ -42,10 +41,6 @@ class SASolver(Multistep):
     def noises_per_step(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """One, unless the steps are deterministic."""
         return 1 if self.tau else 0
-
-    def read(self, eps: Tensor, z: Tensor, now: Level, run: Run) -> Tensor:
-        """Return the clean estimate."""
-        return clean(eps, z, now, run)
 
     def kept(self, now: Level, then: Level, run: Run) -> float:
         """Return ``(σ'/σ) e^(-τ²h)``."""

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from lightning_freqdiff.sampling.solvers.base import Level
-from lightning_freqdiff.sampling.solvers.multistep import Multistep, Run, clean, integrals, log_snr
+from lightning_freqdiff.sampling.solvers.multistep import OnClean, Run, integrals, log_snr
 
 
 @dataclass(frozen=True)
-class UniPC(Multistep):
+class UniPC(OnClean):
     """UniPC (Zhao et al., arXiv 2302.04867, appendix): multistep, of the clean estimate, with ``B₂(h)``.
 
     Their weights are those of the exact integral of the polynomial in half log-SNR through the calls, whatever
@@ -26,13 +24,8 @@ class UniPC(Multistep):
     """
 
     HIGHEST: ClassVar[int] = 3
-    CAREFUL_END: ClassVar[bool] = True
     order: int = 3
     correct: bool = True
-
-    def read(self, eps: Tensor, z: Tensor, now: Level, run: Run) -> Tensor:
-        """Return the clean estimate."""
-        return clean(eps, z, now, run)
 
     def kept(self, now: Level, then: Level, run: Run) -> float:
         """Return ``σ'/σ``."""
