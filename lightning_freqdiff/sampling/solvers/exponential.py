@@ -27,8 +27,8 @@ class ExponentialWiener(Multistep):
 
     The polynomial is not in ``θ``: where a coordinate drowns in noise, ``θ`` has hardly begun to move while the step
     to come is several times the last, and an extrapolation goes too far; in log-SNR steps are of like size. A
-    remainder that is only held lags behind, and samples lose variance. On heartbeats, from few calls, steps uniform
-    in ``t`` leave samples nearer to the data than EDM's, which spends its steps at low noise.
+    remainder that is only held lags behind, and samples lose variance. With few calls steps uniform in ``t`` are no
+    match for EDM's, which spends its steps at low noise: they leave a ripple, which distances hardly see.
 
     Args:
         kind: ``sde`` adds fresh noise, ``ode`` is deterministic.
