@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         DPMSolverPP,
         EulerMaruyama,
         ExponentialWiener,
+        Fitted,
         Heun,
         PredictorCorrector,
         SASolver,
@@ -84,6 +85,7 @@ __all__ = [
     "ExponentialWiener",
     "FastCache",
     "FirstBlock",
+    "Fitted",
     "Heun",
     "Model",
     "PredictorCorrector",
@@ -123,8 +125,8 @@ _ROOMS = {
     "module": "ScoreModule",
     "networks": "LSTM MLP Transformer UNet",
     "sampling": "Sampling",
-    "sampling.solvers": "DDIM DEIS DPMSolverPP EulerMaruyama ExponentialWiener Heun IPNDM PredictorCorrector "
-    "SASolver UniPC",
+    "sampling.solvers": "DDIM DEIS DPMSolverPP EulerMaruyama ExponentialWiener Fitted Heun IPNDM "
+    "PredictorCorrector SASolver UniPC",
     "studies": "compare describe evaluate tune",
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -9,6 +9,8 @@ What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the has
 | ``wiener.rate`` | Wiener | local error of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
 | ``grid.times`` | tuned grids | times that such grids are chosen from, decreasing, ``(T + 1,)`` |
 | ``grid.costs`` | tuned grids | damage of a jump from time to time, ``(T + 1, T + 1)``; ``evaluation/jumps.py`` |
+| ``steps.n.times`` | Fitted | times that ``n`` steps are between, ``(n + 1,)``; ``evaluation/fitting.py`` |
+| ``steps.n.weights`` | Fitted | what they are made of, ``(n, 5, size)``; ``sampling/solvers/fitted.py`` |
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Scor
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.networks import Architecture, UNet
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample, time_grid
+from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.schedule import warmup_cosine
 from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
@@ -306,7 +306,7 @@ class ScoreModule(LightningModule):
 
     def times(self, sampling: Sampling) -> Tensor:
         """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""
-        return time_grid(self.sde, sampling.num_steps, sampling.grid, self.score.calibration)
+        return sampling.solver.times(self.sde, sampling.num_steps, sampling.grid, self.score.calibration)
 
     def _tell(self, step: int) -> None:
         for hook in self._hooks():

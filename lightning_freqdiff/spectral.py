@@ -233,6 +233,25 @@ class Codec(nn.Module):
         live = self.noise_scale > 0
         return torch.where(live, z / torch.where(live, self.noise_scale, 1.0), 0.0).flatten(1)
 
+    def along(self, z: Tensor) -> Tensor:
+        """Return tokens ``(B, K, F)`` over ``Λ`` along the principal directions, ``(B, n)``; as they are without."""
+        rows = self.whiten(z)
+        with torch.autocast(z.device.type, enabled=False):
+            return rows if self.directions is None else rows @ self.directions.basis.to(rows)
+
+    def tokens_along(self, rows: Tensor) -> Tensor:
+        """Undo :meth:`along`."""
+        with torch.autocast(rows.device.type, enabled=False):
+            rows = rows if self.directions is None else rows @ self.directions.basis.to(rows).T
+        return rows.view(-1, *self.noise_scale.shape) * self.noise_scale
+
+    @property
+    def power(self) -> Tensor:
+        """Variance of the tokens along each of these, ``(n,)``."""
+        if self.directions is not None:
+            return self.directions.power
+        return self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0).square()
+
     def predict(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
         """Return what all coordinates together say of each, ``(B, K, F)``: see :meth:`Directions.predict`.
 

@@ -96,7 +96,6 @@ class SampleWriter(SamplingCallback):
         """Collect everything that the samples depend on, and nothing else (not batch size, not devices)."""
         callbacks = [c for c in trainer.callbacks if isinstance(c, SamplingCallback)]  # pyright: ignore
         caches = [identity for c in callbacks if (identity := c.identity(module.sampling))]
-        tuned = module.sampling.grid == "tuned"
         device, matmul = trainer.strategy.root_device.type, torch.get_float32_matmul_precision()
         return {
             "weights": weights_hash(module),
@@ -105,7 +104,7 @@ class SampleWriter(SamplingCallback):
             "precision": str(trainer.precision) + (f", {matmul}" if matmul == "medium" or device != "cpu" else ""),
             "device": device,
             "caches": caches,
-            "calibration": tensors_hash(module.score.calibration) if caches or tuned else None,
+            "calibration": tensors_hash(module.score.calibration) if caches or module.sampling.calibrated else None,
         }
 
     def on_predict_batch_start(

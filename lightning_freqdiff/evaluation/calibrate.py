@@ -1,4 +1,4 @@
-"""`calibrate`: watch uncached sampling, and fit what caches and tuned grids want to know about this network."""
+"""`calibrate`: watch uncached sampling, and fit what caches and few steps want to know about this network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from lightning_freqdiff.caching.reuse import store
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
-from lightning_freqdiff.evaluation.jumps import expect_finite, learn_jumps
+from lightning_freqdiff.evaluation.fitting import fit_steps
+from lightning_freqdiff.evaluation.jumps import jump_costs
+from lightning_freqdiff.evaluation.teacher import expect_finite, teach
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, sample, time_grid
-from lightning_freqdiff.sampling.grids import COSTS, cheapest_path
+from lightning_freqdiff.sampling.grids import COSTS, TIMES, cheapest_path
 from lightning_freqdiff.sampling.solvers import EulerMaruyama, plan
 
 DEGREE = 4
@@ -30,7 +32,7 @@ POINTS = 51
 LEAST = 4
 """Measurements of the remainder's change that a rate is made of, at least."""
 SHOWN = 4, 6, 8, 10
-"""Steps for which it is told what damage a tuned grid does."""
+"""Steps for which it is told what damage a tuned grid does, and how far fitted steps lead astray."""
 
 
 class Watcher(ScoreFunction):
@@ -105,7 +107,8 @@ def calibrate(
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Sample uncached with Euler-Maruyama, and fit TeaCache's polynomial, FastCache's maps and Wiener's rate.
 
-    The damage of jumps, of which tuned grids are made, is learnt from samples of a teacher's own (``jumps.py``).
+    Tuned grids (``jumps.py``) and the steps of the ``Fitted`` solver (``fitting.py``) are learnt from samples of a
+    teacher's own (``teacher.py``).
 
     Args:
         module: The model.
@@ -114,7 +117,8 @@ def calibrate(
 
     Returns:
         What was fitted, by name (see ``checkpoint.py``), and how well: shares of variance explained,
-        and the damage of tuned grids relative to the norm of a typical series.
+        the damage of tuned grids relative to the norm of a typical series, and how far the samples of fitted
+        steps are from the teacher's, relative to their spread.
 
     Raises:
         ValueError: For too few steps, or samples that are no numbers; nothing is to be learnt from them.
@@ -148,6 +152,10 @@ def calibrate(
         middle, rate = (np.array(column) for column in zip(*sorted(watcher.rates), strict=True))
         fitted["wiener.rate"] = torch.from_numpy(np.interp(np.linspace(0, 1, POINTS), middle, rate))
         fits["wiener_mean_rate"] = float(rate.mean())
-    fitted |= learn_jumps(score, sampling, on_step)
+    paths = teach(score, sampling, on_step)
+    fitted |= {TIMES: paths.times, COSTS: jump_costs(score, paths)}
     fits |= {f"grid_damage_{n}_steps": cheapest_path(fitted[COSTS], n)[1] for n in SHOWN}
+    steps_of_its_own, distances = fit_steps(score, paths, sampling.batch_size)
+    fits |= {f"fitted_distance_{n}_steps": distances[n] for n in SHOWN}
+    fitted |= steps_of_its_own
     return fitted, fits

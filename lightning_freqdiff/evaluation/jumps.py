@@ -14,104 +14,23 @@ network call. Grids of few steps are then found by dynamic programming (``sampli
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching.local_error import local_error
-from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction
-from lightning_freqdiff.sampling import Sampling, sample, time_grid
-from lightning_freqdiff.sampling.grids import COSTS, TIMES
-from lightning_freqdiff.sampling.solvers import DPMSolverPP
-
-TEACHER = 60
-"""Steps of the teacher."""
-SAMPLES = 256
-"""Samples that it draws; fewer, but ``LEAST``, where the paths of so many would hold more than ``NUMBERS``."""
-NUMBERS = 2**26
-LEAST = 32
-
-
-class Recorder(ScoreFunction):
-    """Answers as the score does, and keeps each question and its noise prediction.
-
-    Args:
-        score: The model.
-    """
-
-    def __init__(self, score: Score) -> None:
-        self.score = score
-        self.asked: list[Tensor] = []
-        self.eps: list[Tensor] = []
-
-    def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
-        """Return the score of tokens ``(B, K, F)``."""
-        answer = self.score(z, t, condition)
-        self.asked.append(z)
-        self.eps.append(-answer * self.score.coefficients(t).sigma)
-        return answer
-
-    def frozen(self) -> AbstractContextManager[None]:
-        """Freeze the model."""
-        return self.score.frozen()
-
-
-def expect_finite(drawn: Tensor) -> None:
-    """Refuse samples that are no numbers, before anything is fitted to them."""
-    if not drawn.isfinite().all():
-        raise ValueError(
-            "expected finite samples to fit to, got NaN or infinity: set `ckpt_path` to a checkpoint whose "
-            "weights are numbers, or raise `sampling.num_steps`"
-        )
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.evaluation.teacher import Paths
 
 
 @torch.no_grad()
-def learn_jumps(score: Score, sampling: Sampling, on_step: Callable[[int], None] | None = None) -> dict[str, Tensor]:
-    """Let a teacher draw samples, and work out the damage of every jump along their paths.
-
-    Args:
-        score: The model.
-        sampling: Seed, batch size and condition. The teacher's steps are its own, and so is the number of its samples
-            unless there is a condition, which may be known of no more than these.
-        on_step: Called with the number of each step.
-
-    Returns:
-        What ``time_grid`` makes tuned grids of, by its name in a calibration (see ``checkpoint.py``).
-    """
-    count = max(LEAST, min(SAMPLES, NUMBERS // (TEACHER * score.noise_scale.numel())))
-    sampling = replace(
-        sampling,
-        num_samples=count if sampling.condition is None else sampling.num_samples,
-        num_steps=TEACHER,
-        solver=DPMSolverPP("ode"),
-        grid="edm",
-        guidance=None,
-        constraint=None,
-    )
-    paths, answers = [], []
-    for unit in sampling.units():
-        recorder = Recorder(score)
-        last = sample(recorder, score.sde, score.codec, unit, sampling, on_step)
-        expect_finite(last)
-        paths.append(torch.stack([*recorder.asked, last]))
-        answers.append(torch.stack([*recorder.eps, recorder.eps[-1]]))  # the end is not asked about
-    times = time_grid(score.sde, TEACHER, "edm")
-    return {TIMES: times, COSTS: jump_costs(score, times, torch.cat(paths, 1), torch.cat(answers, 1))}
-
-
-def jump_costs(score: Score, times: Tensor, path: Tensor, eps: Tensor) -> Tensor:
+def jump_costs(score: Score, paths: Paths) -> Tensor:
     """Return the damage of every jump, ``(T + 1, T + 1)``, relative to the norm of a typical series.
 
     Args:
         score: The model.
-        times: Times of the path, ``(T + 1,)``, float64.
-        path: Tokens at each of them, ``(T + 1, B, K, F)``.
-        eps: Their noise predictions, of the same shape.
+        paths: What a teacher did.
     """
+    times, path, eps, _ = paths
     alpha, ratio = score.sde.alpha(times).tolist(), (score.sde.sigma(times) / score.sde.alpha(times)).tolist()
     deviation = score.codec.variance.double().sqrt()
     carry = [deviation / score.coefficients(t.to(deviation.device)).total.double().squeeze(0) for t in times]

@@ -16,7 +16,7 @@ from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.conditions import Conditions
 from lightning_freqdiff.sampling.constraints import Constraint
-from lightning_freqdiff.sampling.grids import Grid, time_grid
+from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.guidance import Guidance, Guided
 from lightning_freqdiff.sampling.noise import CONSTRAINT_STREAM, normal_stream
 from lightning_freqdiff.sampling.solvers import EulerMaruyama, Solver, plan
@@ -69,6 +69,11 @@ class Sampling:
         """Network calls in a trajectory, where nothing is skipped."""
         return self.num_steps * self.solver.calls_per_step
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether samples depend on what ``calibrate`` fitted to the model, with or without a cache."""
+        return self.solver.calibrated or self.grid == "tuned"
+
     def units(self, ranges: Iterable[tuple[int, int]] | None = None) -> list[WorkUnit]:
         """Cut index ranges ``[start, stop)``, by default all samples, into units of ``batch_size``."""
         return [
@@ -101,7 +106,8 @@ def sample(
         Standardised tokens ``(count, K, F)`` at ``t = ε``.
     """
     solver, scale = sampling.solver, codec.noise_scale
-    times = time_grid(sde, sampling.num_steps, sampling.grid, score.calibration)
+    calibration = score.calibration
+    times = solver.times(sde, sampling.num_steps, sampling.grid, calibration)
     steps = plan(sde, times, scale.device)
     shape = (unit.count, scale.shape[0], scale.shape[1])
     noise = normal_stream(unit.seed, unit.first, shape, scale.device)
@@ -123,7 +129,7 @@ def sample(
             return controller(z, noise, on_step)
         ask = partial(score, condition=condition)
         more = normal_stream(unit.seed, unit.first, shape, scale.device, CONSTRAINT_STREAM)
-        state = solver.begin(codec, sde)
+        state = solver.begin(codec, sde, steps, calibration)
         for i, step in enumerate(steps):
             drawn = list(islice(noise, solver.noises_per_step))
             z, state = solver.step(ask, z, step, scale, drawn, state)

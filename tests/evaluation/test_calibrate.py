@@ -4,10 +4,11 @@ import torch
 
 from lightning_freqdiff.caching.local_error import local_error
 from lightning_freqdiff.checkpoint import calibration_path, read_calibration, weights_hash, write_calibration
-from lightning_freqdiff.evaluation import jumps
+from lightning_freqdiff.evaluation import fitting, teacher
 from lightning_freqdiff.evaluation.calibrate import Watcher, calibrate
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling.solvers import Fitted
 
 SAMPLING = Sampling(num_samples=6, num_steps=60, batch_size=3)
 
@@ -15,8 +16,8 @@ SAMPLING = Sampling(num_samples=6, num_steps=60, batch_size=3)
 @pytest.fixture(autouse=True)
 def _few_paths(monkeypatch):
     """Let the teacher draw a few samples: what it learns is tested beside this."""
-    monkeypatch.setattr(jumps, "SAMPLES", 6)
-    monkeypatch.setattr(jumps, "LEAST", 6)
+    monkeypatch.setattr(teacher, "SAMPLES", 6)
+    monkeypatch.setattr(teacher, "LEAST", 6)
 
 
 def test_what_is_fitted_fits(model):
@@ -27,6 +28,8 @@ def test_what_is_fitted_fits(model):
     assert fits["grid_damage_4_steps"] > fits["grid_damage_10_steps"] > 0
     model.score.calibration = fitted
     assert len(model.times(Sampling(num_steps=7, grid="tuned"))) == 8
+    assert fits["fitted_distance_4_steps"] > fits["fitted_distance_10_steps"] > 0
+    assert all(len(model.times(Sampling(num_steps=n, solver=Fitted()))) == n + 1 for n in fitting.COUNTS)
     # A block's linear map comes closer to the block than leaving it out.
     network = model.score.network
     h = network.embed(torch.randn(4, *model.score.noise_scale.shape), torch.tensor(0.5)).features

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP
-from lightning_freqdiff.evaluation import jumps
-from lightning_freqdiff.evaluation.jumps import jump_costs, learn_jumps
+from lightning_freqdiff.evaluation import teacher
+from lightning_freqdiff.evaluation.jumps import jump_costs
+from lightning_freqdiff.evaluation.teacher import Paths, teach
 from lightning_freqdiff.networks import MLP
 from lightning_freqdiff.sampling import Sampling, sample, time_grid
 from lightning_freqdiff.sampling.conditions import Same
@@ -26,11 +28,17 @@ def gaussian(sde, domain="time") -> Score:
     return score
 
 
+def learn_jumps(score: Score, sampling: Sampling) -> dict[str, torch.Tensor]:
+    """What tuned grids are made of, as ``calibrate`` keeps it."""
+    paths = teach(score, sampling)
+    return {TIMES: paths.times, COSTS: jump_costs(score, paths)}
+
+
 def damage(score: Score, times: torch.Tensor, solver, monkeypatch) -> float:
     """How far the deviations of samples are from those of a fine trajectory from the same noise, in data units."""
     drawn = []
     for steps, grid in ((150, time_grid(score.sde, 150, "edm")), (len(times) - 1, times)):
-        monkeypatch.setattr("lightning_freqdiff.sampling.loop.time_grid", lambda *_, grid=grid: grid)
+        monkeypatch.setattr(type(solver), "times", lambda *_, grid=grid: grid)
         settings = Sampling(256, steps, solver, seed=9, batch_size=256)
         with torch.no_grad():
             drawn.append(score.codec.decode(sample(score, score.sde, score.codec, settings.units()[0], settings)))
@@ -61,7 +69,7 @@ def test_damage_is_what_a_jump_does_to_mean_and_deviation_of_the_series(end):
     ]
     middle = score.noise_scale * (eps[0] + eps[1]) / 2
     jumped = step.then.alpha * (path[0] / step.now.alpha + (step.then.ratio - step.now.ratio) * middle)
-    costs = jump_costs(score, times, path, torch.stack(eps))
+    costs = jump_costs(score, Paths(times, path, torch.stack(eps), NOTHING))
     carry = score.codec.variance.sqrt() / score.coefficients(times[1].float()).total
     made, meant = score.codec.decode(carry * jumped), score.codec.decode(carry * path[1])
     moved = torch.cat([made.mean(0) - meant.mean(0), made.std(0, correction=0) - meant.std(0, correction=0)])
@@ -83,19 +91,19 @@ def test_the_same_seed_learns_the_same_and_another_one_nearly_so():
 
 def test_the_teacher_draws_what_memory_holds_and_no_more_than_conditions_are_known_of(monkeypatch):
     score, drawn = gaussian(VP()), []
-    monkeypatch.setattr(jumps, "sample", lambda *args: drawn.append(args[3].count) or sample(*args))
+    monkeypatch.setattr(teacher, "sample", lambda *args: drawn.append(args[3].count) or sample(*args))
 
     def count(**settings):
         drawn.clear()
         learn_jumps(score, Sampling(num_samples=5, **settings))
         return sum(drawn)
 
-    assert count() == jumps.SAMPLES
+    assert count() == teacher.SAMPLES
     assert count(condition=Same()) == 5
-    monkeypatch.setattr(jumps, "NUMBERS", 40 * jumps.TEACHER * N)
+    monkeypatch.setattr(teacher, "NUMBERS", 40 * teacher.STEPS * N)
     assert count() == 40
-    monkeypatch.setattr(jumps, "NUMBERS", 1)
-    assert count() == jumps.LEAST
+    monkeypatch.setattr(teacher, "NUMBERS", 1)
+    assert count() == teacher.LEAST
 
 
 def test_samples_that_are_no_numbers_teach_nothing():

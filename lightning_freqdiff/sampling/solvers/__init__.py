@@ -6,6 +6,7 @@ from lightning_freqdiff.sampling.solvers.deis import DEIS
 from lightning_freqdiff.sampling.solvers.dpm_solver import DPMSolverPP
 from lightning_freqdiff.sampling.solvers.euler_maruyama import EulerMaruyama
 from lightning_freqdiff.sampling.solvers.exponential import ExponentialWiener
+from lightning_freqdiff.sampling.solvers.fitted import Fitted
 from lightning_freqdiff.sampling.solvers.heun import Heun
 from lightning_freqdiff.sampling.solvers.ipndm import IPNDM
 from lightning_freqdiff.sampling.solvers.predictor_corrector import PredictorCorrector
@@ -20,6 +21,7 @@ __all__ = [
     "DPMSolverPP",
     "EulerMaruyama",
     "ExponentialWiener",
+    "Fitted",
     "Heun",
     "Level",
     "PredictorCorrector",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lightning_freqdiff.diffusion.score import Affine
 from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.sampling.grids import Grid, time_grid
 from lightning_freqdiff.spectral import Codec
 
 
@@ -49,17 +50,35 @@ Ask = Callable[[Tensor, Tensor], Tensor]
 
 
 class Solver(ABC):
-    """A reverse-time integrator. It keeps nothing: what it must remember it returns as its state."""
+    """A reverse-time integrator. It keeps nothing: what it must remember it returns as its state.
 
+    Attributes:
+        calibrated: Whether it works with what ``calibrate`` fitted to the model.
+    """
+
+    calibrated: ClassVar[bool] = False
     calls_per_step: int = 1
     noises_per_step: int = 0
 
-    def begin(self, codec: Codec, sde: SDE) -> Any:
-        """Return the state for the first step: what a solver has to know of the tokens' units, and of the process.
+    def times(self, sde: SDE, num_steps: int, grid: Grid, calibration: Mapping[str, Tensor]) -> Tensor:
+        """Return the times ``(num_steps + 1,)`` that the steps are between, float64; see ``grids.py``.
 
         Args:
-            codec: Units of the tokens: ``noise_scale`` and ``variance`` of each coordinate.
             sde: Forward process.
+            num_steps: How many steps.
+            grid: Which of the grids, for solvers that have none of their own.
+            calibration: What ``calibrate`` fitted to the model.
+        """
+        return time_grid(sde, num_steps, grid, calibration)
+
+    def begin(self, codec: Codec, sde: SDE, steps: Sequence[Step], calibration: Mapping[str, Tensor]) -> Any:
+        """Return the state for the first step: what a solver has to know beside tokens and score.
+
+        Args:
+            codec: Units of the tokens, such as ``noise_scale`` and ``variance`` of each coordinate.
+            sde: Forward process.
+            steps: All that will be taken.
+            calibration: What ``calibrate`` fitted to the model.
         """
         return None
 

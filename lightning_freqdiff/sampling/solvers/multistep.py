@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -85,7 +85,7 @@ class Multistep(Solver):
         """Return the deviation of the noise that a step adds, a number or ``(K, F)``: none along an ODE."""
         return 0.0
 
-    def begin(self, codec: Codec, sde: SDE) -> Run:
+    def begin(self, codec: Codec, sde: SDE, steps: Sequence[Step], calibration: Mapping[str, Tensor]) -> Run:
         """Start with no calls behind."""
         return Run(sde, codec.noise_scale, codec.variance)
 

@@ -60,7 +60,7 @@ def double_plan(sde, steps, grid):
 
 def ode_error(solver, sde, steps, grid):
     """Error of one deterministic trajectory; the exact flow scales with the marginal deviation."""
-    score, state = oracle(sde), solver.begin(units(SCALE), sde)
+    score, state = oracle(sde), solver.begin(units(SCALE), sde, [], {})
     z = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64)
     for step in double_plan(sde, steps, grid):
         z, state = solver.step(score, z, step, SCALE, [], state)
@@ -69,7 +69,7 @@ def ode_error(solver, sde, steps, grid):
 
 def mixture_error(solver, sde, steps, grid):
     """Error of some trajectories: how far samples have moved within the distribution, all kept by the exact flow."""
-    score, state = MixtureScore(sde, SCALE), solver.begin(units(SCALE), sde)
+    score, state = MixtureScore(sde, SCALE), solver.begin(units(SCALE), sde, [], {})
     one, end = torch.tensor([1.0, T_MIN], dtype=torch.float64)
     z = torch.zeros(4, 1, 2, dtype=torch.float64)
     z[:, 0, 0] = torch.tensor([-0.8, -0.4, 0.3, 1.0]) * float(sde.sigma(one)) * 0.5
@@ -82,7 +82,7 @@ def mixture_error(solver, sde, steps, grid):
 def sde_variance_error(solver, sde, steps, grid):
     """Error of the final variance, exactly: with a linear score the variance is the sum of squared responses to each
     independent noise, so batch row j gets noise number j and no other."""
-    score, state = oracle(sde), solver.begin(units(SCALE), sde)
+    score, state = oracle(sde), solver.begin(units(SCALE), sde, [], {})
     planned = double_plan(sde, steps, grid)
     z = torch.zeros(steps + 1, 1, 2, dtype=torch.float64)
     z[0, 0, 0] = deviation(sde, 1.0)
@@ -257,7 +257,7 @@ def test_one_step_is_exact_for_independent_coordinates_of_any_variance(kind, sde
     )
     z, noise = torch.stack([now, torch.zeros_like(now)]), torch.stack([torch.zeros_like(now), torch.ones_like(now)])
     solver = ExponentialWiener(kind)
-    new, _ = solver.step(score, z, step, scale, [noise], solver.begin(units(scale, variance), sde))
+    new, _ = solver.step(score, z, step, scale, [noise], solver.begin(units(scale, variance), sde, [], {}))
     live = scale > 0
     if kind == "ode":
         torch.testing.assert_close(new[0][live], then[live], rtol=1e-6, atol=0)
@@ -270,7 +270,7 @@ def test_a_remainder_of_coordinates_without_variance_is_not_believed():
     scale = torch.full((1, 2), 0.5, dtype=torch.float64)
     solver, (step,) = ExponentialWiener("ode"), double_plan(VP(), 1, "uniform")
     z = torch.ones(1, 1, 2, dtype=torch.float64)
-    new, _ = solver.step(lambda z, t: -5 * z, z, step, scale, [], solver.begin(units(scale, variance), VP()))
+    new, _ = solver.step(lambda z, t: -5 * z, z, step, scale, [], solver.begin(units(scale, variance), VP(), [], {}))
     assert float(new[0, 0, 1]) == pytest.approx(step.then.sigma / step.now.sigma, rel=1e-12)
 
 
@@ -279,7 +279,7 @@ def test_the_weights_of_the_remainder_integrate_time_of_its_own(kind):
     """Over a step, a remainder of 1 adds ``n' (θ - θ')`` or ``2n'² (q - q') / (α'√v)``, worked out by hand."""
     variance, scale = torch.tensor([[0.3]], dtype=torch.float64), torch.tensor([[0.7]], dtype=torch.float64)
     solver, step = ExponentialWiener(kind), double_plan(VP(), 6, "edm")[3]
-    (gain,) = solver.gains([step.now], step.now, step.then, solver.begin(units(scale, variance), VP()))
+    (gain,) = solver.gains([step.now], step.now, step.then, solver.begin(units(scale, variance), VP(), [], {}))
     levels = (step.now, step.then)
     q, q_then = (level.sigma * 0.7 / math.hypot(level.alpha * 0.3**0.5, level.sigma * 0.7) for level in levels)
     n = math.hypot(step.then.alpha * 0.3**0.5, step.then.sigma * 0.7)
@@ -303,7 +303,7 @@ def test_the_weights_of_the_remainder_integrate_time_of_its_own(kind):
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
 def test_what_multistep_solvers_are_at_low_order(solver, same, sde):
     a = b = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64)
-    state, other = solver.begin(units(SCALE), sde), None
+    state, other = solver.begin(units(SCALE), sde, [], {}), None
     for step in double_plan(sde, 6, "edm"):
         if same == DDIM(1.0):  # which ends with a step of the ODE
             step = replace(step, last=False)
@@ -328,7 +328,7 @@ def test_predictors_integrate_polynomials_exactly(solver):
         return -(z - sde.alpha(t) * clean(t)) / sde.sigma(t) ** 2
 
     one = torch.ones(1, 1, dtype=torch.float64)
-    z, state = one[None], solver.begin(units(one), sde)
+    z, state = one[None], solver.begin(units(one), sde, [], {})
     for step in planned[:-1]:
         before = z
         z, state = solver.step(score, z, step, one, [torch.zeros_like(z)], state)
@@ -348,7 +348,7 @@ def test_predictors_integrate_polynomials_exactly(solver):
 
 def test_ipndm_has_the_weights_of_adams_and_bashforth():
     step = double_plan(VP(), 8, "edm")[4]
-    state = IPNDM(4).begin(units(SCALE), VP())
+    state = IPNDM(4).begin(units(SCALE), VP(), [], {})
     for order in (1, 2, 3, 4):
         gains = IPNDM(4).gains([step.now] * order, step.now, step.then, state)
         weights = [g / (step.then.alpha * (step.then.ratio - step.now.ratio)) for g in gains]
