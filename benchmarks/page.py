@@ -62,9 +62,10 @@ COMMANDS = [
         ("compare-ecg_mitbih/compare.json", "compare-nasa_charge/compare.json"),
     ),
     (
-        "the Wiener cache against fewer steps, over many samples",
-        "`python benchmarks/fewer_steps.py --ckpt_path C --data ecg_mitbih --output ...`",
-        ("fewer-steps-ecg.json", "fewer-steps-charge.json"),
+        "every solver on every grid with few calls, over many samples",
+        "`python benchmarks/fewer_steps.py --ckpt_path C --samples 512 --calls 5 6 8 10 16 --grids uniform edm tuned "
+        "--thousand 0 --output ...`",
+        ("fewer-steps-ecg.json",),
     ),
     (
         "how real samples are, every set",

@@ -171,6 +171,23 @@ def test_quality(monkeypatch, tmp_path):
         assert row["ceiling"]["sw_time"] > 0
     assert (tmp_path / "plate-sines-transformer.png").read_bytes().startswith(b"\x89PNG")
     page(monkeypatch, tmp_path)
+    few_steps(monkeypatch, kept / "sines-transformer-frequency-0.0-0" / "best.ckpt", tmp_path / "fewer-steps-sines")
+    page(monkeypatch, tmp_path)
+    assert "Few steps on sines" in (tmp_path / "README.md").read_text()
+
+
+def few_steps(monkeypatch, checkpoint: Path, output: Path) -> None:
+    monkeypatch.setattr("lightning_freqdiff.evaluation.teacher.SAMPLES", 32)
+    monkeypatch.setattr("lightning_freqdiff.evaluation.fitting.COUNTS", (4,))
+    options = ["--ckpt_path", checkpoint, "--set", "sines", "--samples", 8, "--calls", 4, "--grids", "edm"]
+    options += ["--thousand", 5, "--threads", 1, f"--output={output}"]
+    monkeypatch.setattr(sys, "argv", ["fewer_steps.py", *map(str, options)])
+    runpy.run_path(str(BENCHMARKS / "fewer_steps.py"), run_name="__main__")
+    rows = {row["name"]: row for row in strict(output.with_suffix(".json"))["rows"]}
+    assert {"solved", "Fitted", "Heun", "DPMSolverPP", "thousand"} < rows.keys()
+    assert {row["calls"] for name, row in rows.items() if name not in ("solved", "thousand")} == {4}
+    assert rows["solved"]["over_solved"] == 1
+    assert rows["Fitted"]["over_solved_two_se"] >= 0  # two seeds by default
 
 
 def test_pieces_for_a_gpu(monkeypatch, tmp_path):

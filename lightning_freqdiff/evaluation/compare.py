@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_freqdiff.checkpoint import as_settings
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
-from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
+from lightning_freqdiff.evaluation.contenders import FEW, Contender, fewer_steps
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.evaluation.outcome import Outcome
@@ -25,7 +25,8 @@ from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.spectral import Domain
 
 MATCHED = 3
-"""Numbers of network calls at which the solvers are run, at most: from few to many, as the caches made them."""
+"""Numbers of network calls, beside ``FEW``, at which solvers are run, at most: from few to many, as the caches made
+them."""
 
 
 class Comparison:
@@ -150,7 +151,9 @@ class Comparison:
         made = sorted({round(run.totals["network_calls"]) for run in self.runs[1:]})
         made = [calls for calls in made if 2 <= calls <= self.sampling.num_steps // 3]  # beyond, little is gained
         chosen = {made[round(i * (len(made) - 1) / max(1, MATCHED - 1))] for i in range(MATCHED)} if made else set()
-        return [contender for calls in sorted(chosen) for contender in fewer_steps(self.sampling, calls)]
+        chosen |= {calls for calls in FEW if calls <= self.sampling.num_steps // 3}
+        learnt = self.module.score.calibration
+        return [contender for calls in sorted(chosen) for contender in fewer_steps(self.sampling, calls, learnt)]
 
     def _tell(self, share: float) -> None:
         """Say now and then how far a long draw is, where somebody watches."""

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from torch import Tensor
 
 from lightning_freqdiff.caching import CachePolicy
+from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.loop import Sampling
-from lightning_freqdiff.sampling.solvers import DDIM, DPMSolverPP, EulerMaruyama, ExponentialWiener
+from lightning_freqdiff.sampling.solvers import (
+    DDIM,
+    IPNDM,
+    DPMSolverPP,
+    EulerMaruyama,
+    ExponentialWiener,
+    Fitted,
+    Solver,
+    UniPC,
+)
+from lightning_freqdiff.sampling.solvers.fitted import named
 
 
 @dataclass(frozen=True)
@@ -26,22 +41,34 @@ class Contender:
     policy: CachePolicy | None = None
 
 
-def fewer_steps(sampling: Sampling, calls: int) -> list[Contender]:
-    """Return the solvers that a user would otherwise turn to, with so many network calls."""
-    choices = {
+FEW = (6, 8, 12)
+"""Numbers of calls at which solvers are compared in any case."""
+
+
+def fewer_steps(
+    sampling: Sampling, calls: int, calibration: Mapping[str, Tensor] = MappingProxyType({})
+) -> list[Contender]:
+    """Return the solvers that a user would otherwise turn to, with so many network calls.
+
+    Each has the grid that suits it best with few calls; see ``benchmarks/fewer_steps.py``.
+
+    Args:
+        sampling: What does not change.
+        calls: How many.
+        calibration: What ``calibrate`` fitted to the model; ``Fitted`` takes part where its steps were learnt.
+    """
+    choices: dict[str, tuple[Solver, Grid]] = {
         "euler-maruyama": (EulerMaruyama(), "uniform"),
         "ddim": (DDIM(), "logsnr"),
-        "dpm++2m": (DPMSolverPP("ode"), "logsnr"),
-        "dpm++2m-sde": (DPMSolverPP("sde"), "logsnr"),
-        "dpm++2m-sde-edm": (DPMSolverPP("sde"), "edm"),
-        "exponential": (ExponentialWiener("sde"), "uniform"),
-        "exponential-ode": (ExponentialWiener("ode"), "uniform"),
+        "dpm++2m": (DPMSolverPP("ode"), "edm"),
+        "dpm++2m-sde": (DPMSolverPP("sde"), "edm"),
+        "ipndm": (IPNDM(3), "edm"),
+        "unipc": (UniPC(2), "logsnr"),
+        "exponential-ode": (ExponentialWiener("ode"), "logsnr"),
     }
+    if named(calls)[0] in calibration:
+        choices["fitted"] = Fitted(), "uniform"
     return [
-        Contender(
-            f"{name}-{calls}",
-            "solver",
-            replace(sampling, solver=solver, grid=grid, num_steps=calls),  # type: ignore[arg-type]
-        )
+        Contender(f"{name}-{calls}", "solver", replace(sampling, solver=solver, grid=grid, num_steps=calls))
         for name, (solver, grid) in choices.items()
     ]

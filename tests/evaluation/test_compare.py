@@ -16,7 +16,9 @@ from lightning_freqdiff.evaluation.compare import Comparison
 from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
-from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling import Sampling, time_grid
+from lightning_freqdiff.sampling.solvers import Fitted
+from lightning_freqdiff.sampling.solvers.fitted import named
 
 SAMPLING = Sampling(num_samples=6, num_steps=30, batch_size=4)
 
@@ -201,8 +203,18 @@ def test_an_output_folder_in_use_is_refused(model, tmp_path):
         Comparison(model, [], SAMPLING, tmp_path / "new", rounds=0)
 
 
-def test_solvers_with_fewer_steps_make_the_calls_they_are_given(model):
-    for contender in fewer_steps(SAMPLING, 7):
+def _seven_steps(model) -> tuple[torch.Tensor, torch.Tensor]:
+    weights = torch.zeros(7, 5, model.score.noise_scale.numel())
+    weights[:, 2] = 1  # each step goes to the clean estimate
+    return time_grid(model.sde, 7), weights
+
+
+def test_solvers_with_fewer_steps_make_the_calls_they_are_given(model, monkeypatch):
+    learnt = dict(zip(named(7), _seven_steps(model), strict=True))
+    monkeypatch.setattr(model.score, "calibration", learnt)
+    usual, contenders = fewer_steps(SAMPLING, 7), fewer_steps(SAMPLING, 7, learnt)
+    assert [c.sampling.solver for c in contenders[len(usual) :]] == [Fitted()]
+    for contender in contenders:
         assert contender.name.endswith("-7")
         run = Run(contender)
         Bench(model, SAMPLING).draw(run)

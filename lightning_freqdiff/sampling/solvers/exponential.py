@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.sampling.solvers.base import Level
+from lightning_freqdiff.sampling.solvers.base import Ask, Level, Step, predict_eps
 from lightning_freqdiff.sampling.solvers.multistep import Multistep, Run, integrals
 
 
@@ -23,18 +23,21 @@ class ExponentialWiener(Multistep):
         SDE:  z' = (α/α')(n'/n)² z + (n'²/(α'√v)) ∫ 2u dq + noise of variance (n'/n)² (s² - (α/α')² s'²)
         ODE:  z'/n' = z/n + ∫ u dθ
 
-    Both are exact for Gaussian data with independent coordinates, in a single step, whatever the colour of the noise.
+    Both are exact for Gaussian data with independent coordinates, in a single step, whatever the colour of the noise,
+    where the last step is of the same form. On a good model that form is wrong at the end: what a coordinate is has
+    long been decided by the others, and of its noise, which the Wiener filter turns into the spread that is still
+    open, it keeps a ripple of a hundredth. So the last step goes to the clean estimate instead.
 
     The polynomial is not in ``θ``: where a coordinate drowns in noise, ``θ`` has hardly begun to move while the step
     to come is several times the last, and an extrapolation goes too far; in log-SNR steps are of like size. A
-    remainder that is only held lags behind, and samples lose variance. With few calls steps uniform in ``t`` are no
-    match for EDM's, which spends its steps at low noise: they leave a ripple, which distances hardly see.
+    remainder that is only held lags behind, and samples lose variance.
 
     Args:
         kind: ``sde`` adds fresh noise, ``ode`` is deterministic.
         correct: Correct each step by the next one's network call, to one order more along the ODE.
         order: Calls that a step is predicted from, 1 to 4, fewer at the start and 1 at the end; by default 2 along
             the ODE, and 1 along the SDE, whose fresh noise an extrapolation would carry on.
+        end: What the last step goes to: the ``clean`` estimate, or on along the ``wiener`` filter.
     """
 
     HIGHEST: ClassVar[int] = 4
@@ -42,11 +45,14 @@ class ExponentialWiener(Multistep):
     kind: Literal["sde", "ode"] = "sde"
     correct: bool = True
     order: int | None = None
+    end: Literal["clean", "wiener"] = "clean"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind not in ("ode", "sde"):
             raise ValueError(f"expected kind ode or sde, got {self.kind!r}: set `sampling.solver.kind`")
+        if self.end not in ("clean", "wiener"):
+            raise ValueError(f"expected an end clean or wiener, got {self.end!r}: set `sampling.solver.end`")
 
     @property
     def noises_per_step(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -57,6 +63,17 @@ class ExponentialWiener(Multistep):
     def reach(self) -> int:
         """As set, or what measures best."""
         return self.order or (2 if self.kind == "ode" else 1)
+
+    def step(
+        self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: Run
+    ) -> tuple[Tensor, Run]:
+        """Correct the step before, then predict this one, or end it."""
+        if not step.last or self.end == "wiener":
+            return super().step(score, z, step, scale, noises, state)
+        now, then = step.now, step.then
+        clean = (z - now.sigma * scale * predict_eps(score, z, now, scale)) / now.alpha
+        share = then.sigma / now.sigma
+        return share * z + (then.alpha - share * now.alpha) * torch.where(state.variance > 0, clean, 0.0), state
 
     def read(self, eps: Tensor, z: Tensor, now: Level, run: Run) -> Tensor:
         """Return ``√v u``, 0 where nothing varies."""

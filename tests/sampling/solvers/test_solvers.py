@@ -232,6 +232,7 @@ def test_one_step_is_allowed_and_none_is_not():
         lambda: PredictorCorrector(1, 0),
         lambda: ExponentialWiener("x"),
         lambda: ExponentialWiener(order=5),
+        lambda: ExponentialWiener(end="x"),
         lambda: DEIS(0),
         lambda: IPNDM(5),
         lambda: UniPC(4),
@@ -265,13 +266,34 @@ def test_one_step_is_exact_for_independent_coordinates_of_any_variance(kind, sde
         torch.testing.assert_close(new.square().sum(0).sqrt()[live], then[live], rtol=1e-6, atol=0)
 
 
-def test_a_remainder_of_coordinates_without_variance_is_not_believed():
+@pytest.mark.parametrize("end", ["clean", "wiener"])
+def test_what_is_said_of_coordinates_without_variance_is_not_believed(end):
     variance = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     scale = torch.full((1, 2), 0.5, dtype=torch.float64)
-    solver, (step,) = ExponentialWiener("ode"), double_plan(VP(), 1, "uniform")
+    solver, (step,) = ExponentialWiener("ode", end=end), double_plan(VP(), 1, "uniform")
     z = torch.ones(1, 1, 2, dtype=torch.float64)
     new, _ = solver.step(lambda z, t: -5 * z, z, step, scale, [], solver.begin(units(scale, variance), VP(), [], {}))
     assert float(new[0, 0, 1]) == pytest.approx(step.then.sigma / step.now.sigma, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["ode", "sde"])
+def test_the_last_step_leaves_no_noise_where_the_estimate_is_sure(kind):
+    """However long the step: the Wiener filter would take the noise for spread that is still open."""
+    scale, known = torch.ones(1, 1, dtype=torch.float64), 0.3
+    (step,) = double_plan(VP(), 1, "uniform")
+
+    def sure(z, t):
+        return (step.now.alpha * known - z) / step.now.sigma**2
+
+    z = torch.randn(50, 1, 1, dtype=torch.float64)
+    solver = ExponentialWiener(kind)
+    new, _ = solver.step(sure, z, step, scale, [torch.zeros_like(z)], solver.begin(units(scale), VP(), [], {}))
+    assert float(new.std()) < 0.002
+    assert float(new.mean()) == pytest.approx(step.then.alpha * known, abs=1e-3)
+    if kind == "ode":
+        solver = ExponentialWiener(kind, end="wiener")
+        new, _ = solver.step(sure, z, step, scale, [], solver.begin(units(scale), VP(), [], {}))
+        assert float(new.std()) > 0.5
 
 
 @pytest.mark.parametrize("kind", ["ode", "sde"])
