@@ -1,15 +1,15 @@
 """What the linear model says of a series of which some is known: the exact law of what is not, if data were Gaussian.
 
-A series is ``x = μ + D r`` with ``D`` the decode of whitened rows ``r`` (tokens over ``Λ``, in which the noise of the
-diffusion is white), and the training set says ``r ~ N(0, Q diag(p) Qᵀ)``. Anything linear that is known of it, such as
-values at some steps, is ``y = A r``, and whatever the law of ``r`` is with covariance ``C = Q diag(c) Qᵀ`` and mean
-``m``, its mean given ``y`` is the textbook's (Bishop, "Pattern Recognition and Machine Learning" (2006), section 2.3)
+A series is ``x = μ + D r`` with ``D`` the decode of whitened rows ``r`` (tokens over ``Λ``, in which the noise of
+diffusion is white), and the training set says ``r ~ N(0, Q diag(p) Qᵀ)``. Anything linear that is known of it, as are
+values at some steps, is ``y = A r``, and where ``r`` is Gaussian with mean ``m`` and covariance ``C = Q diag(c) Qᵀ``,
+its mean given ``y`` is the textbook's (Bishop, "Pattern Recognition and Machine Learning" (2006), section 2.3)
 
     m + C Aᵀ (A C Aᵀ + τ²)⁻¹ (y - A m).
 
-Three choices of ``c`` are used: the training variance ``p`` (the conditional law itself, and the linear baseline that
-every method has to beat); the variance ``p σ² / (α² p + σ²)`` that is left once a noisy series is known too (guidance);
-and 1, the noise's own metric, in which the nearest row that agrees with ``y`` is found (projection).
+Three choices of ``c`` are used: the training variance ``p`` (the conditional law itself, and the linear baseline
+that every method has to beat); the variance ``p σ² / (α² p + σ²)`` that is left once a noisy series is known, too
+(guidance); and 1, the noise's own metric, in which the nearest row that agrees with ``y`` is found (projection).
 
 A mask is diagonal over time and in no other coordinates, so ``A`` couples all of them: there is one system to solve
 for each mask, whose rows are solved together.
@@ -26,7 +26,7 @@ from torch import Tensor
 from lightning_freqdiff.spectral import Codec, Representation
 
 JITTER = 1e-6
-"""``τ²`` as a share of the mean variance of what is known: directions that hardly varied in training explain nothing."""
+"""``τ²`` as a share of the mean variance of what is known: what hardly varied in training explains nothing."""
 
 
 class Block(NamedTuple):
@@ -126,7 +126,7 @@ class _Group(NamedTuple):
     Attributes:
         rows: Which series, ``(b,)``.
         columns: Which of all that is known of any, ``(k,)``.
-        parts: Numbers of the blocks that it is made of, and how: entries of the block ``(k,)``, or a matrix over these
+        parts: The blocks that it is made of, and how: by entries of the block ``(k,)``, or a matrix over these,
             ``(k, e)``.
     """
 

@@ -302,7 +302,7 @@ class ScoreModule(LightningModule):
         if unit.count == 0:
             return torch.empty(0, self.layout.length, self.layout.channels, device=self.device)
         z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
-        return self.score.codec.decode(z)
+        return sampling.finish(self.score.codec.decode(z), unit)
 
     def times(self, sampling: Sampling) -> Tensor:
         """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""

@@ -5,14 +5,17 @@ from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.grids import Grid, time_grid
 from lightning_freqdiff.sampling.guidance import Guidance, Guided
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling.observed import GaussianPosterior, Replacement
 from lightning_freqdiff.sampling.solvers import Solver
 
 __all__ = [
     "Conditions",
     "Constraint",
+    "GaussianPosterior",
     "Grid",
     "Guidance",
     "Guided",
+    "Replacement",
     "Same",
     "Sampling",
     "Solver",

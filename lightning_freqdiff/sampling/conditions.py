@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from lightning_freqdiff.condition import Condition
+from lightning_freqdiff.sampling.noise import Numbers
 
 
 class Conditions(ABC):
@@ -16,6 +17,10 @@ class Conditions(ABC):
     @abstractmethod
     def rows(self, first: int, count: int) -> Condition:
         """Return the condition of samples ``first ... first + count - 1``, on the CPU."""
+
+    def numbers(self, first: int, count: int) -> Numbers:
+        """Return the indices, in runs, under which these samples draw their noise: by default their own."""
+        return [(first, count)]
 
 
 @dataclass(frozen=True)
