@@ -175,9 +175,14 @@ class Known:
 
     def lack(self, rows: Tensor, observed: Tensor) -> Tensor:
         """Return by how much observed values ``(B, N, M)`` are off those of rows ``(B, n)``: ``(B, N * M)``."""
-        wanted = observed.flatten(1).to(self.gaussian.dtype) - self.gaussian.mean - self.gaussian.series(rows)
+        return self.seen(
+            observed.flatten(1).to(self.gaussian.dtype) - self.gaussian.mean - self.gaussian.series(rows)
+        )
+
+    def seen(self, series: Tensor) -> Tensor:
+        """Return flattened series ``(B, N * M)`` where they are known, and 0 elsewhere."""
         assert self.mask is not None
-        return torch.where(self.mask, wanted, 0.0)
+        return torch.where(self.mask, series, 0.0)
 
     def factors(self, spread: Spread) -> list[Tensor]:
         """Factor ``A C Aᵀ + τ²`` of each group once, for variances that are the same for all series."""

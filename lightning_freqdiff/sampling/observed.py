@@ -168,8 +168,7 @@ class _Replacing(Constraint):
         clean = condition.observed.flatten(1).to(gaussian.dtype) - gaussian.mean
         fresh = gaussian.series(noise.flatten(1) * (codec.noise_scale > 0).flatten())
         wanted = level.alpha * clean + level.sigma * fresh - gaussian.series(rows)
-        assert self.known.mask is not None
-        moved = self.known.move(torch.where(self.known.mask, wanted, 0.0), _white, self.factors)
+        moved = self.known.move(self.known.seen(wanted), _white, self.factors)
         return z + moved.view_as(z).to(z) * codec.noise_scale
 
 
