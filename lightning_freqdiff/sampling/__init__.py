@@ -1,6 +1,6 @@
 """Drawing samples: one loop, its noise, its work units, and the solvers."""
 
-from lightning_freqdiff.sampling.conditions import Conditions, Same
+from lightning_freqdiff.sampling.conditions import Conditions, Given, Same
 from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.grids import Grid, time_grid
 from lightning_freqdiff.sampling.guidance import Guidance, Guided
@@ -12,6 +12,7 @@ __all__ = [
     "Conditions",
     "Constraint",
     "GaussianPosterior",
+    "Given",
     "Grid",
     "Guidance",
     "Guided",
