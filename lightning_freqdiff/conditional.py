@@ -88,6 +88,27 @@ class Gaussian:
         """Return ``D r`` of whitened rows ``(B, n)``, flattened, ``(B, N * M)``: series less their mean."""
         return self.layout.decode(rows.to(self.dtype).view(-1, *self.unit.shape) * self.unit).flatten(1)
 
+    def whitened(self, series: Tensor) -> Tensor:
+        """Return the rows ``(B, n)`` of series less their mean, ``(B, N * M)``: the way back of :meth:`series`."""
+        shape = self.layout.length, self.layout.channels
+        tokens = self.layout.tokenize(series.to(self.dtype).view(-1, *shape))
+        live = self.unit > 0
+        return torch.where(live, tokens / torch.where(live, self.unit, 1.0), 0.0).flatten(1)
+
+    def spread_out(self, slope: Tensor, spread: Spread) -> Tensor:
+        """Return ``C Dᵀ`` of a slope over series ``(B, N * M)``: rows ``(B, n)``, what goes together together."""
+        rows = slope.new_zeros(len(slope), self.size)
+        for block in self.blocks:
+            step = (slope[:, block.entries] @ block.design) * spread(block)
+            rows[:, block.coordinates] = step if block.basis is None else step @ block.basis.T
+        return rows
+
+    @property
+    def deviation(self) -> float:
+        """Root mean square deviation of the training series from their mean."""
+        power = sum(float((block.design.square() @ block.power).sum()) for block in self.blocks)
+        return (power / len(self.mean)) ** 0.5
+
     def rows(self, noise: Tensor) -> Tensor:
         """Return rows ``(B, n)`` of the training law, made of standard normal numbers ``(B, n)``."""
         noise = noise.to(self.dtype)
@@ -144,18 +165,20 @@ class Known:
 
     Args:
         gaussian: The linear model.
-        mask: Whether each number is known, ``(B, N * M)``; or
-        matrix: Weights of a few sums of all numbers, ``(k, N * M)``, which are known of every series of ``count``.
-        count: Series, where a matrix is given.
+        mask: Whether each number is known, ``(B, N * M)``.
+        matrix: Weights of sums of all numbers, ``(k, N * M)``, which are known of every series; what is lacking of
+            them stands behind that of the numbers, if these are given.
+        count: Series, where no mask says it.
     """
 
     def __init__(
         self, gaussian: Gaussian, mask: Tensor | None = None, matrix: Tensor | None = None, count: int = 0
     ) -> None:
         self.gaussian, self.mask = gaussian, mask
-        device = gaussian.mean.device
         self.groups: list[_Group] = []
-        if mask is not None:
+        if matrix is not None:
+            self.groups = list(self._joined(mask, matrix.to(gaussian.mean), count))
+        elif mask is not None:
             for block in gaussian.blocks:
                 seen, which = torch.unique(mask[:, block.entries], dim=0, return_inverse=True)
                 for number, pattern in enumerate(seen.unbind()):
@@ -163,11 +186,20 @@ class Known:
                         picked = pattern.nonzero().flatten()
                         rows = (which == number).nonzero().flatten()
                         self.groups.append(_Group(rows, block.entries[picked], [(block, picked)]))
-        if matrix is not None:
-            matrix = matrix.to(gaussian.mean)
-            parts = [(block, matrix[:, block.entries]) for block in gaussian.blocks]
-            everyone, columns = (torch.arange(size, device=device) for size in (count, len(matrix)))
-            self.groups.append(_Group(everyone, columns, parts))
+
+    def _joined(self, mask: Tensor | None, matrix: Tensor, count: int) -> Iterator[_Group]:
+        """Group series by their masks, where sums couple all numbers."""
+        device, size = matrix.device, matrix.shape[1]
+        behind = torch.arange(len(matrix), device=device) + (0 if mask is None else size)
+        mask = torch.zeros(count, size, dtype=torch.bool, device=device) if mask is None else mask
+        seen, which = torch.unique(mask, dim=0, return_inverse=True)
+        for number, pattern in enumerate(seen.unbind()):
+            picked = pattern.nonzero().flatten()
+            single = torch.zeros(len(picked), size, dtype=matrix.dtype, device=device)
+            single[torch.arange(len(picked), device=device), picked] = 1
+            whole = torch.cat([single, matrix])
+            parts = [(block, whole[:, block.entries]) for block in self.gaussian.blocks]
+            yield _Group((which == number).nonzero().flatten(), torch.cat([picked, behind]), parts)
 
     def __bool__(self) -> bool:
         """Whether anything is known of any series."""
@@ -199,6 +231,24 @@ class Known:
             factors: What :meth:`factors` returned for them.
         """
         moved = lack.new_zeros(len(lack), self.gaussian.size)
+        for rows, _, solved, maps, own in self._solved(lack, spread, factors):
+            for (block, map_), variance in zip(maps, own, strict=True):
+                step = solved @ map_ * variance
+                step = step if block.basis is None else step @ block.basis.T
+                moved = moved.index_put((rows.unsqueeze(1), block.coordinates), step, accumulate=True)
+        return moved
+
+    def weigh(self, lack: Tensor, spread: Spread) -> Tensor:
+        """Return ``(A C Aᵀ + τ²)⁻¹`` of what is lacking, ``(B, k)``: what it is worth."""
+        worth = torch.zeros_like(lack)
+        for rows, columns, solved, _, _ in self._solved(lack, spread):
+            worth = worth.index_put((rows.unsqueeze(1), columns), solved)
+        return worth
+
+    def _solved(
+        self, lack: Tensor, spread: Spread, factors: list[Tensor] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, list[tuple[Block, Tensor]], list[Tensor]]]:
+        """Yield rows, columns, the solution of their system, and the maps and variances that it is made of."""
         for number, group in enumerate(self.groups):
             maps, spreads = group.maps(), [spread(block) for block, _ in group.parts]
             shared = all(len(one) == 1 for one in spreads)
@@ -206,11 +256,7 @@ class Known:
                 own = spreads if shared else [one.expand(len(lack), -1)[rows] for one in spreads]
                 factor = _factor(maps, own) if factors is None else factors[number]
                 solved = torch.cholesky_solve(lack[rows][:, group.columns].T, factor).T
-                for (block, map_), variance in zip(maps, own, strict=True):
-                    step = solved @ map_ * variance
-                    step = step if block.basis is None else step @ block.basis.T
-                    moved = moved.index_put((rows.unsqueeze(1), block.coordinates), step, accumulate=True)
-        return moved
+                yield rows, group.columns, solved, maps, own
 
 
 def _factor(maps: list[tuple[Block, Tensor]], spreads: list[Tensor]) -> Tensor:
@@ -242,5 +288,6 @@ def gaussian_of(codec: Codec) -> Gaussian:
     now = tuple((b.data_ptr(), -1 if b.is_inference() else b._version) for b in codec.buffers())
     kept = codec.__dict__.get("_linear")
     if kept is None or kept[0] != now:
-        kept = codec.__dict__["_linear"] = (now, Gaussian(codec))
+        with torch.inference_mode(False), torch.no_grad():  # so that gradients of others may go through it
+            kept = codec.__dict__["_linear"] = (now, Gaussian(codec))
     return kept[1]

@@ -18,6 +18,8 @@ class Constraint(ABC):
     def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Constraint | None:
         """Return what acts on a trajectory of these samples; ``None`` where there is nothing to do.
 
+        What is returned may be a guidance, too, and then has the score as well as the tokens after each step.
+
         Args:
             codec: To series in the data's units and back.
             sde: Forward process.

@@ -26,7 +26,7 @@ class Guidance(ABC):
 
     copies: int = 1
     strength: ClassVar[str | None] = None
-    """Setting to lower where a step leaves numbers that are not finite; ``None`` where no step is looked at."""
+    """Setting of sampling to lower where a step leaves no finite numbers; ``None`` where no step is looked at."""
 
     def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Guidance | None:
         """Return what guides a trajectory of these samples; ``None`` where there is nothing to do.

@@ -122,18 +122,17 @@ def sample(
     condition = condition.to(scale.device)
     noise = normal_stream(unit.seed, numbers, shape, scale.device)
     z = steps[0].now.sigma * scale * next(noise)
-    guidance = sampling.guidance and sampling.guidance.begin(codec, sde, condition)
-    constraint = sampling.constraint and sampling.constraint.begin(codec, sde, condition)
+    guides, constraint = _begun(sampling, codec, sde, condition)
     legs = [(0, len(steps))] if constraint is None else constraint.legs(len(steps))
     calls = torch.cat([solver.call_times(times[start : stop + 1]) for start, stop in legs])
     noisy = solver.noises_per_step > 0
     trajectory = Trajectory(calls, solver.calls_per_step, shape, unit.seed, numbers, condition=condition, noisy=noisy)
-    if guidance is not None:
-        score = Guided(score, guidance)
+    for guide in guides:
+        score = Guided(score, guide)
     with score.frozen():
         score.start(trajectory)
         affine = [row for step in steps if (row := solver.affine(step)) is not None]
-        alone = len(affine) == len(steps) and guidance is None and constraint is None
+        alone = len(affine) == len(steps) and not guides and constraint is None
         controller = score.controller(affine) if alone else None
         if controller is not None:
             return controller(z, noise, on_step)
@@ -149,12 +148,21 @@ def sample(
                 z, state = solver.step(ask, z, steps[i], scale, drawn, state)
                 if constraint is not None:
                     z = constraint.apply(z, steps[i].then, condition, codec, next(more))
-                if guidance is not None and guidance.strength:
-                    _expect_finite(z, sampling.guidance, guidance.strength, f"step {i + 1} of {len(steps)}")
+                for guide in guides:
+                    _expect_finite(z, guide, f"step {i + 1} of {len(steps)}")
                 if on_step is not None:
                     on_step(i)
             at = stop
     return z
+
+
+def _begun(
+    sampling: Sampling, codec: Codec, sde: SDE, condition: Condition
+) -> tuple[list[Guidance], Constraint | None]:
+    """Return what is done to the score, from inside out, and what is done to tokens after a step."""
+    guidance = sampling.guidance and sampling.guidance.begin(codec, sde, condition)
+    constraint = sampling.constraint and sampling.constraint.begin(codec, sde, condition)
+    return [one for one in (guidance, constraint) if isinstance(one, Guidance)], constraint
 
 
 def _noised(z: Tensor, now: Level, earlier: Level, noise: Tensor) -> Tensor:
@@ -163,10 +171,10 @@ def _noised(z: Tensor, now: Level, earlier: Level, noise: Tensor) -> Tensor:
     return kept * z + (earlier.sigma**2 - (kept * now.sigma) ** 2) ** 0.5 * noise
 
 
-def _expect_finite(z: Tensor, guidance: Guidance | None, setting: str, step: str) -> None:
-    """Refuse tokens that are no numbers, and say what to lower."""
-    if not bool(z.isfinite().all()):
+def _expect_finite(z: Tensor, guide: Guidance, step: str) -> None:
+    """Refuse tokens that are no numbers, and say what to lower, where a guidance may be too strong."""
+    if guide.strength is not None and not bool(z.isfinite().all()):
         raise ValueError(
-            f"expected numbers, got some that are not finite from {type(guidance).__name__} in {step}: lower "
-            f"`sampling.guidance.{setting}`, or raise `sampling.num_steps`"
+            f"expected numbers, got some that are not finite in {step}: lower `sampling.{guide.strength}`, or raise "
+            "`sampling.num_steps`"
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from oracle import GaussianScore
+from known_law import Fixed, exact_score, observed_of
 from test_conditional import fitted, masks
 
 from lightning_freqdiff.caching import Wiener
@@ -22,33 +22,6 @@ from lightning_freqdiff.sampling.solvers import (
 )
 
 COUNT = 1500
-
-
-class Fixed(Conditions):
-    """The same values observed of every sample."""
-
-    def __init__(self, observed: torch.Tensor, mask: torch.Tensor) -> None:
-        self.known = Condition(observed=observed.unsqueeze(0), mask=mask.unsqueeze(0))
-
-    def rows(self, first, count):
-        return self.known.take(torch.zeros(count, dtype=torch.long))
-
-
-def exact_score(codec, sde) -> GaussianScore:
-    """The score of series that follow the linear model to the letter."""
-    scale = codec.noise_scale.double().flatten()
-    directions = codec.directions
-    if directions is None:
-        return GaussianScore(sde, codec.noise_scale, torch.diag(codec.variance.double().flatten()))
-    basis = directions.basis.double() * scale.unsqueeze(1)
-    return GaussianScore(sde, codec.noise_scale, basis * directions.power.double() @ basis.T)
-
-
-def observed_of(codec, mask, seed=7):
-    """A draw of the linear model, of which some is seen."""
-    noise = torch.randn(1, codec.noise_scale.numel(), generator=torch.Generator().manual_seed(seed))
-    x = gaussian_of(codec).draw(torch.zeros(1, *mask.shape), torch.zeros(1, *mask.shape), noise)[0]
-    return torch.where(mask > 0, x, torch.nan)
 
 
 def drawn(codec, sde, mask, count=COUNT, **settings):
