@@ -1,10 +1,10 @@
 """Fill gaps by every method: how far are the samples from what was hidden, and what does it cost?
 
-    python benchmarks/imputation.py --sets heartbeats nasdaq ett --steps 3000 --output benchmarks/results/imputation.json
+    python benchmarks/imputation.py --sets heartbeats nasdaq ett --steps 3000
 
 Two models are trained on each set, one freely and one that was told values at random places (``observe``). Of rows
 that neither has seen, 10, 50 or 90 % of the numbers are hidden, or a block of a fifth of the steps. The score is the
-continuous ranked probability score over the hidden numbers, in deviations of each channel, with the correction for few
+continuous ranked probability score over the hidden numbers, in deviations of each channel, without the bias of few
 samples (Gneiting and Raftery 2007); the linear model's conditional law is the baseline, without a network.
 """
 
