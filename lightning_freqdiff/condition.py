@@ -144,6 +144,12 @@ class Condition:
             raise ValueError(f"expected two conditions of the same parts, got {sorted(mine)} and {sorted(theirs)}")
         return replace(self, **{name: torch.cat([part, theirs[name]]) for name, part in mine.items()})
 
+    def fill(self, series: Tensor) -> Tensor:
+        """Return series ``(B, N, M)`` with observed values in their places."""
+        if self.observed is None or self.mask is None:
+            return series
+        return torch.where(self.mask > 0, self.observed.to(series), series)
+
     def to(self, *args: Any, **kwargs: Any) -> Condition:
         """Move to a device, as ``Tensor.to`` does; Lightning calls this for every batch."""
         return self._each(lambda part: part.to(*args, **kwargs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from lightning_freqdiff.checkpoint import (
     translate,
     weights_hash,
 )
-from lightning_freqdiff.condition import UNCONDITIONAL, ConditionSizes
+from lightning_freqdiff.condition import UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.data import Batch, SeriesData
 from lightning_freqdiff.diffusion.losses import (
     TimeDensity,
@@ -38,6 +38,7 @@ from lightning_freqdiff.diffusion.losses import (
 from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
+from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
@@ -75,6 +76,8 @@ class ScoreModule(LightningModule):
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
             steps or, under a time limit, by the clock.
         compile: Compile the network with torch.compile: its layers for training, whole calls for sampling.
+        observe: Share of the training series of which values at some places are told, so that the model learns to
+            fill gaps and to forecast; 0.8 is a good one. At 0 it does so all the same, by the linear model's word.
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
         conditions: What the model may be told of a series. Taken from the data set; a checkpoint carries it.
 
@@ -99,6 +102,7 @@ class ScoreModule(LightningModule):
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         compile: bool = False,
+        observe: float = 0.0,
         shape: tuple[int, int] | None = None,
         conditions: ConditionSizes = UNCONDITIONAL,
     ) -> None:
@@ -108,7 +112,9 @@ class ScoreModule(LightningModule):
                 f"expected learning_rate > 0 and warmup in [0, 1), got {learning_rate} and {warmup}: "
                 "set `model.learning_rate`, `model.warmup`"
             )
-        self.architecture, self.sde, self.compile_network = network, sde, compile
+        if not 0 <= observe <= 1:
+            raise ValueError(f"expected a share from 0 to 1 to observe, got {observe}: set `model.observe`")
+        self.architecture, self.sde, self.compile_network, self.observe = network, sde, compile, observe
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain: Domain = domain
@@ -134,6 +140,7 @@ class ScoreModule(LightningModule):
                 "weight_decay": weight_decay,
                 "warmup": warmup,
                 "compile": compile,
+                "observe": observe,
                 "shape": list(shape) if shape else None,
                 "conditions": asdict(conditions),
             }
@@ -144,6 +151,7 @@ class ScoreModule(LightningModule):
 
     def _build(self, length: int, channels: int, conditions: ConditionSizes) -> None:
         """Make the parts that need the data's shape."""
+        conditions = replace(conditions, observed=conditions.observed or self.observe > 0)
         layout = Representation(self.domain, length, channels)
         self.score = Score(
             self.architecture, self.sde, self.parametrization, layout, conditions, self.colour, self.covariance
@@ -214,12 +222,20 @@ class ScoreModule(LightningModule):
         """Let every rank draw times and noise of its own: all were seeded alike, so that their weights agree."""
         torch.manual_seed(torch.initial_seed() + self.global_rank)
 
+    def _told(self, batch: Batch, generator: torch.Generator | None = None) -> Condition:
+        """Return what the network is told of a batch: besides what the data set tells, values at random places."""
+        if not self.observe or batch.condition.mask is not None:
+            return batch.condition
+        mask = draw_masks(batch.series.shape, self.observe, generator).to(batch.series)
+        return replace(batch.condition, observed=batch.series, mask=mask)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the denoising score matching loss of series ``(B, N, M)`` and what is known of them."""
         z0 = self.score.codec.encode(batch.series)
         t = stratified_times(self.training_times, len(z0))
         noise = torch.randn_like(z0)
-        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
+        condition = self._told(batch)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(z0))
         return loss
 
@@ -229,9 +245,10 @@ class ScoreModule(LightningModule):
         generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
         t = stratified_times(self.validation_times, len(z0), generator)
         noise = torch.randn(z0.shape, generator=generator, dtype=torch.float32).to(z0)
-        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
+        condition = self._told(batch, generator)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(z0))
-        linear = linear_loss(self.score, z0, noise, t, self.weighting)
+        linear = linear_loss(self.score, z0, noise, t, self.weighting, condition)
         self.log(f"{stage}_loss_linear", linear, sync_dist=True, batch_size=len(z0))
 
     def _log_gain(self, stage: str) -> None:
@@ -302,7 +319,7 @@ class ScoreModule(LightningModule):
         if unit.count == 0:
             return torch.empty(0, self.layout.length, self.layout.channels, device=self.device)
         z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
-        return self.score.codec.decode(z)
+        return sampling.finish(self.score.codec.decode(z), unit)
 
     def times(self, sampling: Sampling) -> Tensor:
         """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""

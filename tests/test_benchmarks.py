@@ -190,6 +190,18 @@ def few_steps(monkeypatch, checkpoint: Path, output: Path) -> None:
     assert rows["Fitted"]["over_solved_two_se"] >= 0  # two seeds by default
 
 
+def test_imputation(monkeypatch, tmp_path):
+    sizes = ("--sets", "synthetic", "--steps", 3, "--rows", 2, "--samples", 3, "--num_steps", 4, "--many_steps", 5)
+    found = run(monkeypatch, "imputation.py", tmp_path / "imputation.json", *sizes, "--width", 8)
+    assert found["complete"]
+    assert len(found["rows"]) == 7 * 4
+    assert all(row["crps"] > 0 and 0 <= row["within_80"] <= 1 for row in found["rows"])
+    (easy,) = [r["crps"] for r in found["rows"] if (r["method"], r["gap"]) == ("linear", "10 %")]
+    (hard,) = [r["crps"] for r in found["rows"] if (r["method"], r["gap"]) == ("linear", "90 %")]
+    assert easy < hard
+    page(monkeypatch, tmp_path)
+
+
 def test_pieces_for_a_gpu(monkeypatch, tmp_path):
     pytest.importorskip("safetensors")
     pytest.importorskip("ot")

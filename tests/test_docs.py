@@ -63,6 +63,9 @@ def project(tmp_path, monkeypatch, checkpoint, published, blank_pictures):
         (tmp_path / name).symlink_to(ROOT / name)
     series = np.random.default_rng(0).normal(size=(40, 187, 1)).astype(np.float32)
     np.save("series.npy", series)
+    gaps = series[:3, :64].copy()
+    gaps[:, 10:30] = np.nan
+    np.save("gaps.npy", gaps)
     Path("samples").mkdir()
     np.save("samples/samples.npy", series[:12] + 1)
     raw_files.own_tables(tmp_path)

@@ -197,6 +197,11 @@ class CachedScore(ScoreFunction):
 
     def start(self, trajectory: Trajectory) -> None:
         """Drop everything and begin anew, with one state for each call position of a step."""
+        if bool((trajectory.times.diff() > 0).any()):
+            raise ValueError(
+                "expected a trajectory from noise to data, got one that goes back in time, where no cache can "
+                "follow: leave the cache out of `trainer.callbacks`, or set `sampling.constraint.resamplings` 1"
+            )
         if len(trajectory.times) != self.ledger.calls:
             raise ValueError(
                 f"expected a trajectory of {self.ledger.calls} network calls, got {len(trajectory.times)}: attach "

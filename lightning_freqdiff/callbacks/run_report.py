@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightning_freqdiff.callbacks.boards import LEFT, boards
 from lightning_freqdiff.callbacks.monitor import draw_share, gather, share_numbers
+from lightning_freqdiff.callbacks.quantiles import leave_quantiles
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.data import SeriesData
@@ -28,6 +29,7 @@ from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.outputs import Kind, claim
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.page import Page, size_of
+from lightning_freqdiff.sampling import Given
 from lightning_freqdiff.spectral import spectral_density
 
 KIND = Kind("an earlier test", (*LEFT, "report.html"))
@@ -64,8 +66,10 @@ class RunReport(Callback):
     def _finish_predict(
         self, trainer: Trainer, module: ScoreModule, samples: np.ndarray, folder: Path, facts: dict[str, Any]
     ) -> None:
-        data = getattr(trainer, "reference_data", None)
-        if isinstance(data, SeriesData):
+        data, asked = getattr(trainer, "reference_data", None), module.sampling.condition
+        if isinstance(asked, Given):
+            result = Evaluation(figures=leave_quantiles(module, asked, samples, folder))
+        elif isinstance(data, SeriesData):
             evaluator = Evaluator(data, num_directions=self.num_directions, alone=True)
             series = torch.from_numpy(np.array(samples))
             result = evaluator.evaluate(evaluator.measure(series), samples, module.channels)
@@ -163,9 +167,13 @@ def _page(module: ScoreModule, result: Evaluation, found: Findings | None, facts
         add_scores(page, found)
         add_memorization(page, found)
     page.heading("Samples")
-    page.figure(result.figures["samples"], "Generated series, and training series below them where they are known")
-    page.heading("Spectra")
-    page.figure(result.figures["spectra"], "Spectral density of generated and training series per channel")
+    what = "Generated series, and training series below them where they are known"
+    if isinstance(module.sampling.condition, Given):
+        what = "What is known, and the median with the bands that half and four fifths of the samples lie in"
+    page.figure(result.figures["samples"], what)
+    if "spectra" in result.figures:
+        page.heading("Spectra")
+        page.figure(result.figures["spectra"], "Spectral density of generated and training series per channel")
     for report in facts.get("reports", []):
         if report.get("curves"):
             page.heading(f"Cache: {report['cache']}")

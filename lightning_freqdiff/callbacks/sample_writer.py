@@ -22,7 +22,7 @@ from lightning_freqdiff.callbacks.table import Format, check_format, convert
 from lightning_freqdiff.checkpoint import as_settings, tensors_hash, weights_hash
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.sampling import Constrained, Given, Sampling
 
 Finisher = Callable[[Trainer, ScoreModule, np.ndarray, Path, dict[str, Any]], None]
 """Called on rank zero with the samples ``(n, N, M)``, the run's folder and its facts, once all are on disk."""
@@ -202,4 +202,5 @@ def check_finite(series: np.ndarray, first: int) -> None:
 def sampling_settings(sampling: Sampling) -> dict[str, Any]:
     """Write down all that the samples depend on: not the size of a batch, and nothing that is not given."""
     values = {f.name: getattr(sampling, f.name) for f in fields(sampling) if f.name != "batch_size"}
+    values |= {k: v.settings() for k, v in values.items() if isinstance(v, (Constrained, Given))}
     return {k: as_settings(v) if is_dataclass(v) else v for k, v in values.items() if v is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -47,14 +47,35 @@ def to_frame(series: np.ndarray, channels: Sequence[str], library: str) -> Any:
     Raises:
         ValueError: Where the library is not there.
     """
+    return frame_of(_columns(series, channels), library)
+
+
+def to_frame_of_series(samples: np.ndarray, names: Sequence[Any], channels: Sequence[str], library: str) -> Any:
+    """Return samples ``(B, S, T, M)`` of named series as a long table with the columns ``series, sample, step``."""
+    _, each, length, _ = samples.shape
+    columns = _columns(samples.reshape(-1, *samples.shape[2:]), channels)
+    columns["sample"] %= each
+    return frame_of({"series": np.repeat(np.asarray(names), each * length), **columns}, library)
+
+
+def _columns(series: np.ndarray, channels: Sequence[str]) -> dict[str, np.ndarray]:
     sample, step, values = (np.concatenate(part) for part in zip(*_long(series), strict=True))
-    columns = {"sample": sample, "step": step, **dict(zip(channels, np.ascontiguousarray(values.T), strict=True))}
+    return {"sample": sample, "step": step, **dict(zip(channels, np.ascontiguousarray(values.T), strict=True))}
+
+
+def frame_of(columns: Mapping[str, np.ndarray], library: str) -> Any:
+    """Return columns as a table of pandas, polars or pyarrow.
+
+    Raises:
+        ValueError: Where the library is not there.
+    """
     try:
         made = import_module(library)
     except ImportError as error:
         raise ValueError(
             f"expected {library} to be installed for a table of it: pip install {library}, or set `format` numpy"
         ) from error
+    columns = dict(columns)
     return made.table(columns) if library == "pyarrow" else made.DataFrame(columns)
 
 

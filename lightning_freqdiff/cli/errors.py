@@ -25,7 +25,8 @@ OF_COMMAND = {
         *("generated", "reference", "holdout", "metrics", "protocol", "repetitions", "rows", "directions", "seed"),
     ),
     "app": ("host", "port"),
-    **dict.fromkeys(("compare", "test", "predict"), ("metrics",)),
+    **dict.fromkeys(("compare", "test"), ("metrics",)),
+    "predict": ("metrics", "task", "horizon"),
 }
 """Settings that are flags of one command, and elsewhere names of Python alone."""
 

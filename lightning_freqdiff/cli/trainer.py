@@ -24,6 +24,7 @@ from lightning_freqdiff.cli.evaluate import add_metrics
 from lightning_freqdiff.cli.parser import PROG, Parser
 from lightning_freqdiff.cli.paths import expand
 from lightning_freqdiff.cli.studies import add_matmul_precision
+from lightning_freqdiff.cli.tasks import add_task, for_task
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.module import ScoreModule
@@ -131,6 +132,8 @@ class CLI(LightningCLI):
             add_metrics(
                 parser, [], "Metrics of evaluate to put into the report as well, and copies of training series."
             )
+        if subcommand == "predict":
+            add_task(parser)
         parser.set_defaults(FIT_DEFAULTS if subcommand == "fit" else RUN_DEFAULTS)
         if subcommand == "test":
             parser.set_defaults({"sampling.output": "report"})  # not the folder of the samples that `predict` leaves
@@ -215,6 +218,8 @@ class CLI(LightningCLI):
             self.model = ScoreModule.load_from_checkpoint(config["ckpt_path"], compile=compiled)
         chosen = config["sampling"]
         self.model.sampling = Sampling(**{f.name: getattr(chosen, f.name) for f in fields(Sampling)})
+        if self.subcommand == "predict":
+            self.model.sampling = for_task(self.model, self.datamodule, config)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -226,6 +231,8 @@ class CLI(LightningCLI):
             # Sampling reads no data, so its loader is the model's; a data set given is for the pictures alone.
             kwargs.pop("datamodule", None)
             kwargs["return_predictions"] = False
+            if self.config["predict"].get("task"):
+                return kwargs  # its data set is what is filled in
             self.trainer.reference_data = self.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             if self.datamodule is None and self.config["predict"].get("metrics"):
                 raise ValueError("expected a data set to take metrics against: set `data`")

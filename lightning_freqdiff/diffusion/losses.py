@@ -11,6 +11,11 @@ All losses are weighted squares of ``e``, averaged over the coordinates that car
 | ``eps`` | 1 | plain noise prediction, ``λ = s²`` |
 | ``likelihood`` | ``g²/σ²`` | likelihood weighting, ``λ = g²Λ²`` |
 | ``fd`` | ``Λ⁻² / mean Λ⁻²`` | Crabbé et al., arXiv 2402.05933: score error over ``tr Σ⁻¹`` |
+
+Where values are observed, an error counts after it went through the correction that sampling makes
+(:class:`~lightning_freqdiff.sampling.GaussianPosterior`): ``(I - C_t Aᵀ (A C_t Aᵀ)⁻¹ A) e``, which is nothing at
+observed values. So what is learnt is the part that the linear model does not say of the others. (To weigh errors by a
+mask over time would not do: a unit of raw error is another size at each frequency, and over time the sizes mix.)
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import torch
 from torch import Generator, Tensor
 
 from lightning_freqdiff.condition import NOTHING, Condition
+from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion.score import Coefficients, Score
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
 
@@ -102,10 +108,18 @@ def score_matching_loss(
     h, context = score.embed(zt, t, c, condition)
     raw = score.network.head(score.network.blocks(h, context), context).to(z0.dtype)
     target, unit_error = score.target(z0, noise, c)
-    return _mean_square(score, raw - target, unit_error, t, c, weighting)
+    error = _unobserved(score, raw - target, unit_error, c, condition)
+    return _mean_square(score, error, unit_error, t, c, weighting)
 
 
-def linear_loss(score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
+def linear_loss(
+    score: Score,
+    z0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    weighting: Weighting = "unit",
+    condition: Condition = NOTHING,
+) -> Tensor:
     """Return the same loss of the linear model that takes the data for Gaussian, a scalar.
 
     Args:
@@ -114,13 +128,30 @@ def linear_loss(score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: W
         noise: Standard normal noise, ``(B, K, F)``.
         t: Times in ``[ε, 1]``, ``(B,)``.
         weighting: One of the weightings above.
+        condition: What is known of the series, of which the model uses observed values alone.
     """
     c = score.coefficients(t)
     if score.parametrization == "wiener":  # a raw output of 0 is the filter
         target, unit_error = score.target(z0, noise, c)
-        return _mean_square(score, -target, unit_error, t, c, weighting)
-    error = score.wiener_eps(c.alpha * z0 + c.sigma * noise, c) - noise
-    return _mean_square(score, error, torch.ones_like(error), t, c, weighting)
+        error = -target
+    else:
+        error = score.wiener_eps(c.alpha * z0 + c.sigma * noise, c) - noise
+        unit_error = torch.ones_like(error)
+    error = _unobserved(score, error, unit_error, c, condition)
+    return _mean_square(score, error, unit_error, t, c, weighting)
+
+
+def _unobserved(score: Score, error: Tensor, unit_error: Tensor, c: Coefficients, condition: Condition) -> Tensor:
+    """Return what is left of an error once observed values have had their say, ``(B, K, F)``."""
+    if condition.mask is None or not score.sizes.observed:
+        return error
+    known = gaussian_of(score.codec).known(condition.mask)
+    # An error of eps is one of the clean rows but for a factor that all coordinates share, which does not matter.
+    rows = (unit_error * error).flatten(1).to(known.gaussian.dtype)
+    alpha, level = (x.flatten(1).to(rows) for x in (c.alpha, c.level))
+    moved = known.move(known.seen(known.gaussian.series(rows)), lambda block: block.left(alpha, level))
+    live = unit_error > 0
+    return torch.where(live, error - moved.view_as(error).to(error) / torch.where(live, unit_error, 1.0), 0.0)
 
 
 def _mean_square(

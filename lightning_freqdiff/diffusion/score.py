@@ -21,7 +21,7 @@ directions (``correction.py``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -49,7 +49,7 @@ class Trajectory:
         calls_per_step: Network calls that one solver step makes.
         shape: Shape of the tokens, ``(B, K, F)``.
         seed: Seed of the run.
-        first: Index of the batch's first sample.
+        first: Index of the batch's first sample, or runs of indices.
         condition: What is known of the samples.
         copies: How often each sample is in the batch, the whole of it in a row, as guidance may have it.
         noisy: Whether the solver's steps add noise.
@@ -59,7 +59,7 @@ class Trajectory:
     calls_per_step: int
     shape: tuple[int, int, int]
     seed: int
-    first: int
+    first: int | Sequence[tuple[int, int]]
     condition: Condition = NOTHING
     copies: int = 1
     noisy: bool = True

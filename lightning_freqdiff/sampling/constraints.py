@@ -7,12 +7,36 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from lightning_freqdiff.condition import Condition
+from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.solvers import Level
 from lightning_freqdiff.spectral import Codec
 
 
 class Constraint(ABC):
     """Moves tokens to where something holds, such as values that were observed."""
+
+    def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Constraint | None:
+        """Return what acts on a trajectory of these samples; ``None`` where there is nothing to do.
+
+        What is returned may be a guidance, too, and then has the score as well as the tokens after each step.
+
+        Args:
+            codec: To series in the data's units and back.
+            sde: Forward process.
+            condition: What is known of the samples.
+        """
+        return self
+
+    def finish(self, series: Tensor, condition: Condition) -> Tensor:
+        """Return series ``(B, N, M)`` in the data's units with what must hold of them to the last digit."""
+        return series
+
+    def legs(self, num_steps: int) -> list[tuple[int, int]]:
+        """Return the stretches of steps ``[start, stop)`` that are taken one after the other, by default one of all.
+
+        One that starts before the last has stopped goes back in time: noise is added in between.
+        """
+        return [(0, num_steps)]
 
     @abstractmethod
     def apply(self, z: Tensor, level: Level, condition: Condition, codec: Codec, noise: Tensor) -> Tensor:

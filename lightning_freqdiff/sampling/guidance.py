@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.spectral import Codec
 
 
 class Guidance(ABC):
@@ -22,6 +25,22 @@ class Guidance(ABC):
     """
 
     copies: int = 1
+    strength: ClassVar[str | None] = None
+    """Setting of sampling to lower where a step leaves no finite numbers; ``None`` where no step is looked at."""
+
+    def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Guidance | None:
+        """Return what guides a trajectory of these samples; ``None`` where there is nothing to do.
+
+        Args:
+            codec: To series in the data's units and back.
+            sde: Forward process.
+            condition: What is known of the samples.
+        """
+        return self
+
+    def finish(self, series: Tensor, condition: Condition) -> Tensor:
+        """Return series ``(B, N, M)`` in the data's units with what must hold of them to the last digit."""
+        return series
 
     @abstractmethod
     def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:

@@ -11,15 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.condition import NOTHING
+from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.conditions import Conditions
 from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.guidance import Guidance, Guided
-from lightning_freqdiff.sampling.noise import CONSTRAINT_STREAM, normal_stream
-from lightning_freqdiff.sampling.solvers import EulerMaruyama, Solver, plan
+from lightning_freqdiff.sampling.noise import CONSTRAINT_STREAM, Numbers, normal_stream
+from lightning_freqdiff.sampling.solvers import EulerMaruyama, Level, Solver, plan
 from lightning_freqdiff.spectral import Codec
 
 
@@ -67,7 +67,21 @@ class Sampling:
     @property
     def num_calls(self) -> int:
         """Network calls in a trajectory, where nothing is skipped."""
-        return self.num_steps * self.solver.calls_per_step
+        legs = [(0, self.num_steps)] if self.constraint is None else self.constraint.legs(self.num_steps)
+        return sum(stop - start for start, stop in legs) * self.solver.calls_per_step
+
+    def known(self, unit: WorkUnit) -> tuple[Condition, Numbers]:
+        """Return what is known of the samples of a unit, on the CPU, and the indices that they draw noise under."""
+        if self.condition is None:
+            return NOTHING, [(unit.first, unit.count)]
+        return self.condition.rows(unit.first, unit.count), self.condition.numbers(unit.first, unit.count)
+
+    def finish(self, series: Tensor, unit: WorkUnit) -> Tensor:
+        """Return the series of a unit, ``(count, N, M)``, with what must hold of them to the last digit."""
+        condition = self.known(unit)[0].to(series.device)
+        for one in (self.guidance, self.constraint):
+            series = series if one is None else one.finish(series, condition)
+        return series
 
     @property
     def calibrated(self) -> bool:
@@ -110,31 +124,63 @@ def sample(
     times = solver.times(sde, sampling.num_steps, sampling.grid, calibration)
     steps = plan(sde, times, scale.device)
     shape = (unit.count, scale.shape[0], scale.shape[1])
-    noise = normal_stream(unit.seed, unit.first, shape, scale.device)
-    known = sampling.condition
-    condition = NOTHING if known is None else known.rows(unit.first, unit.count).to(scale.device)
-    calls, noisy = solver.call_times(times), solver.noises_per_step > 0
-    trajectory = Trajectory(
-        calls, solver.calls_per_step, shape, unit.seed, unit.first, condition=condition, noisy=noisy
-    )
-    z, constraint = steps[0].now.sigma * scale * next(noise), sampling.constraint
-    if sampling.guidance is not None:
-        score = Guided(score, sampling.guidance)
+    condition, numbers = sampling.known(unit)
+    condition = condition.to(scale.device)
+    noise = normal_stream(unit.seed, numbers, shape, scale.device)
+    z = steps[0].now.sigma * scale * next(noise)
+    guides, constraint = _begun(sampling, codec, sde, condition)
+    legs = [(0, len(steps))] if constraint is None else constraint.legs(len(steps))
+    calls = torch.cat([solver.call_times(times[start : stop + 1]) for start, stop in legs])
+    noisy = solver.noises_per_step > 0
+    trajectory = Trajectory(calls, solver.calls_per_step, shape, unit.seed, numbers, condition=condition, noisy=noisy)
+    for guide in guides:
+        score = Guided(score, guide)
     with score.frozen():
         score.start(trajectory)
         affine = [row for step in steps if (row := solver.affine(step)) is not None]
-        alone = len(affine) == len(steps) and sampling.guidance is None and constraint is None
+        alone = len(affine) == len(steps) and not guides and constraint is None
         controller = score.controller(affine) if alone else None
         if controller is not None:
             return controller(z, noise, on_step)
         ask = partial(score, condition=condition)
-        more = normal_stream(unit.seed, unit.first, shape, scale.device, CONSTRAINT_STREAM)
-        state = solver.begin(codec, sde, steps, calibration)
-        for i, step in enumerate(steps):
-            drawn = list(islice(noise, solver.noises_per_step))
-            z, state = solver.step(ask, z, step, scale, drawn, state)
-            if constraint is not None:
-                z = constraint.apply(z, step.then, condition, codec, next(more))
-            if on_step is not None:
-                on_step(i)
+        more = normal_stream(unit.seed, numbers, shape, scale.device, CONSTRAINT_STREAM)
+        at = 0
+        for start, stop in legs:
+            if start < at:
+                z = _noised(z, steps[at - 1].then, steps[start].now, scale * next(more))
+            state = solver.begin(codec, sde, steps, calibration)
+            for i in range(start, stop):
+                drawn = list(islice(noise, solver.noises_per_step))
+                z, state = solver.step(ask, z, steps[i], scale, drawn, state)
+                if constraint is not None:
+                    z = constraint.apply(z, steps[i].then, condition, codec, next(more))
+                for guide in guides:
+                    _expect_finite(z, guide, f"step {i + 1} of {len(steps)}")
+                if on_step is not None:
+                    on_step(i)
+            at = stop
     return z
+
+
+def _begun(
+    sampling: Sampling, codec: Codec, sde: SDE, condition: Condition
+) -> tuple[list[Guidance], Constraint | None]:
+    """Return what is done to the score, from inside out, and what is done to tokens after a step."""
+    guidance = sampling.guidance and sampling.guidance.begin(codec, sde, condition)
+    constraint = sampling.constraint and sampling.constraint.begin(codec, sde, condition)
+    return [one for one in (guidance, constraint) if isinstance(one, Guidance)], constraint
+
+
+def _noised(z: Tensor, now: Level, earlier: Level, noise: Tensor) -> Tensor:
+    """Return tokens ``(B, K, F)`` taken back to a noisier level of their trajectory."""
+    kept = earlier.alpha / now.alpha
+    return kept * z + (earlier.sigma**2 - (kept * now.sigma) ** 2) ** 0.5 * noise
+
+
+def _expect_finite(z: Tensor, guide: Guidance, step: str) -> None:
+    """Refuse tokens that are no numbers, and say what to lower, where a guidance may be too strong."""
+    if guide.strength is not None and not bool(z.isfinite().all()):
+        raise ValueError(
+            f"expected numbers, got some that are not finite in {step}: lower `sampling.{guide.strength}`, or raise "
+            "`sampling.num_steps`"
+        )

@@ -9,7 +9,7 @@ CPU and GPU generators differ: the same seed gives other samples on another type
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ NUMBERS = torch.float32
 CHUNK = 16
 """Draws made at once, so that the cost of a call is shared by many steps. Part of what a seed means, too."""
 
+Numbers = Sequence[tuple[int, int]]
+"""Which samples, as runs ``(first, count)`` of indices."""
+
 
 def block_seed(seed: int, stream: int, block: int) -> int:
     """Mix the parts of a generator's name into a 63-bit seed."""
@@ -34,13 +37,17 @@ def block_seed(seed: int, stream: int, block: int) -> int:
 
 
 def normal_stream(
-    seed: int, first: int, shape: tuple[int, int, int], device: torch.device | str, stream: int = SOLVER_STREAM
+    seed: int,
+    first: int | Numbers,
+    shape: tuple[int, int, int],
+    device: torch.device | str,
+    stream: int = SOLVER_STREAM,
 ) -> Iterator[Tensor]:
     """Yield standard normal tensors ``(B, K, F)`` without end, for samples ``first ... first + B - 1``.
 
     Args:
         seed: Seed of the run, at least 0.
-        first: Index of the first sample.
+        first: Index of the first sample; or runs of indices, ``B`` in all.
         shape: ``(B, K, F)``.
         device: Where to draw.
         stream: What the numbers are for.
@@ -51,6 +58,10 @@ def normal_stream(
     if seed < 0:
         raise ValueError(f"expected seed >= 0, got {seed}: set `sampling.seed`")
     count, *token_shape = shape
+    if not isinstance(first, int):
+        runs = [normal_stream(seed, start, (size, shape[1], shape[2]), device, stream) for start, size in first]
+        while True:
+            yield torch.cat([next(run) for run in runs])
     blocks = range(first // BLOCK, (first + count - 1) // BLOCK + 1)
     generators = [torch.Generator(device).manual_seed(block_seed(seed, stream, b)) for b in blocks]
     skip = first - BLOCK * blocks[0]

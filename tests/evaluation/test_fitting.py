@@ -13,7 +13,7 @@ from lightning_freqdiff.evaluation.fitting import fit_steps, fit_weights
 from lightning_freqdiff.evaluation.placing import best_places, step_costs
 from lightning_freqdiff.evaluation.teacher import teach
 from lightning_freqdiff.networks import MLP
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling import Given, Replacement, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.conditions import Same
 from lightning_freqdiff.sampling.solvers import DPMSolverPP, Fitted, Heun
 from lightning_freqdiff.sampling.solvers.fitted import named
@@ -157,6 +157,22 @@ def test_steps_that_were_not_learnt_are_refused():
     with pytest.raises(ValueError, match=r"expected 2 to 5 steps, which were learnt, got 7: set `sampling.num_st"):
         draw(score, Sampling(num_steps=7, solver=Fitted()))
     assert draw(score, Sampling(num_steps=2, solver=Fitted())).isfinite().all()
+
+
+def test_time_travel_starts_a_run_in_its_middle():
+    """Without estimates behind it, a step takes its own for those: nothing jumps."""
+    score = trained(VP())
+    score.calibration, _ = fit_steps(score, teach(score, Sampling()))
+    mask = torch.zeros(4, N, 1)
+    mask[:, 3] = 1
+    given = Given(torch.where(mask > 0, series(4), torch.nan), 8)
+    travel = {"condition": given, "constraint": Replacement(resamplings=2, jump=2)}
+    fitted, usual = (
+        score.codec.decode(draw(score, Sampling(32, 5, solver, "edm", **travel))).std(0)
+        for solver in (Fitted(), DPMSolverPP("ode"))
+    )
+    assert (fitted < 2 * usual).all()
+    assert (fitted > usual / 2).all()
 
 
 def test_weights_are_fitted_to_what_is_known_of_each_sample(monkeypatch):

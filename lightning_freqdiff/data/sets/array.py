@@ -133,6 +133,17 @@ class ArrayData(SeriesData):
         """
         return validate(self._load(), differ)
 
+    def as_given(self, long: bool = False) -> Ragged:
+        """Return the series as their source holds them, of any lengths and with gaps, which are NaN.
+
+        Args:
+            long: Take a table, or an array of two axes, for one series with a step a row.
+        """
+        reader = Reader(self.roles, long, gaps=True, uneven=not long, in_memory=self.in_memory)
+        ragged = reader.read(Path(self.path).expanduser()) if self._values is None else reader.take(self._values)
+        ragged.check_labels()
+        return ragged
+
     def _load(self) -> Series:
         gaps, uneven = self.missing != "refuse", self.lengths != "refuse"
         reader = Reader(self.roles, self.window is not None, gaps, uneven, self.in_memory)

@@ -34,14 +34,12 @@ class State(NamedTuple):
 
     Args:
         codec: Units and directions of the tokens.
-        weights: Of every step, ``(T, 2 + HISTORY, n)``.
-        number: Number of the step.
+        weights: Of every step, ``(2 + HISTORY, n)`` each, with the step.
         known: Clean estimates of the steps before along the directions, ``(B, n)`` each, the latest first.
     """
 
     codec: Codec
-    weights: Tensor
-    number: int = 0
+    weights: list[tuple[Step, Tensor]]
     known: tuple[Tensor, ...] = ()
 
 
@@ -82,7 +80,8 @@ class Fitted(Solver):
 
     def begin(self, codec: Codec, sde: SDE, steps: Sequence[Step], calibration: Mapping[str, Tensor]) -> State:
         """Take up the weights."""
-        return State(codec, calibration[named(len(steps))[1]].to(codec.noise_scale))
+        weights = calibration[named(len(steps))[1]].to(codec.noise_scale)
+        return State(codec, list(zip(steps, weights, strict=True)))
 
     def step(
         self, score: Ask, z: Tensor, step: Step, scale: Tensor, noises: list[Tensor], state: State
@@ -92,5 +91,7 @@ class Fitted(Solver):
         rows = codec.along(z) / now.alpha
         clean = codec.along(z - now.sigma * scale * predict_eps(score, z, now, scale)) / now.alpha
         known = (clean, *state.known[: HISTORY - 1])
-        moved = weigh(state.weights[state.number].to(rows), rows, known)
-        return step.then.alpha * codec.tokens_along(moved), state._replace(number=state.number + 1, known=known)
+        weights = next(weights for of, weights in state.weights if of is step)
+        # Where a run begins in the middle, the estimate stands for those that there would be.
+        moved = weigh(weights.to(rows), rows, [*known, *[known[-1]] * (HISTORY - len(known))])
+        return step.then.alpha * codec.tokens_along(moved), state._replace(known=known)

@@ -1,0 +1,293 @@
+"""What the linear model says of a series of which some is known: the exact law of what is not, if data were Gaussian.
+
+A series is ``x = μ + D r`` with ``D`` the decode of whitened rows ``r`` (tokens over ``Λ``, in which the noise of
+diffusion is white), and the training set says ``r ~ N(0, Q diag(p) Qᵀ)``. Anything linear that is known of it, as are
+values at some steps, is ``y = A r``, and where ``r`` is Gaussian with mean ``m`` and covariance ``C = Q diag(c) Qᵀ``,
+its mean given ``y`` is the textbook's (Bishop, "Pattern Recognition and Machine Learning" (2006), section 2.3)
+
+    m + C Aᵀ (A C Aᵀ + τ²)⁻¹ (y - A m).
+
+Three choices of ``c`` are used: the training variance ``p`` (the conditional law itself, and the linear baseline
+that every method has to beat); the variance ``p σ² / (α² p + σ²)`` that is left once a noisy series is known, too
+(guidance); and 1, the noise's own metric, in which the nearest row that agrees with ``y`` is found (projection).
+
+A mask is diagonal over time and in no other coordinates, so ``A`` couples all of them: there is one system to solve
+for each mask, whose rows are solved together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.spectral import Codec, Representation
+
+JITTER = 1e-6
+"""``τ²`` as a share of the mean variance of what is known: what hardly varied in training explains nothing."""
+
+
+class Block(NamedTuple):
+    """Numbers of a series that the linear model takes for independent of all others.
+
+    Attributes:
+        entries: Which numbers of the flattened series ``(N * M,)``, ``(e,)``.
+        coordinates: Which whitened coordinates they are made of, ``(n',)``.
+        basis: Principal directions ``Q`` of these, ``(n', c)``; ``None`` where they are the coordinates themselves.
+        design: ``D Q``: the numbers that a unit along each direction makes, ``(e, c)``.
+        power: Training variance along each direction, ``(c,)``.
+    """
+
+    entries: Tensor
+    coordinates: Tensor
+    basis: Tensor | None
+    design: Tensor
+    power: Tensor
+
+    def left(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the variance that is left along each direction, given ``α r`` in white noise ``σ``, ``(B, c)``."""
+        total = alpha.square() * self.power + sigma.square()
+        return torch.where(total > 0, self.power * sigma.square() / total, 0.0)
+
+
+Spread = Callable[[Block], Tensor]
+"""The variances ``c`` along the directions of a block, ``(1, c)``, or ``(B, c)`` where series have their own."""
+
+
+class Gaussian:
+    """The linear model of the training series, in units of the data.
+
+    Where the covariance of all coordinates was taken there is one block of everything. Else frequencies are
+    independent, and so are channels: a block each.
+
+    Args:
+        codec: What was learnt of the training series.
+        joint: Use the covariance of all coordinates, where it is known.
+    """
+
+    def __init__(self, codec: Codec, joint: bool = True) -> None:
+        layout, device = codec.layout, codec.noise_scale.device
+        self.layout, self.size = layout, codec.noise_scale.numel()
+        self.dtype = torch.float32 if device.type == "mps" else torch.float64  # there is no float64 on Apple's GPUs
+        self.mean = layout.decode(codec.mean.to(self.dtype).unsqueeze(0)).flatten()
+        self.unit = (codec.noise_scale * codec.scale * codec.active).to(self.dtype)
+        directions = codec.directions if joint else None
+        if directions is None:
+            deviation = codec.whiten(codec.variance.sqrt().unsqueeze(0)).to(self.dtype).view(self.unit.shape)
+            self.blocks = list(_by_channel(layout, self.unit, deviation.square()))
+        else:
+            everything = torch.arange(self.size, device=device)
+            basis = directions.basis.to(self.dtype)
+            design = self.series(basis.T).T
+            entries = torch.arange(len(self.mean), device=device)
+            self.blocks = [Block(entries, everything, basis, design, directions.power.to(self.dtype))]
+
+    def series(self, rows: Tensor) -> Tensor:
+        """Return ``D r`` of whitened rows ``(B, n)``, flattened, ``(B, N * M)``: series less their mean."""
+        return self.layout.decode(rows.to(self.dtype).view(-1, *self.unit.shape) * self.unit).flatten(1)
+
+    def whitened(self, series: Tensor) -> Tensor:
+        """Return the rows ``(B, n)`` of series less their mean, ``(B, N * M)``: the way back of :meth:`series`."""
+        shape = self.layout.length, self.layout.channels
+        tokens = self.layout.tokenize(series.to(self.dtype).view(-1, *shape))
+        live = self.unit > 0
+        return torch.where(live, tokens / torch.where(live, self.unit, 1.0), 0.0).flatten(1)
+
+    def spread_out(self, slope: Tensor, spread: Spread) -> Tensor:
+        """Return ``C Dᵀ`` of a slope over series ``(B, N * M)``: rows ``(B, n)``, what goes together together."""
+        rows = slope.new_zeros(len(slope), self.size)
+        for block in self.blocks:
+            step = (slope[:, block.entries] @ block.design) * spread(block)
+            rows[:, block.coordinates] = step if block.basis is None else step @ block.basis.T
+        return rows
+
+    @property
+    def deviation(self) -> float:
+        """Root mean square deviation of the training series from their mean."""
+        power = sum(float((block.design.square() @ block.power).sum()) for block in self.blocks)
+        return (power / len(self.mean)) ** 0.5
+
+    def rows(self, noise: Tensor) -> Tensor:
+        """Return rows ``(B, n)`` of the training law, made of standard normal numbers ``(B, n)``."""
+        noise = noise.to(self.dtype)
+        rows = torch.zeros_like(noise)
+        for block in self.blocks:
+            drawn = noise[:, block.coordinates] * block.power.sqrt()
+            rows[:, block.coordinates] = drawn if block.basis is None else drawn @ block.basis.T
+        return rows
+
+    def known(self, mask: Tensor) -> Known:
+        """Return how values are known where ``mask`` is 1, ``(B, N, M)``."""
+        return Known(self, mask.flatten(1) > 0)
+
+    def draw(self, observed: Tensor, mask: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the mean of series given observed values, or draws of them, ``(B, N, M)``, in the data's units.
+
+        Draws are made by Matheron's rule: a draw of the training law, moved by what it lacks (Doucet, "A note on
+        efficient conditional simulation of Gaussian distributions" (2010)).
+
+        Args:
+            observed: Values ``(B, N, M)``; anything where they are not known.
+            mask: 1 where they are, ``(B, N, M)``.
+            noise: Standard normal numbers ``(B, n)``; the mean is returned without.
+        """
+        rows = torch.zeros(len(observed), self.size, dtype=self.dtype, device=self.mean.device)
+        rows = rows if noise is None else self.rows(noise)
+        known = self.known(mask)
+        rows = rows + known.move(known.lack(rows, observed), lambda block: block.power.unsqueeze(0))
+        series = (self.mean + self.series(rows)).view(observed.shape)
+        return torch.where(mask > 0, observed.to(self.dtype), series).to(torch.get_default_dtype())
+
+
+class _Group(NamedTuple):
+    """Series of which the same is known.
+
+    Attributes:
+        rows: Which series, ``(b,)``.
+        columns: Which of all that is known of any, ``(k,)``.
+        parts: The blocks that it is made of, and how: by entries of the block ``(k,)``, or a matrix over these,
+            ``(k, e)``.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    parts: list[tuple[Block, Tensor]]
+
+    def maps(self) -> list[tuple[Block, Tensor]]:
+        """Return ``A`` in the directions of each block, ``(k, c)``."""
+        return [(b, how @ b.design if how.is_floating_point() else b.design[how]) for b, how in self.parts]
+
+
+class Known:
+    """What is known of each series of a batch, ``y = A r``, in groups that are solved together.
+
+    Args:
+        gaussian: The linear model.
+        mask: Whether each number is known, ``(B, N * M)``.
+        matrix: Weights of sums of all numbers, ``(k, N * M)``, which are known of every series; what is lacking of
+            them stands behind that of the numbers, if these are given.
+        count: Series, where no mask says it.
+    """
+
+    def __init__(
+        self, gaussian: Gaussian, mask: Tensor | None = None, matrix: Tensor | None = None, count: int = 0
+    ) -> None:
+        self.gaussian, self.mask = gaussian, mask
+        self.groups: list[_Group] = []
+        if matrix is not None:
+            self.groups = list(self._joined(mask, matrix.to(gaussian.mean), count))
+        elif mask is not None:
+            for block in gaussian.blocks:
+                seen, which = torch.unique(mask[:, block.entries], dim=0, return_inverse=True)
+                for number, pattern in enumerate(seen.unbind()):
+                    if pattern.any():
+                        picked = pattern.nonzero().flatten()
+                        rows = (which == number).nonzero().flatten()
+                        self.groups.append(_Group(rows, block.entries[picked], [(block, picked)]))
+
+    def _joined(self, mask: Tensor | None, matrix: Tensor, count: int) -> Iterator[_Group]:
+        """Group series by their masks, where sums couple all numbers."""
+        device, size = matrix.device, matrix.shape[1]
+        behind = torch.arange(len(matrix), device=device) + (0 if mask is None else size)
+        mask = torch.zeros(count, size, dtype=torch.bool, device=device) if mask is None else mask
+        seen, which = torch.unique(mask, dim=0, return_inverse=True)
+        for number, pattern in enumerate(seen.unbind()):
+            picked = pattern.nonzero().flatten()
+            single = torch.zeros(len(picked), size, dtype=matrix.dtype, device=device)
+            single[torch.arange(len(picked), device=device), picked] = 1
+            whole = torch.cat([single, matrix])
+            parts = [(block, whole[:, block.entries]) for block in self.gaussian.blocks]
+            yield _Group((which == number).nonzero().flatten(), torch.cat([picked, behind]), parts)
+
+    def __bool__(self) -> bool:
+        """Whether anything is known of any series."""
+        return bool(self.groups)
+
+    def lack(self, rows: Tensor, observed: Tensor) -> Tensor:
+        """Return by how much observed values ``(B, N, M)`` are off those of rows ``(B, n)``: ``(B, N * M)``."""
+        return self.seen(
+            observed.flatten(1).to(self.gaussian.dtype) - self.gaussian.mean - self.gaussian.series(rows)
+        )
+
+    def seen(self, series: Tensor) -> Tensor:
+        """Return flattened series ``(B, N * M)`` where they are known, and 0 elsewhere."""
+        assert self.mask is not None
+        return torch.where(self.mask, series, 0.0)
+
+    def factors(self, spread: Spread) -> list[Tensor]:
+        """Factor ``A C Aᵀ + τ²`` of each group once, for variances that are the same for all series."""
+        return [_factor(group.maps(), [spread(block) for block, _ in group.parts]) for group in self.groups]
+
+    def move(self, lack: Tensor, spread: Spread, factors: list[Tensor] | None = None) -> Tensor:
+        """Return ``C Aᵀ (A C Aᵀ + τ²)⁻¹`` of what is lacking, ``(B, n)``: what rows have to be moved by.
+
+        Differentiable in ``lack``.
+
+        Args:
+            lack: ``y - A m``, ``(B, k)``; of a mask, over all numbers, ``(B, N * M)``.
+            spread: Variances ``c``.
+            factors: What :meth:`factors` returned for them.
+        """
+        moved = lack.new_zeros(len(lack), self.gaussian.size)
+        for rows, _, solved, maps, own in self._solved(lack, spread, factors):
+            for (block, map_), variance in zip(maps, own, strict=True):
+                step = solved @ map_ * variance
+                step = step if block.basis is None else step @ block.basis.T
+                moved = moved.index_put((rows.unsqueeze(1), block.coordinates), step, accumulate=True)
+        return moved
+
+    def weigh(self, lack: Tensor, spread: Spread) -> Tensor:
+        """Return ``(A C Aᵀ + τ²)⁻¹`` of what is lacking, ``(B, k)``: what it is worth."""
+        worth = torch.zeros_like(lack)
+        for rows, columns, solved, _, _ in self._solved(lack, spread):
+            worth = worth.index_put((rows.unsqueeze(1), columns), solved)
+        return worth
+
+    def _solved(
+        self, lack: Tensor, spread: Spread, factors: list[Tensor] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, list[tuple[Block, Tensor]], list[Tensor]]]:
+        """Yield rows, columns, the solution of their system, and the maps and variances that it is made of."""
+        for number, group in enumerate(self.groups):
+            maps, spreads = group.maps(), [spread(block) for block, _ in group.parts]
+            shared = all(len(one) == 1 for one in spreads)
+            for rows in [group.rows] if shared else group.rows.split(1):
+                own = spreads if shared else [one.expand(len(lack), -1)[rows] for one in spreads]
+                factor = _factor(maps, own) if factors is None else factors[number]
+                solved = torch.cholesky_solve(lack[rows][:, group.columns].T, factor).T
+                yield rows, group.columns, solved, maps, own
+
+
+def _factor(maps: list[tuple[Block, Tensor]], spreads: list[Tensor]) -> Tensor:
+    """Return the Cholesky factor of ``A C Aᵀ + τ²``, ``(k, k)``."""
+    total = sum((map_ * variance) @ map_.T for (_, map_), variance in zip(maps, spreads, strict=True))
+    assert isinstance(total, Tensor)
+    size = total.diagonal().mean()
+    tiny = torch.where(size > 0, JITTER * size, 1.0)  # of what never varies, nothing follows
+    return torch.linalg.cholesky(total + tiny * torch.eye(len(total), dtype=total.dtype, device=total.device))
+
+
+def _by_channel(layout: Representation, unit: Tensor, power: Tensor) -> Iterator[Block]:
+    """Make a block of each channel, whose coordinates are independent."""
+    single = Representation(layout.domain, layout.length, 1)
+    size = single.tokens * single.features
+    whole = torch.eye(size, dtype=unit.dtype, device=unit.device).view(-1, single.tokens, single.features)
+    transform = single.decode(whole).flatten(1).T
+    numbers = torch.arange(unit.numel(), device=unit.device).view(unit.shape)
+    steps = torch.arange(layout.length, device=unit.device) * layout.channels
+    for m in range(layout.channels):
+        own = slice(m, None, layout.channels)
+        live = (unit[:, own].flatten() > 0).nonzero().flatten()
+        design = transform[:, live] * unit[:, own].flatten()[live]
+        yield Block(steps + m, numbers[:, own].flatten()[live], None, design, power[:, own].flatten()[live])
+
+
+def gaussian_of(codec: Codec) -> Gaussian:
+    """Return the linear model of a codec, which is kept until the codec's statistics change."""
+    now = tuple((b.data_ptr(), -1 if b.is_inference() else b._version) for b in codec.buffers())
+    kept = codec.__dict__.get("_linear")
+    if kept is None or kept[0] != now:
+        with torch.inference_mode(False), torch.no_grad():  # so that gradients of others may go through it
+            kept = codec.__dict__["_linear"] = (now, Gaussian(codec))
+    return kept[1]

@@ -1,0 +1,216 @@
+"""What may be asked of series by name: values, sums, means, bounds, monotone parts, channels that add up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What holds of some steps of a channel.
+
+    Args:
+        channel: Number of the channel; all of them, each by itself, if not given.
+        start: First step.
+        stop: Step after the last; the end if not given.
+    """
+
+    channel: int | None = None
+    start: int = 0
+    stop: int | None = None
+
+    def where(self, length: int, channels: int) -> Tensor:
+        """Return 1 where the rule looks, else 0, ``(N, M)``, float64.
+
+        Raises:
+            ValueError: Where there is no such channel, or no step.
+        """
+        last = length if self.stop is None else self.stop
+        if not 0 <= self.start < last <= length or not (self.channel is None or 0 <= self.channel < channels):
+            raise ValueError(
+                f"expected {type(self).__name__} of steps from 0 to {length} and channels below {channels}, got "
+                f"start {self.start}, stop {self.stop}, channel {self.channel}: set `sampling.constraint.rules`"
+            )
+        chosen = torch.zeros(length, channels, dtype=torch.float64)
+        chosen[self.start : last, slice(None) if self.channel is None else self.channel] = 1
+        return chosen
+
+
+class Equation(Rule, ABC):
+    """Sums of numbers of a series that are known."""
+
+    @abstractmethod
+    def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
+        """Return weights ``(k, N * M)`` and what they sum to, ``(k,)``, float64."""
+
+
+class Shape(Rule, ABC):
+    """A convex set that series lie in."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """Return the nearest series ``(B, N, M)`` that obey."""
+
+
+def _each_channel(chosen: Tensor) -> Tensor:
+    """Return ``(c, N, M)``: the numbers chosen of each channel that has any."""
+    return torch.stack(
+        [chosen * (torch.arange(chosen.shape[1]) == m) for m in range(chosen.shape[1]) if chosen[:, m].any()]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed(Equation):
+    """Every number is the same known value.
+
+    Args:
+        value: The value, in the data's units.
+    """
+
+    value: float = 0.0
+
+    def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
+        """Return one equation for each number."""
+        chosen = self.where(length, channels).flatten()
+        rows = torch.eye(len(chosen), dtype=chosen.dtype)[chosen > 0]
+        return rows, rows.new_full((len(rows),), self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum(Equation):
+    """The sum over the steps is known.
+
+    Args:
+        value: The sum, in the data's units.
+    """
+
+    value: float = 0.0
+
+    def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
+        """Return one equation for each channel."""
+        rows = _each_channel(self.where(length, channels)).flatten(1)
+        return rows, rows.new_full((len(rows),), self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(Equation):
+    """The mean over the steps is known.
+
+    Args:
+        value: The mean, in the data's units.
+    """
+
+    value: float = 0.0
+
+    def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
+        """Return one equation for each channel."""
+        rows = _each_channel(self.where(length, channels)).flatten(1)
+        rows = rows / rows.sum(1, keepdim=True)
+        return rows, rows.new_full((len(rows),), self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total(Equation):
+    """At every step, one channel is the sum of others.
+
+    Args:
+        channel: The channel that is the sum.
+        parts: The channels that add up to it; all others if none are given.
+    """
+
+    parts: tuple[int, ...] = ()
+
+    def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
+        """Return one equation for each step."""
+        whole = self.where(length, channels)
+        parts = self.parts or tuple(m for m in range(channels) if m != self.channel)
+        if self.channel is None or not parts or any(not 0 <= m < channels or m == self.channel for m in parts):
+            raise ValueError(
+                f"expected a channel that others below {channels} add up to, got channel {self.channel} and parts "
+                f"{list(self.parts)}: set `sampling.constraint.rules`"
+            )
+        steps = whole[:, self.channel].nonzero().flatten()
+        rows = torch.zeros(len(steps), length, channels, dtype=whole.dtype)
+        each = torch.arange(len(steps))
+        rows[each, steps, self.channel] = 1
+        for m in parts:
+            rows[each, steps, m] = -1
+        return rows.flatten(1), rows.new_zeros(len(rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds(Shape):
+    """No number is below or above a bound.
+
+    Args:
+        low: The least value, in the data's units; none if not given.
+        high: The greatest.
+    """
+
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(
+                f"expected bounds with low below high, got {self.low} and {self.high}: set "
+                "`sampling.constraint.rules`"
+            )
+
+    def project(self, x: Tensor) -> Tensor:
+        """Cut off what is outside."""
+        if self.low is None and self.high is None:
+            return x
+        chosen = self.where(*x.shape[1:]).to(x.device)
+        return torch.where(chosen > 0, x.clamp(self.low, self.high), x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monotone(Shape):
+    """Steps never fall, or never rise.
+
+    Args:
+        rising: Whether they never fall.
+    """
+
+    rising: bool = True
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return the isotonic regression (Barlow and Brunk, "The isotonic regression problem" (1972))."""
+        chosen = self.where(*x.shape[1:])
+        steps, channels = chosen.any(1).nonzero().flatten(), chosen.any(0).nonzero().flatten()
+        picked = (slice(None), steps.to(x.device).unsqueeze(1), channels.to(x.device))
+        sign = 1 if self.rising else -1
+        rows = sign * x[picked].transpose(1, 2)
+        changed = x.clone()
+        changed[picked] = sign * isotonic(rows.flatten(0, 1)).view(rows.shape).transpose(1, 2)
+        return changed
+
+
+def isotonic(rows: Tensor, chunk: int = 2**24) -> Tensor:
+    """Return the nearest rows ``(R, N)`` that never fall, by the max-min formula.
+
+    Args:
+        rows: Rows.
+        chunk: Numbers worked on at once.
+
+    Examples:
+        >>> isotonic(torch.tensor([[1.0, 3.0, 2.0, 4.0]])).tolist()
+        [[1.0, 2.5, 2.5, 4.0]]
+    """
+    size = rows.shape[1]
+    sums = torch.nn.functional.pad(rows.cumsum(1), (1, 0))
+    place = torch.arange(size, device=rows.device)
+    count = (place - place.unsqueeze(1) + 1).clamp(min=1)
+    found = []
+    for some in sums.split(max(1, chunk // size**2)):
+        means = (some[:, None, 1:] - some[:, :-1, None]) / count  # from a to b
+        means = means.masked_fill(place < place.unsqueeze(1), torch.inf)
+        least = means.flip(2).cummin(2).values.flip(2)  # over ends from b on
+        reached = torch.where(place >= place.unsqueeze(1), least, -torch.inf)
+        found.append(reached.amax(1))
+    return torch.cat(found) if found else rows
