@@ -314,9 +314,11 @@ def test_parts_of_a_condition():
         parts = dict(changed.parts())
         assert parts["label"].tolist() == label
         assert parts["static"].shape == (len(label), 2)
-    assert known.without("static").static is None
+    assert known.without("static").static.isnan().all()  # so that one batch can hold both
+    some = known.without("static", rows=torch.tensor([True, False, True]))
+    assert some.static.isnan().all(1).tolist() == [True, False, True]
     with pytest.raises(ValueError, match="the same parts"):
-        known.followed_by(known.without("static"))
+        known.followed_by(Condition(label=known.label))
     assert known.sizes.classes == 3
     assert (known.count, NOTHING.count, bool(known), bool(NOTHING)) == (3, None, True, False)
 

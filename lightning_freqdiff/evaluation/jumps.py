@@ -24,7 +24,7 @@ from torch import Tensor
 from lightning_freqdiff.caching.local_error import local_error
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction
-from lightning_freqdiff.sampling import Sampling, sample, time_grid
+from lightning_freqdiff.sampling import InTurn, Sampling, sample, time_grid
 from lightning_freqdiff.sampling.grids import COSTS, TIMES
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
 
@@ -76,7 +76,7 @@ def learn_jumps(score: Score, sampling: Sampling, on_step: Callable[[int], None]
     Args:
         score: The model.
         sampling: Seed, batch size and condition. The teacher's steps are its own, and so is the number of its samples
-            unless there is a condition, which may be known of no more than these.
+            unless a condition of one's own is known of no more than these.
         on_step: Called with the number of each step.
 
     Returns:
@@ -85,7 +85,7 @@ def learn_jumps(score: Score, sampling: Sampling, on_step: Callable[[int], None]
     count = max(LEAST, min(SAMPLES, NUMBERS // (TEACHER * score.noise_scale.numel())))
     sampling = replace(
         sampling,
-        num_samples=count if sampling.condition is None else sampling.num_samples,
+        num_samples=count if isinstance(sampling.condition, InTurn | None) else sampling.num_samples,
         num_steps=TEACHER,
         solver=DPMSolverPP("ode"),
         grid="edm",

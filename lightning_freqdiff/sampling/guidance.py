@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -12,6 +13,9 @@ from torch import Tensor
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 
+BEYOND = 1e6
+"""Training deviations that no series of any data has."""
+
 
 class Guidance(ABC):
     """Asks a score function in its own way, such as with and without a label.
@@ -19,9 +23,13 @@ class Guidance(ABC):
     Attributes:
         copies: How often each sample is in the batch that the inner score function is asked for, all samples in a row
             before they come again. A cache decides for each row, and so need not know.
+        interval: Diffusion times between which it is asked; at others the plain score is followed.
+        acts: Whether it changes anything; if not, all is as without it.
     """
 
     copies: int = 1
+    interval: tuple[float, float] = (0.0, 1.0)
+    acts: bool = True
 
     @abstractmethod
     def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -45,10 +53,13 @@ class Guided(ScoreFunction):
 
     def __init__(self, score: ScoreFunction, guidance: Guidance) -> None:
         self.score, self.guidance = score, guidance
+        self._times: Iterator[float] = iter(())
+        self._sane: list[Tensor] = []
 
     def start(self, trajectory: Trajectory) -> None:
         """Announce the larger batch."""
         copies, (batch, *token) = self.guidance.copies, trajectory.shape
+        self._times, self._sane = iter(trajectory.times.tolist()), []
         self.score.start(
             replace(
                 trajectory,
@@ -59,8 +70,33 @@ class Guided(ScoreFunction):
         )
 
     def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
-        """Return the guided score."""
-        return self.guidance.guide(self.score, z, t, condition)
+        """Return the guided score, within the interval of times in which there is guidance."""
+        low, high = self.guidance.interval
+        if low <= next(self._times) <= high:
+            answer = self.guidance.guide(self.score, z, t, condition)
+        elif self.score.fixed and (copies := self.guidance.copies) > 1:
+            # What remembers rows from call to call must meet all of them at each.
+            answer = self.score(z.repeat(copies, 1, 1), t, condition.repeat(copies))[: len(z)]
+        else:
+            answer = self.score(z, t, condition)
+        # NaN is not below anything; read once, at the end, so that a GPU is not waited for.
+        self._sane.append((z.abs().amax() < BEYOND) & answer.isfinite().all())
+        return answer
+
+    def expect_sane(self, calls_per_step: int) -> None:
+        """Say at which step a trajectory that has come to its end was blown up, if it was.
+
+        Raises:
+            ValueError: With that step, and what to lower.
+        """
+        sane = torch.stack(self._sane)
+        if not sane.all():
+            step = int(sane.logical_not().int().argmax()) // calls_per_step
+            raise ValueError(
+                "expected series as large as the data's under guidance, got NaN, or a million times as much, from "
+                f"step {step} of {len(sane) // calls_per_step} on: lower `sampling.guidance_scale`, narrow "
+                "`sampling.guidance.interval`, or raise `sampling.num_steps`"
+            )
 
     def frozen(self) -> AbstractContextManager[None]:
         """Freeze what is guided."""

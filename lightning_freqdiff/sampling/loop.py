@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -14,7 +14,8 @@ from torch import Tensor
 from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.sampling.conditions import Conditions
+from lightning_freqdiff.sampling.classifier_free import ClassifierFree
+from lightning_freqdiff.sampling.conditions import Conditions, Label, of_labels
 from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.grids import Grid, time_grid
 from lightning_freqdiff.sampling.guidance import Guidance, Guided
@@ -45,6 +46,8 @@ class Sampling:
         condition: What is known of each sample, for models that were trained with conditions.
         guidance: What is done to the score before the solver sees it.
         constraint: What must hold after every step.
+        label: Class to draw, by its name in the training data or its number; or a list of them, one a sample.
+        guidance_scale: How far to go towards the class, and away from what is drawn without one; 1 is no guidance.
     """
 
     num_samples: int = 64
@@ -56,13 +59,24 @@ class Sampling:
     condition: Conditions | None = None
     guidance: Guidance | None = None
     constraint: Constraint | None = None
+    label: InitVar[Label] = None
+    guidance_scale: InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, label: Label, guidance_scale: float | None) -> None:
         for name in ("num_samples", "num_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}: set `sampling.{name}`")
         if self.seed < 0:
             raise ValueError(f"expected seed >= 0, got {self.seed}: set `sampling.seed`")
+        # The short ways to say what is said most often.
+        short_ways = ("label", label, "condition"), ("guidance_scale", guidance_scale, "guidance")
+        for short, given, long in short_ways:
+            if given is not None and getattr(self, long) is not None:
+                raise ValueError(f"expected `sampling.{short}` or `sampling.{long}`, got both: leave one of them out")
+        if label is not None:
+            object.__setattr__(self, "condition", of_labels(label))
+        if guidance_scale is not None:
+            object.__setattr__(self, "guidance", ClassifierFree(guidance_scale))
 
     @property
     def num_calls(self) -> int:
@@ -112,12 +126,13 @@ def sample(
         calls, solver.calls_per_step, shape, unit.seed, unit.first, condition=condition, noisy=noisy
     )
     z, constraint = steps[0].now.sigma * scale * next(noise), sampling.constraint
-    if sampling.guidance is not None:
-        score = Guided(score, sampling.guidance)
+    guidance = None if sampling.guidance is None or not sampling.guidance.acts else sampling.guidance
+    guided = None if guidance is None else Guided(score, guidance)
+    score = guided or score
     with score.frozen():
         score.start(trajectory)
         affine = [row for step in steps if (row := solver.affine(step)) is not None]
-        alone = len(affine) == len(steps) and sampling.guidance is None and constraint is None
+        alone = len(affine) == len(steps) and guided is None and constraint is None
         controller = score.controller(affine) if alone else None
         if controller is not None:
             return controller(z, noise, on_step)
@@ -131,4 +146,6 @@ def sample(
                 z = constraint.apply(z, step.then, condition, codec, next(more))
             if on_step is not None:
                 on_step(i)
+    if guided is not None:
+        guided.expect_sane(solver.calls_per_step)
     return z
