@@ -2,9 +2,9 @@
 
     python benchmarks/conditional.py --part labels --minutes 10
 
-``labels``: heartbeats of MIT-BIH in their five classes. For every scale of guidance (1: none), what a classifier that is
-trained on generated beats knows of real ones, beside one that is trained on as many real beats; and of every class the
-sliced Wasserstein distance to its training beats, beside that of as many beats which were held out.
+``labels``: heartbeats of MIT-BIH in their five classes. For every scale of guidance (1: none), what a classifier that
+is trained on generated beats knows of real ones, beside one that is trained on as many real beats; and of every class
+the sliced Wasserstein distance to its training beats, beside that of as many beats which were held out.
 """
 
 from __future__ import annotations
