@@ -41,8 +41,15 @@ def write_card(path: Path, module: ScoreModule, findings: Findings | None = None
 
 def _about(module: ScoreModule) -> list[list[str]]:
     numbers = sum(p.numel() for p in module.parameters())
+    known = module.vocabulary
+    told = {
+        "classes": ", ".join(known.classes),
+        "static covariates": ", ".join(one.name for one in known.static),
+        "covariates": ", ".join(one.name for one in known.covariates),
+    }
     return [
         ["channels", ", ".join(module.channels)],
+        *([name, what] for name, what in told.items() if what),
         ["training series", f"{module.data_facts.get('num_train', 0):,}"],
         ["network", f"{type(module.architecture).__name__}, {numbers:,} parameters"],
         ["process", f"{type(module.sde).__name__}, {module.domain} domain, noise of colour {module.colour:g}"],

@@ -6,6 +6,7 @@ is known it is :data:`NOTHING`, and everything is as if there were no such thing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -40,7 +41,7 @@ class ConditionSizes:
         if label is not None and len(label) and int(label.max()) >= self.classes:
             raise ValueError(
                 f"expected labels below {self.classes}, the classes that the model was trained on, got "
-                f"{int(label.max())}: set `sampling.condition`, or train with `data.conditional` true"
+                f"{int(label.max())}: set `sampling.label`, or train with `data.conditional` true"
             )
         for name in ("static", "covariates"):
             part, size = getattr(condition, name), getattr(self, name)
@@ -61,8 +62,8 @@ class Condition:
 
     Args:
         label: Class, ``(B,)``, int64; -1 where it is not known.
-        static: Covariates that do not change in time, ``(B, S)``.
-        covariates: Covariates known at every step, ``(B, N, C)``.
+        static: Covariates that do not change in time, ``(B, S)``; NaN where one is not known.
+        covariates: Covariates known at every step, ``(B, N, C)``; NaN where one is not known.
         observed: Values known beforehand, ``(B, N, M)``, in the data's units; anything where ``mask`` is 0.
         mask: 1 where a value is observed, else 0, ``(B, N, M)``.
 
@@ -130,12 +131,31 @@ class Condition:
         """Return what is known of all series, ``times`` times in a row, for one larger batch."""
         return self._each(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
-    def without(self, *names: str) -> Condition:
-        """Forget parts. A label is kept as -1, so that one batch can hold both."""
+    def without(self, *names: str, rows: Tensor | None = None) -> Condition:
+        """Forget parts, of some series, or of all.
+
+        Labels and covariates are kept as not known, so that one batch can hold both; observed values are dropped.
+
+        Args:
+            *names: Parts to forget.
+            rows: Which series forget them, ``(B,)``, bool; all if not given.
+        """
         changes: dict[str, Any] = dict.fromkeys(names)
-        if "label" in names and self.label is not None:
-            changes["label"] = torch.full_like(self.label, -1)
+        for name, part in self.parts():
+            if name in names and name in UNKNOWN:
+                nothing = torch.full_like(part, UNKNOWN[name])
+                if rows is not None:
+                    nothing = torch.where(rows.view(-1, *[1] * (part.ndim - 1)), nothing, part)
+                changes[name] = nothing
         return replace(self, **changes)
+
+    def thinned(self, share: float) -> Condition:
+        """Forget label, static covariates and covariates of a random share of the series, each part by itself."""
+        thinned = self
+        for name, part in self.parts():
+            if name in UNKNOWN and share:
+                thinned = thinned.without(name, rows=torch.rand(len(part), device=part.device) < share)
+        return thinned
 
     def followed_by(self, other: Condition) -> Condition:
         """Put the series of another condition, of the same parts, behind these."""
@@ -154,6 +174,9 @@ class Condition:
         """Move to a device, as ``Tensor.to`` does; Lightning calls this for every batch."""
         return self._each(lambda part: part.to(*args, **kwargs))
 
+
+UNKNOWN = {"label": -1, "static": math.nan, "covariates": math.nan}
+"""What stands in a part where it is not known."""
 
 NOTHING = Condition()
 """Nothing is known."""

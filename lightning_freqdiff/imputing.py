@@ -16,7 +16,16 @@ from lightning_freqdiff.data import ArrayData
 from lightning_freqdiff.data.readers.sources import is_table
 from lightning_freqdiff.keywords import concrete, spelt
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Conditions, Constraint, GaussianPosterior, Given, Guidance
+from lightning_freqdiff.sampling import (
+    ClassifierFree,
+    Conditions,
+    Constraint,
+    GaussianPosterior,
+    Given,
+    Guidance,
+    Together,
+)
+from lightning_freqdiff.sampling.conditions import of_labels
 from lightning_freqdiff.sampling.noise import normal_stream
 
 LINEAR = "linear"
@@ -175,6 +184,16 @@ def linear(module: ScoreModule, given: Given, seed: int) -> np.ndarray:
     return torch.cat(parts).cpu().float().numpy()
 
 
+def keeping(guidance: Guidance | None) -> Guidance:
+    """Return a guidance that keeps to observed values: the one that is given, or around it the default one.
+
+    Guidance towards a class says nothing of observed values.
+    """
+    if guidance is None:
+        return GaussianPosterior()
+    return Together((guidance, GaussianPosterior())) if isinstance(guidance, ClassifierFree) else guidance
+
+
 def settings_of(method: Method, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of sampling that make a method, whatever it is given as.
 
@@ -183,7 +202,9 @@ def settings_of(method: Method, settings: dict[str, Any]) -> dict[str, Any]:
     """
     kinds = {kind.__name__: name for name, base in _BASES.items() for kind in concrete(base)}
     if method is None:
-        return {"guidance": GaussianPosterior(), **settings}
+        towards = settings.pop("guidance_scale", None)
+        guidance = settings.get("guidance") if towards is None else ClassifierFree(towards)
+        return {**settings, "guidance": keeping(guidance)}
     if isinstance(method, str):
         if method not in kinds:
             raise ValueError(f"expected `method` as one of {', '.join(sorted(kinds))}, {LINEAR}, got {method!r}")
@@ -232,7 +253,8 @@ class Imputing:
             seed: Sample ``i`` of series ``b`` depends on ``(seed, b, i)`` and on this series alone.
             id: Column of a table that tells series apart; not needed for ``id`` or ``sample``.
             time: Column with time stamps; not needed for ``time`` or ``step``.
-            **settings: Of ``sample``: ``num_steps``, ``solver``, ``cache``, ``batch_size``, ``constraint`` ...
+            **settings: Of ``sample``: ``num_steps``, ``solver``, ``cache``, ``batch_size``, ``constraint``, ``label``
+                (one for all, or one for each series), ``guidance_scale`` ...
 
         Returns:
             Samples ``(B, num_samples, N, M)``, float32; of a data frame one of the same library, with the columns
@@ -314,8 +336,11 @@ class Imputing:
     ) -> np.ndarray:
         """Return samples ``(B, S, N, M)``; of series without a gap there is nothing to draw."""
         settings = {k: v for k, v in settings.items() if k != "format"}
-        beside: Conditions | None = settings.pop("condition", None)
         gaps = values.isnan().flatten(1).any(1).nonzero().flatten()
+        beside: Conditions | None = settings.pop("condition", None)
+        if (label := settings.pop("label", None)) is not None:
+            each = isinstance(label, (int, str))  # the same for each, or one a series
+            beside = of_labels(label if each else [label[b] for b in gaps.tolist() for _ in range(num_samples)])
         told = None if covariates is None else covariates[gaps]
         given = Given(values[gaps], num_samples, gaps.tolist(), told, beside)
         drawn = values.unsqueeze(1).repeat(1, num_samples, 1, 1).numpy()

@@ -84,7 +84,7 @@ class Model(Imputing, Pretrained):
 
     def sample(
         self,
-        num_samples: int = Sampling.num_samples,
+        num_samples: int | None = None,
         *,
         num_steps: int = Sampling.num_steps,
         solver: str | Solver = "EulerMaruyama",
@@ -99,7 +99,7 @@ class Model(Imputing, Pretrained):
         """Draw series by Lightning's predict loop: those of ``python -m lightning_freqdiff predict``, bit for bit.
 
         Args:
-            num_samples: How many.
+            num_samples: How many; if not given, one for each label or row of conditions, or 64.
             num_steps: Solver steps.
             solver: Name of a solver, such as ``"Heun"``, or one with its settings.
             seed: Sample ``i`` of a seed is the same for any batch size (to float rounding) and number of devices.
@@ -110,8 +110,9 @@ class Model(Imputing, Pretrained):
                 on several devices.
             callbacks: More callbacks of Lightning's.
             matmul_precision: What products of float32 numbers are made of.
-            **settings: Of ``Sampling`` (``grid``, ``batch_size``, ``condition``, ``guidance``, ``constraint``), and
-                of Lightning's ``Trainer`` (``accelerator``, ``devices``, ``precision``, ``enable_progress_bar`` ...).
+            **settings: Of ``Sampling`` (``label``, ``guidance_scale``, ``grid``, ``batch_size``, ``guidance``,
+                ``constraint``, ``condition``, also as a data frame or the path of one), and of Lightning's
+                ``Trainer`` (``accelerator``, ``devices``, ``precision``, ``enable_progress_bar`` ...).
 
         Returns:
             Series ``(num_samples, N, M)`` in the data's units, float32; or a table with the columns ``sample``,
@@ -129,7 +130,7 @@ class Model(Imputing, Pretrained):
             hooks = [*recipe.list_of(callbacks), *_plugged(cache)]
             if output is not None:
                 hooks.append(SampleWriter(str(output), "npy"))
-            self.module.sampling = make(Sampling, {**given, **parted["sampling"]})
+            self.module.sampling = studies.sampling_of({**given, **parted["sampling"]})
             series = self._predict(
                 recipe.sampling({**parted["trainer"], "callbacks": hooks}), output, matmul_precision
             )
@@ -187,6 +188,8 @@ class Model(Imputing, Pretrained):
         studies.evaluate_settings({k: v for k, v in parted["evaluate"].items() if k in studies.EVALUATE})
         if generated is None:
             drawn = {"num_samples": num_samples, "seed": seed, "cache": cache, "format": "numpy", **parted["sample"]}
+            if not {"label", "condition"} & drawn.keys():
+                drawn["condition"] = self.module.as_trained(Sampling()).condition
             generated = self.sample(**drawn)
         found = studies.evaluate(generated, reference, holdout, seed=seed, **parted["evaluate"])
         self.findings = found

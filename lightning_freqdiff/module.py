@@ -40,10 +40,11 @@ from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling import InTurn, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.schedule import warmup_cosine
 from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
+from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""
@@ -71,6 +72,8 @@ class ScoreModule(LightningModule):
             linear prediction from all of them, and its own is corrected in the 16 leading directions once it is
             trained (``Refit``); or their variances alone (diagonal), as for series of more than 2,048 numbers and
             other parametrizations.
+        condition_dropout: Share of the training series that are not told their label, and of those not told their
+            covariates, so that the model can be asked with and without.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
@@ -98,6 +101,7 @@ class ScoreModule(LightningModule):
         domain: Domain = "frequency",
         colour: NoiseColour | float = "white",
         covariance: Covariance = "joint",
+        condition_dropout: float = 0.1,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
@@ -114,12 +118,17 @@ class ScoreModule(LightningModule):
             )
         if not 0 <= observe <= 1:
             raise ValueError(f"expected a share from 0 to 1 to observe, got {observe}: set `model.observe`")
+        if not 0 <= condition_dropout < 1:
+            raise ValueError(
+                f"expected condition_dropout in [0, 1), got {condition_dropout}: set `model.condition_dropout`"
+            )
         self.architecture, self.sde, self.compile_network, self.observe = network, sde, compile, observe
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain: Domain = domain
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
         self.covariance: Covariance = covariance
+        self.condition_dropout = condition_dropout
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
         self.register_buffer("validation_times", time_quantiles(sde, "uniform"), persistent=False)
@@ -136,6 +145,7 @@ class ScoreModule(LightningModule):
                 "domain": domain,
                 "colour": colour,
                 "covariance": covariance,
+                "condition_dropout": condition_dropout,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
                 "warmup": warmup,
@@ -205,12 +215,54 @@ class ScoreModule(LightningModule):
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
         if data.frame is not None:
             self.data_facts["frame"] = data.frame
+        if data.vocabulary:
+            self.data_facts |= {"vocabulary": data.vocabulary.as_dict(), "examples": data.examples().parts}
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels, from the training data or made up."""
         default = [f"channel_{m}" for m in range(self.layout.channels)]
         return tuple(self.data_facts.get("channels") or default)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Names and units, in the training data, of what the model can be told."""
+        return Vocabulary.from_dict(self.data_facts.get("vocabulary", {}))
+
+    def as_trained(self, sampling: Sampling) -> Sampling:
+        """Tell samples in turn what training series were told, where nothing else is said; for those who measure."""
+        if sampling.condition is not None or "examples" not in self.data_facts:
+            return sampling
+        return replace(sampling, condition=InTurn(Examples(self.data_facts["examples"]).condition))
+
+    def said(self, sampling: Sampling) -> Sampling:
+        """Return a sampling whose conditions are in the model's numbers, whatever words they were given in."""
+        known = sampling.condition
+        return sampling if known is None else replace(sampling, condition=known.said_in(self.vocabulary))
+
+    def check(self, sampling: Sampling) -> None:
+        """Refuse a sampling that this model cannot do, before anything is drawn.
+
+        Raises:
+            ValueError: For a grid that is not there, a label that the model never saw, or a table with other rows
+                than there are samples.
+        """
+        self.times(sampling)
+        known, said = sampling.condition, self.said(sampling).condition
+        if known is None or said is None:
+            return
+        if known.count is not None and known.count != sampling.num_samples:
+            raise ValueError(
+                f"expected a row of conditions for each of {sampling.num_samples} samples, got {known.count}: set "
+                f"`sampling.num_samples` {known.count}, or `sampling.condition`"
+            )
+        first = said.rows(0, 1)
+        self.score.sizes.check(first)
+        if first.covariates is not None and first.covariates.shape[1] != self.layout.length:
+            raise ValueError(
+                f"expected covariates at {self.layout.length} steps of each sample, got {first.covariates.shape[1]}: "
+                "set `sampling.condition`"
+            )
 
     def on_fit_start(self) -> None:
         """Compile the layers for training; sampling compiles in its own way, see ``networks/compiled.py``."""
@@ -234,7 +286,7 @@ class ScoreModule(LightningModule):
         z0 = self.score.codec.encode(batch.series)
         t = stratified_times(self.training_times, len(z0))
         noise = torch.randn_like(z0)
-        condition = self._told(batch)
+        condition = self._told(batch).thinned(self.condition_dropout)
         loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(z0))
         return loss
@@ -285,8 +337,9 @@ class ScoreModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_predict_start(self) -> None:
-        """Refuse two caches before anything is drawn."""
+        """Refuse two caches, and what cannot be sampled, before anything is drawn."""
         _ = self.score_function
+        self.check(self.sampling)
 
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""
@@ -318,6 +371,7 @@ class ScoreModule(LightningModule):
         """
         if unit.count == 0:
             return torch.empty(0, self.layout.length, self.layout.channels, device=self.device)
+        sampling = self.said(sampling)
         z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
         return sampling.finish(self.score.codec.decode(z), unit)
 

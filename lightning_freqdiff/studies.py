@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -14,7 +15,9 @@ from torch import Tensor
 from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.presets import read_preset
+from lightning_freqdiff.condition_table import KINDS, Table
 from lightning_freqdiff.data import ArrayData, SeriesData
+from lightning_freqdiff.data.readers.table import is_frame
 from lightning_freqdiff.evaluation import describe as description
 from lightning_freqdiff.evaluation import evaluate as evaluation
 from lightning_freqdiff.evaluation.bench import Bench
@@ -28,7 +31,7 @@ from lightning_freqdiff.evaluation.tune import Tuner, families
 from lightning_freqdiff.keywords import allot, check, make, names, spelt
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.running import MatmulPrecision, float32_products
-from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.sampling import Conditions, Sampling
 
 if TYPE_CHECKING:
     from lightning_freqdiff.model import Model
@@ -58,6 +61,25 @@ def series_data(series: Any, settings: Mapping[str, Any]) -> SeriesData:
     if settings:
         raise ValueError(f"expected `{next(iter(settings))}` to be set where the {type(series).__name__} is made")
     return series
+
+
+def sampling_of(given: Mapping[str, Any]) -> Sampling:
+    """Return how to sample; a table of conditions may be a data frame, a mapping of columns or a path.
+
+    Args:
+        given: Settings of ``Sampling``. Without ``num_samples``, there is a sample for each label or row.
+    """
+    given, known = dict(given), given.get("condition")
+    table = isinstance(known, (str, Path)) and Path(known).suffix.lower() in KINDS
+    if known is not None and (table or (is_frame(known) and "class_path" not in known)):
+        given["condition"] = known = Table.of(known)
+    if (label := given.get("label")) is not None and not isinstance(label, (int, str)):
+        given["label"] = known = np.asarray(label).tolist()
+    if given.get("num_samples", ...) is None:
+        del given["num_samples"]
+        count = len(known) if isinstance(known, list) else known.count if isinstance(known, Conditions) else None
+        given |= {} if count is None else {"num_samples": count}
+    return make(Sampling, given)
 
 
 def policy_of(cache: Cache) -> CachePolicy:
@@ -165,7 +187,7 @@ def compare(
     Returns:
         A row for each contender, as in ``compare.json``.
     """
-    sampling = make(Sampling, allot("compare", settings, sampling=SAMPLING)["sampling"])
+    sampling = model.module.as_trained(sampling_of(allot("compare", settings, sampling=SAMPLING)["sampling"]))
     named = caches if isinstance(caches, Mapping) else {_name(cache): cache for cache in caches}
     with spelt(callbacks="caches"):
         contenders = [Contender(name, "cache", sampling, policy_of(cache)) for name, cache in named.items()]
@@ -213,7 +235,8 @@ def tune(
     with spelt(), _on(model.module, device, precision, matmul_precision) as module:
         reference = _reference(model, data)
         evaluator = None if reference is None else Evaluator(reference)
-        tuner = Tuner(Bench(module, make(Sampling, given)), tolerance, metric, evaluator, confirm, Console())
+        sampling = module.as_trained(sampling_of(given))
+        tuner = Tuner(Bench(module, sampling), tolerance, metric, evaluator, confirm, Console())
         _, confirmed = tuner.run([known[name] for name in caches or known])
         if confirmed is None:
             raise ValueError(f"no cache was faster than none within `tolerance` {tolerance:g}: raise it")

@@ -145,6 +145,12 @@ def own_tables(folder: Path) -> None:
     (folder / "hourly.csv").write_text("\n".join(["date,load,temperature", *rows]) + "\n")
     beats = [f"{i // 4},{i},{t},{rng.random():.4f}" for i in range(40) for t in range(9)]
     (folder / "beats.csv").write_text("\n".join(["patient,beat,t,lead", *beats]) + "\n")
+    people = [f"{'NV'[i % 2]},{40 + i},{'fm'[i % 3 > 0]}" for i in range(40)]
+    told = [f"{i},{t},{rng.random():.4f},{one}" for i, one in enumerate(people) for t in range(9)]
+    (folder / "told.csv").write_text("\n".join(["beat,t,lead,kind,age,sex", *told]) + "\n")
+    (folder / "asked.csv").write_text("kind,age,sex\nV,40,f\nN,63,\n,,\n")
+    day = [f"{date(2024, 3, 1) + timedelta(i)},{0.1 * i:.1f}" for i in range(24)]
+    (folder / "day.csv").write_text("\n".join(["date,temperature", *day]) + "\n")
     (folder / "recordings").mkdir()
     for i in range(12):
         steps = [f"{a:.4f},{b:.4f}" for a, b in rng.random((20 + i, 2))]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_freqdiff.metrics.post_hoc import PostHoc
 from lightning_freqdiff.module import ScoreModule
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -238,3 +239,17 @@ def test_pieces_for_a_gpu(monkeypatch, tmp_path):
     assert torch.equal(kept["score.codec.mean"], trained["score.codec.mean"])
     for name, value in trained.items():
         torch.testing.assert_close(kept[name], value, rtol=2**-8, atol=0)
+
+
+def test_labels_are_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr("lightning_freqdiff.evaluation.labels.CLASSIFIER", PostHoc(hidden=4, layers=1, steps=2))
+    few = ["--samples=24", "--per_class=4", "--steps=100", f"--checkpoints={tmp_path / 'C'}", "--threads=1"]
+    options = ["--part=labels", "--data=synthetic", "--device=cpu", *few, f"--output={tmp_path / 'conditional.json'}"]
+    monkeypatch.setattr(sys, "argv", ["conditional.py", *options])
+    runpy.run_path(str(BENCHMARKS / "conditional.py"), run_name="__main__")
+    found = strict(tmp_path / "conditional-labels.json")
+    assert found["complete"]
+    assert [run["scale"] for run in found["runs"]] == [1, 2, 3, 4, 2]
+    for one in found["runs"]:
+        assert one["classifier"]["balanced_chance"] == pytest.approx(1 / 3)
+        assert [(part["count"], part["floor"] > 0) for part in one["classes"].values()] == [(4, True)] * 3

@@ -100,7 +100,7 @@ def _controls(gr: Any, studio: Studio) -> dict[str, Any]:
     controls["solver"] = gr.Dropdown(studio.solvers, value=studio.solvers[0], label="Solver")
     controls["seed"] = gr.Number(0, label="Seed", precision=0)
     if studio.classes:
-        choices = [("any", None), *((str(i), i) for i in range(studio.classes))]
+        choices = [("any", None), *((name, i) for i, name in enumerate(studio.class_names))]
         controls["label"] = gr.Dropdown(choices, value=None, label="Class")
     return controls
 

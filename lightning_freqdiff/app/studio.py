@@ -80,6 +80,7 @@ class Studio:
         caches: Caches by the names of their presets, without those that need another network.
         solvers: Names of the solvers, the default first.
         classes: Classes that the model can be asked for; 0 for a model without labels.
+        class_names: What they are called.
     """
 
     def __init__(self, model: Model, data: SeriesData | None = None) -> None:
@@ -89,6 +90,7 @@ class Studio:
         default = type(Sampling().solver).__name__
         self.solvers = sorted({kind.__name__ for kind in concrete(Solver)}, key=lambda name: (name != default, name))
         self.classes = self.module.score.sizes.classes
+        self.class_names = self.module.vocabulary.classes or tuple(map(str, range(self.classes)))
 
     def _fitting(self, name: str) -> CachePolicy | None:
         """Return the cache of a preset if there is one, and if this network can be sampled through it."""

@@ -139,7 +139,7 @@ class SampleMonitor(Callback):
             self._boards = boards(trainer, folder) if trainer.is_global_zero else []
         share = min(self.sampling.batch_size, -(-self.sampling.num_samples // trainer.world_size))
         since = time.perf_counter()
-        sampling = replace(self.sampling, batch_size=share)
+        sampling = replace(module.as_trained(self.sampling), batch_size=share)
         series, reports = draw_share(trainer, module, sampling)
         seconds = time.perf_counter() - since
         numbers = share_numbers(trainer, sampling)

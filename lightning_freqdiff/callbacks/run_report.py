@@ -84,7 +84,7 @@ class RunReport(Callback):
         assert isinstance(pl_module, ScoreModule)
         if not isinstance(data, SeriesData) or trainer.fast_dev_run:  # pyright: ignore
             return
-        sampling = pl_module.sampling
+        sampling = pl_module.as_trained(pl_module.sampling)
         share = min(sampling.batch_size, -(-sampling.num_samples // trainer.world_size))
         sampling = replace(sampling, batch_size=share)
         series, reports = draw_share(trainer, pl_module, sampling)

@@ -52,7 +52,7 @@ class SampleWriter(SamplingCallback):
         if stage != "predict":
             return
         assert isinstance(pl_module, ScoreModule)
-        pl_module.times(pl_module.sampling)  # a grid that cannot be had is refused before a folder is made
+        pl_module.check(pl_module.sampling)  # what cannot be had is refused before a folder is made
         if self.wanted is None:
             self.format = pl_module.data_facts.get("format", "npy")
             check_format(self.format)
@@ -203,4 +203,7 @@ def sampling_settings(sampling: Sampling) -> dict[str, Any]:
     """Write down all that the samples depend on: not the size of a batch, and nothing that is not given."""
     values = {f.name: getattr(sampling, f.name) for f in fields(sampling) if f.name != "batch_size"}
     values |= {k: v.settings() for k, v in values.items() if isinstance(v, (Constrained, Given))}
-    return {k: as_settings(v) if is_dataclass(v) else v for k, v in values.items() if v is not None}
+    written = {k: as_settings(v) if is_dataclass(v) else v for k, v in values.items() if v is not None}
+    if sampling.condition is not None and sampling.condition.digest is not None:
+        written["condition"] = {"digest": sampling.condition.digest}
+    return written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,6 +156,8 @@ def _on_checkpoint(command: str, config: Any, console: Console) -> None:
     if data is not None:
         data.prepare_data()
         data.expect_shape(module.layout.length, module.layout.channels)
+    config.sampling = module.as_trained(config.sampling)
+    module.check(replace(config.sampling, grid="uniform"))
     with torch.autocast(module.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
         RUNNERS[command](config, module, data, console)
 

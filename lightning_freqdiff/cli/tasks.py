@@ -8,9 +8,9 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 
 from lightning_freqdiff.data import ArrayData, SeriesData
-from lightning_freqdiff.imputing import Asked
+from lightning_freqdiff.imputing import Asked, keeping
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import GaussianPosterior, Given, Sampling
+from lightning_freqdiff.sampling import Given, Sampling
 
 Task = Literal["impute", "forecast"]
 
@@ -50,6 +50,6 @@ def for_task(module: ScoreModule, data: SeriesData | None, config: Any) -> Sampl
     values = asked.whole(length) if task == "impute" else asked.before(horizon, length)
     given = Given(values, sampling.num_samples, beside=sampling.condition)
     guidance = sampling.guidance
-    if guidance is None and sampling.constraint is None:
-        guidance = GaussianPosterior()
+    if sampling.constraint is None:
+        guidance = keeping(guidance)
     return replace(sampling, num_samples=len(values) * given.num_samples, condition=given, guidance=guidance)

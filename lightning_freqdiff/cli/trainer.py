@@ -28,7 +28,7 @@ from lightning_freqdiff.cli.tasks import add_task, for_task
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.sampling import Label, Sampling
 
 FIT_DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lightning_freqdiff.data.SyntheticECG"},
@@ -62,8 +62,8 @@ class SamplingRun(Sampling):
     output: str = "samples"
     format: Format | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __post_init__(self, label: Label, guidance_scale: float | None) -> None:
+        super().__post_init__(label, guidance_scale)
         check_format(self.format)
 
 

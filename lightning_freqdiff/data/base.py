@@ -1,5 +1,6 @@
 """What every data set has in common: checks, a seeded split, and loaders of `(B, N, M)` batches."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +11,18 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.condition import NOTHING, Condition, ConditionSizes
 from lightning_freqdiff.data.series.dataset import Batch, Rows, Shuffled, Told
 from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import split
+from lightning_freqdiff.spectral import Moments
+from lightning_freqdiff.vocabulary import Column, Examples, Vocabulary, classes_of
+
+EXAMPLES = 256
+"""Training series of which a checkpoint remembers what was known."""
+
+STATISTICS_BATCH = 1024
+"""Series whose covariates are looked at together."""
 
 REFERENCE_BYTES = 2**30
 """Memory that the series to compare with may take, where no number of them is asked for."""
@@ -24,6 +33,13 @@ def require_at_least(least: int, **settings: int) -> None:
     for name, value in settings.items():
         if value < least:
             raise ValueError(f"expected `data.{name}` of at least {least}, got {value}")
+
+
+def _rows_of(x: np.ndarray, series: Series, index: np.ndarray) -> Rows:
+    """Return some of the series: where they are, or copied."""
+    if series.stays:
+        return Rows(x, index if series.rows is None else series.rows[index])
+    return Rows(x[index])
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -47,7 +63,7 @@ class SeriesData(LightningDataModule, ABC):
         test_fraction: Share of the series to test on; at 0 the validation part is tested on.
         split_by: What series must share to stay on one side of the split, such as the patient: the name of an
             array or a column with a label for each series. Fractions are then met as nearly as whole groups allow.
-        conditional: Tell the model what is known of each series: its label, and what else a data set may know.
+        conditional: Tell the model the label of each series.
     """
 
     def __init__(
@@ -75,7 +91,8 @@ class SeriesData(LightningDataModule, ABC):
         self.split_by = split_by
         self.conditional = conditional
         self._known: dict[str, Condition] = {}
-        self._sizes = UNCONDITIONAL
+        self._covariates: dict[str, Rows] = {}
+        self._vocabulary = Vocabulary()
         self._parts: dict[str, Rows] = {}
         self._whole: dict[str, Tensor] = {}
         self._labels: dict[str, np.ndarray] = {}
@@ -100,33 +117,77 @@ class SeriesData(LightningDataModule, ABC):
                 "`data.split_by` out"
             )
         index = split(series, self.val_fraction, self.test_fraction, self.seed, self.split_by is not None)
-        self._channels, self._source = series.channels, series.source
+        own = len(series.channels) - series.covariates
+        self._channels, self._source = series.channels[:own], series.source
         if series.y is not None:
             self._labels = {name: series.y[rows] for name, rows in index.items()}
-        if self.conditional:
-            known = self.known(series)
-            if not known:
-                raise ValueError(f"{self._source}: expected labels, got none; leave `data.conditional` out")
-            self._sizes = known.sizes
+        if self.conditional and series.y is None:
+            raise ValueError(f"{self._source}: expected labels, got none; leave `data.conditional` out")
+        # What is known at every step is the last of the channels; views of either are no copies.
+        values, beside = (series.x[..., :own], series.x[..., own:]) if series.covariates else (series.x, None)
+        if beside is not None:
+            self._covariates = {name: _rows_of(beside, series, rows) for name, rows in index.items()}
+        self._vocabulary = self._learn(series, index["train"])
+        if known := self.known(series):
             self._known = {name: known.take(torch.from_numpy(rows)) for name, rows in index.items()}
-        if series.stays:
-            rows = series.rows
-            self._parts = {k: Rows(series.x, i if rows is None else rows[i]) for k, i in index.items()}
-        else:
-            self._parts = {k: Rows(series.x[i]) for k, i in index.items()}
+        self._parts = {name: _rows_of(values, series, rows) for name, rows in index.items()}
+        if not series.stays:
             self._whole = {k: part.whole() for k, part in self._parts.items()}
 
+    def _learn(self, series: Series, training: np.ndarray) -> Vocabulary:
+        """Learn the names and units of what the model is told; units from the training part."""
+        told = self.conditional and series.y is not None
+        classes = classes_of(series.y, series.source) if told and series.y is not None else ()
+        static = tuple(Column.of(name, column, training) for name, column in series.static.items())
+        covariates = ()
+        if self._covariates:
+            moments = Moments()
+            for batch in self._covariates["train"].batches(STATISTICS_BATCH):
+                moments.update(batch.flatten(0, 1))
+            units = zip(moments.mean.tolist(), moments.variance.sqrt().tolist(), strict=True)
+            names = series.channels[len(series.channels) - series.covariates :]
+            covariates = tuple(
+                Column(name, (), mean, scale or 1.0) for name, (mean, scale) in zip(names, units, strict=True)
+            )
+        return Vocabulary(classes, static, covariates, self.calendar, self.label_name)
+
     def known(self, series: Series) -> Condition:
-        """Return what the model is told of each of the series, where ``conditional`` is set: its label."""
-        if series.y is None:
-            return NOTHING
-        return Condition(label=torch.from_numpy(np.unique(series.y, return_inverse=True)[1].reshape(-1)))
+        """Return what the model is told of each of the series as a whole: label and static covariates."""
+        told = {"label": series.y} if self._vocabulary.classes else {}
+        known = self._vocabulary.encode({**told, **series.static})
+        if known.label is not None and (count := int((known.label < 0).sum())):
+            warnings.warn(
+                f"{series.source}: {count} of {len(series)} series have no label, or -1: the model is told so",
+                stacklevel=2,
+            )
+        return known
+
+    @property
+    def label_name(self) -> str:
+        """What the column of the labels is called."""
+        return "label"
+
+    @property
+    def calendar(self) -> tuple[str, ...]:
+        """What the model is told of time stamps."""
+        return ()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Names and units of what a model of these series is told."""
+        self.setup()
+        return self._vocabulary
 
     @property
     def conditions(self) -> ConditionSizes:
         """What a model of these series is told."""
-        self.setup()
-        return self._sizes
+        return self.vocabulary.sizes
+
+    def examples(self) -> Examples:
+        """Return what is known of some training series, drawn with `seed`."""
+        told = self._told("train")
+        drawn = np.random.default_rng([self.seed, 3]).permutation(len(told))[:EXAMPLES]
+        return Examples.of(told.known(drawn))
 
     def _part(self, name: str) -> Rows:
         self.setup()
@@ -232,10 +293,16 @@ class SeriesData(LightningDataModule, ABC):
         """Return the test part in order."""
         return self._loader("test")
 
+    def _told(self, part: str) -> Told:
+        """Return the series of a part with what is known of them."""
+        rows, columns = self._part(part), self._vocabulary.covariates
+        units = torch.tensor([[one.mean for one in columns], [one.scale for one in columns]])
+        return Told(rows, self._known.get(part, NOTHING), self._covariates.get(part), units if columns else None)
+
     def _loader(self, part: str, sampler: Shuffled | None = None, drop_last: bool = False) -> DataLoader[Batch]:
         # A plain DataLoader, so that Lightning can put its DistributedSampler in where there is none.
         return DataLoader(
-            Told(self._part(part), self._known.get(part, NOTHING)),
+            self._told(part),
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,

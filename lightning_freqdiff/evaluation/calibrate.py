@@ -123,7 +123,7 @@ def calibrate(
     Raises:
         ValueError: For too few steps, or samples that are no numbers; nothing is to be learnt from them.
     """
-    sampling = replace(sampling, solver=EulerMaruyama(), grid="uniform")
+    sampling = module.said(module.as_trained(replace(sampling, solver=EulerMaruyama(), grid="uniform")))
     score, sde = module.score, module.sde
     times = time_grid(sde, sampling.num_steps, sampling.grid)
     steps = plan(sde, times, score.noise_scale.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_freqdiff.metrics import train_on_synthetic
 from lightning_freqdiff.metrics.labelled import CLASSIFIER
+from lightning_freqdiff.vocabulary import as_text
 
 MOST_CLASSES = 100
 """With more, labels are taken for numbers that tell no classes."""
@@ -41,10 +42,10 @@ class Labels:
             >>> labels.names, labels.generated.tolist(), labels.train.tolist()
             (('1', '2', 'x'), [1, 0], [0, 1, 2])
         """
-        text = [_as_text(given) for given in (generated, train, held_out)]
+        text = [as_text(given) for given in (generated, train, held_out)]
         names = np.unique(np.concatenate(text))
         if all(given.dtype.kind in "biuf" for given in (generated, train, held_out)):
-            names = names[np.argsort(names.astype(float))]
+            names = names[np.argsort(np.where(names == "", "nan", names).astype(float))]
         number = {str(name): i for i, name in enumerate(names)}
         return cls(tuple(number), *(torch.tensor([number[str(name)] for name in one]) for one in text))
 
@@ -89,10 +90,3 @@ def classify(
         drawn |= {role: x[some], f"{role}_labels": known[some]}
     found = [train_on_synthetic(**drawn, settings=replace(CLASSIFIER, seed=seed + i)) for i in range(repetitions)]  # pyright: ignore
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-
-
-def _as_text(given: np.ndarray) -> np.ndarray:
-    """Write labels as text, whole numbers without a point."""
-    if given.dtype.kind == "f" and (given == np.round(given)).all():
-        given = given.astype(np.int64)
-    return given.astype(str)

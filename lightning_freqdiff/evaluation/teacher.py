@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction
-from lightning_freqdiff.sampling import Sampling, sample, time_grid
+from lightning_freqdiff.sampling import InTurn, Sampling, sample, time_grid
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
 
 STEPS = 60
@@ -78,14 +78,14 @@ def teach(score: Score, sampling: Sampling, on_step: Callable[[int], None] | Non
     Args:
         score: The model.
         sampling: Seed, batch size and condition. The steps are the teacher's own, and so is the number of samples
-            unless there is a condition, which may be known of no more than these.
+            unless a condition of one's own is known of no more than these.
         on_step: Called with the number of each step.
     """
     count = max(LEAST, min(SAMPLES, NUMBERS // (STEPS * score.noise_scale.numel())))
     known = sampling.condition
     sampling = replace(
         sampling,
-        num_samples=count if known is None else sampling.num_samples,
+        num_samples=count if isinstance(known, InTurn | None) else sampling.num_samples,
         num_steps=STEPS,
         solver=DPMSolverPP("ode"),
         grid="edm",

@@ -152,3 +152,12 @@ def check_positive(**settings: int) -> None:
     for name, value in settings.items():
         if value < 1:
             raise ValueError(f"expected {name} >= 1, got {value}: set `model.network.{name}`")
+
+
+def refuse_conditions(sizes: ConditionSizes, network: str) -> None:
+    """Raise a ``ValueError`` where a network that cannot be told anything would have to be."""
+    if sizes.classes or sizes.static or sizes.covariates:
+        raise ValueError(
+            "expected a network that can be told of labels (UNet, or Transformer of preset small or base), "
+            f"got {network}: set `model.network`, or `data.conditional` false"
+        )

@@ -46,7 +46,7 @@ class Context(nn.Module):
         super().__init__()
         self.time = FourierTime(width, time_scale)
         self.label = nn.Embedding(sizes.classes + 1, width) if sizes.classes else None  # the last: not known
-        self.static = nn.Linear(sizes.static, width) if sizes.static else None
+        self.static = nn.Linear(2 * sizes.static, width) if sizes.static else None
 
     def forward(self, count: int, t: Tensor, condition: Condition) -> Tensor:
         """Embed time ``t``, a scalar or ``(B,)``, and the condition of ``count`` samples as ``(B, width)``."""
@@ -55,6 +55,10 @@ class Context(nn.Module):
             unknown = torch.full((count,), -1, device=context.device)
             label = unknown if condition.label is None else condition.label
             context = context + self.label(label % self.label.num_embeddings)
-        if self.static is not None and condition.static is not None:
-            context = context + self.static(condition.static)
+        if self.static is not None:
+            size = self.static.in_features // 2
+            missing = torch.full((count, size), torch.nan, device=context.device)
+            static = (missing if condition.static is None else condition.static).to(self.static.weight)
+            told = ~static.isnan()  # said as well, as an average value is not the same as none
+            context = context + self.static(torch.cat([torch.where(told, static, 0.0), told.to(static)], dim=-1))
         return F.silu(context)

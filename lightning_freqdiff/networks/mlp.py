@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, check_positive
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, check_positive, refuse_conditions
 from lightning_freqdiff.networks.context import FourierTime
 from lightning_freqdiff.spectral import Codec
 
@@ -28,7 +28,8 @@ class MLP(Architecture):
     time_scale: float = 4.0
 
     def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> MLPBackbone:
-        """Make an MLP, which takes no notice of conditions."""
+        """Make an MLP, which can be told nothing."""
+        refuse_conditions(sizes, "an MLP")
         check_positive(layers=self.layers, width=self.width)
         if self.width % 2:
             raise ValueError(f"expected an even width, got {self.width}: set `model.network.width`")

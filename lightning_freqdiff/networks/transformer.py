@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.adaptive import AdaptiveBlock, Modulation, OverTime
-from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, TokenBlock, check_positive
+from lightning_freqdiff.networks.base import (
+    Architecture,
+    Backbone,
+    Embedding,
+    TokenBlock,
+    check_positive,
+    refuse_conditions,
+)
 from lightning_freqdiff.networks.context import Context
 from lightning_freqdiff.networks.plain import PlainTransformer
 from lightning_freqdiff.networks.tokens import TokenTransformer
@@ -38,7 +45,7 @@ class Transformer(Architecture):
         preset: ``small`` (4 layers, 64 wide) and ``base`` (6 layers, 128 wide) scale and shift their features by time
             and condition, and have gated feed-forward layers. ``paper`` is the encoder of arXiv 2402.05933 (10
             layers, 12 heads, 72 wide, feed-forward 2048, 3.2 M parameters), ``plain`` the same on a small scale: they
-            add the time to their tokens, and take no notice of conditions.
+            add the time to their tokens, and can be told nothing.
         axis: What the tokens are: frequencies, or steps, to which they are transformed and back.
         group: Neighbouring frequencies or steps that make one token; more are faster. Caches that choose tokens want
             the frequencies one by one.
@@ -97,6 +104,7 @@ class Transformer(Architecture):
                 f"expected axis frequency, group 1 and mix 0 with preset {self.preset}, got {self.axis}, "
                 f"{self.group} and {self.mix}: set `model.network.preset` to small or base"
             )
+        refuse_conditions(sizes, f"a transformer of preset {self.preset}")
         layout = codec.layout
         return PlainTransformer(layout.tokens, layout.features, **chosen, time_scale=scale, dropout=self.dropout)
 

@@ -65,7 +65,7 @@ class View(Derived, ABC):
         layout, found = self.codec.layout, []
         if self.sizes.covariates:
             none = z.new_zeros(len(z), layout.length, self.sizes.covariates)
-            found.append(none if condition.covariates is None else condition.covariates)
+            found.append(none if condition.covariates is None else condition.covariates.nan_to_num())
         if self.sizes.observed:
             none = z.new_zeros(len(z), layout.length, layout.channels)
             mask = none if condition.mask is None else condition.mask

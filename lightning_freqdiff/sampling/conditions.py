@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from lightning_freqdiff.condition import NOTHING, Condition
+from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.sampling.noise import Numbers
+from lightning_freqdiff.vocabulary import Vocabulary
 
 
 class Conditions(ABC):
-    """Says what is known of samples. A sample's condition depends on its index alone, as its noise does."""
+    """Says what is known of samples. A sample's condition depends on its index alone, as its noise does.
+
+    Attributes:
+        count: Of how many samples something else is known; ``None`` where any number is as good.
+        digest: What tells runs apart, where it is too much to write down; else ``None``.
+    """
+
+    count: int | None = None
+    digest: str | None = None
 
     @abstractmethod
     def rows(self, first: int, count: int) -> Condition:
@@ -26,81 +35,105 @@ class Conditions(ABC):
         """Return the indices, in runs, under which these samples draw their noise: by default their own."""
         return [(first, count)]
 
+    def said_in(self, vocabulary: Vocabulary) -> Conditions:
+        """Return the same in the numbers of a model, where it is in the words of its data; here as it is."""
+        return self
+
+
+@dataclass(frozen=True)
+class InTurn(Conditions):
+    """The rows of a condition in turn, and from the first one again.
+
+    Args:
+        condition: In the model's numbers.
+    """
+
+    condition: Condition
+
+    def rows(self, first: int, count: int) -> Condition:
+        """Take the rows of these samples."""
+        return self.condition.take(torch.arange(first, first + count) % (self.condition.count or 1))
+
 
 @dataclass(frozen=True)
 class Same(Conditions):
     """The same for all samples.
 
     Args:
-        label: Class of the samples, from 0.
-        static: Static covariates of the samples.
+        label: Class of the samples, by its name in the training data or its number, from 0.
+        static: Static covariates of the samples, in the order of their columns and in the data's units.
     """
 
-    label: int | None = None
-    static: list[float] | None = None
+    label: int | str | None = None
+    static: list[float | str] | None = None
 
     def rows(self, first: int, count: int) -> Condition:
-        """Repeat it."""
-        label = None if self.label is None else torch.full((count,), self.label)
-        static = None if self.static is None else torch.tensor(self.static).repeat(count, 1)
+        """Repeat it, where it is in the model's numbers."""
+        label = None if self.label is None else torch.full((count,), int(self.label))
+        static = None if self.static is None else torch.tensor([float(v) for v in self.static]).repeat(count, 1)
         return Condition(label=label, static=static)
 
+    def said_in(self, vocabulary: Vocabulary) -> Conditions:
+        """Look class and categories up."""
+        if not vocabulary and not isinstance(self.label, str):
+            return self  # of a model that knows numbers alone
+        if self.label is None and self.static is None:
+            return self
+        if self.static is not None and len(self.static) != len(vocabulary.static):
+            raise ValueError(
+                f"expected {len(vocabulary.static)} static as the model was trained on, got {len(self.static)}: set "
+                "`sampling.condition`"
+            )
+        columns: dict[str, Any] = {} if self.label is None else {"label": [self.label]}
+        columns |= {c.name: [v] for c, v in zip(vocabulary.static, self.static or (), strict=False)}
+        return InTurn(vocabulary.encode(columns))
 
-MOST = 2**20
-"""Samples of one series, at most. Sample ``i`` of series ``b`` has number ``b MOST + i``."""
 
-
-class Given(Conditions):
-    """Values observed of each of several series, of which so many samples are drawn each, one series after the other.
-
-    Sample ``i`` of series ``b`` depends on the seed, on both numbers and on what is known of this series, and on
-    nothing else.
+@dataclass(frozen=True)
+class Listed(Conditions):
+    """Something else for each sample: row ``i`` of all columns is about sample ``i``.
 
     Args:
-        values: Series ``(R, N, M)`` in the data's units, NaN where they are not known.
-        num_samples: Samples of each.
-        numbers: Numbers ``b`` of these series, if they are not all from 0.
-        covariates: Covariates at every step of each series, ``(R, N, C)``.
-        beside: What is known besides of every sample, by its place among all.
+        columns: By name: ``label``, by name or number, and static columns, a value for each sample; covariates,
+            a list of ``N`` values for each.
     """
 
-    def __init__(
-        self,
-        values: Tensor,
-        num_samples: int,
-        numbers: Sequence[int] | None = None,
-        covariates: Tensor | None = None,
-        beside: Conditions | None = None,
-    ) -> None:
-        if not 1 <= num_samples <= MOST:
+    columns: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        counts = {name: len(column) for name, column in self.columns.items()}
+        if len(set(counts.values())) != 1 or 0 in counts.values():
             raise ValueError(
-                f"expected num_samples from 1 to {MOST:,}, got {num_samples}: set `sampling.num_samples`"
+                f"expected columns with a row for each sample, got {counts or 'none'}: set `sampling.condition`"
             )
-        self.values, self.num_samples, self.covariates, self.beside = values, num_samples, covariates, beside
-        self.series = list(range(len(values))) if numbers is None else list(numbers)
+
+    @property
+    def count(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Number of rows."""
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def digest(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """SHA-256 of what is listed, to tell runs apart by."""
+        arrays = {name: np.asarray(column) for name, column in sorted(self.columns.items())}
+        text = "".join(f"{name}{array.shape}{array.tolist()}" for name, array in arrays.items())
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def rows(self, first: int, count: int) -> Condition:
-        """Return what is known of the series that the samples are of."""
-        of = torch.arange(first, first + count) // self.num_samples
-        known = NOTHING if self.beside is None else self.beside.rows(first, count)
-        if self.covariates is not None:
-            known = replace(known, covariates=self.covariates[of])
-        mask = ~self.values[of].isnan()
-        return replace(known, observed=self.values[of].nan_to_num(), mask=mask.to(self.values.dtype))
+        """Refuse: what is listed is in the words of the data."""
+        raise ValueError(
+            "expected a model that knows what its data were called, got one without: set `sampling.condition`"
+        )
 
-    def numbers(self, first: int, count: int) -> Numbers:
-        """Return runs of samples of one series each."""
-        runs, stop = [], first + count
-        while first < stop:
-            row, place = divmod(first, self.num_samples)
-            size = min(stop - first, self.num_samples - place)
-            runs.append((self.series[row] * MOST + place, size))
-            first += size
-        return runs
+    def said_in(self, vocabulary: Vocabulary) -> Conditions:
+        """Look all of it up."""
+        return InTurn(vocabulary.encode(self.columns))
 
-    def settings(self) -> dict[str, Any]:
-        """Return what identifies them, as plain values."""
-        digest = hashlib.sha256(self.values.numpy().tobytes())
-        if self.covariates is not None:
-            digest.update(self.covariates.numpy().tobytes())
-        return {"given": digest.hexdigest()[:16], "num_samples": self.num_samples, "series": len(self.values)}
+
+Label = int | str | list[int | str] | None
+"""A class by its name or number, or one for each sample."""
+
+
+def of_labels(label: int | str | list[int | str]) -> Conditions:
+    """Return what is known where labels are given: one for all samples, or one for each."""
+    return Listed({"label": list(label)}) if isinstance(label, (list, tuple)) else Same(label=label)

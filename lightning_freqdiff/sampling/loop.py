@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -14,10 +14,11 @@ from torch import Tensor
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.sampling.conditions import Conditions
+from lightning_freqdiff.sampling.classifier_free import ClassifierFree
+from lightning_freqdiff.sampling.conditions import Conditions, Label, of_labels
 from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.grids import Grid
-from lightning_freqdiff.sampling.guidance import Guidance, Guided
+from lightning_freqdiff.sampling.guidance import Guidance, Guided, Together
 from lightning_freqdiff.sampling.noise import CONSTRAINT_STREAM, Numbers, normal_stream
 from lightning_freqdiff.sampling.solvers import EulerMaruyama, Level, Solver, plan
 from lightning_freqdiff.spectral import Codec
@@ -45,6 +46,8 @@ class Sampling:
         condition: What is known of each sample, for models that were trained with conditions.
         guidance: What is done to the score before the solver sees it.
         constraint: What must hold after every step.
+        label: Class to draw, by its name in the training data or its number; or a list of them, one a sample.
+        guidance_scale: How far to go towards the class, and away from what is drawn without one; 1 is no guidance.
     """
 
     num_samples: int = 64
@@ -56,13 +59,24 @@ class Sampling:
     condition: Conditions | None = None
     guidance: Guidance | None = None
     constraint: Constraint | None = None
+    label: InitVar[Label] = None
+    guidance_scale: InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, label: Label, guidance_scale: float | None) -> None:
         for name in ("num_samples", "num_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}: set `sampling.{name}`")
         if self.seed < 0:
             raise ValueError(f"expected seed >= 0, got {self.seed}: set `sampling.seed`")
+        # The short ways to say what is said most often.
+        short_ways = ("label", label, "condition"), ("guidance_scale", guidance_scale, "guidance")
+        for short, given, long in short_ways:
+            if given is not None and getattr(self, long) is not None:
+                raise ValueError(f"expected `sampling.{short}` or `sampling.{long}`, got both: leave one of them out")
+        if label is not None:
+            object.__setattr__(self, "condition", of_labels(label))
+        if guidance_scale is not None:
+            object.__setattr__(self, "guidance", ClassifierFree(guidance_scale))
 
     @property
     def num_calls(self) -> int:
@@ -133,8 +147,10 @@ def sample(
     calls = torch.cat([solver.call_times(times[start : stop + 1]) for start, stop in legs])
     noisy = solver.noises_per_step > 0
     trajectory = Trajectory(calls, solver.calls_per_step, shape, unit.seed, numbers, condition=condition, noisy=noisy)
+    guided: list[Guided] = []
     for guide in guides:
         score = Guided(score, guide)
+        guided.append(score)
     with score.frozen():
         score.start(trajectory)
         affine = [row for step in steps if (row := solver.affine(step)) is not None]
@@ -154,11 +170,11 @@ def sample(
                 z, state = solver.step(ask, z, steps[i], scale, drawn, state)
                 if constraint is not None:
                     z = constraint.apply(z, steps[i].then, condition, codec, next(more))
-                for guide in guides:
-                    _expect_finite(z, guide, f"step {i + 1} of {len(steps)}")
                 if on_step is not None:
                     on_step(i)
             at = stop
+    for one in guided:
+        one.expect_sane(z, solver.calls_per_step)
     return z
 
 
@@ -166,21 +182,14 @@ def _begun(
     sampling: Sampling, codec: Codec, sde: SDE, condition: Condition
 ) -> tuple[list[Guidance], Constraint | None]:
     """Return what is done to the score, from inside out, and what is done to tokens after a step."""
-    guidance = sampling.guidance and sampling.guidance.begin(codec, sde, condition)
-    constraint = sampling.constraint and sampling.constraint.begin(codec, sde, condition)
-    return [one for one in (guidance, constraint) if isinstance(one, Guidance)], constraint
+    guidance, constraint = sampling.guidance, sampling.constraint
+    guidance = guidance and (guidance.begin(codec, sde, condition) if guidance.acts else None)
+    constraint = constraint and constraint.begin(codec, sde, condition)
+    several = guidance.of if isinstance(guidance, Together) else (guidance,)
+    return [one for one in (*several, constraint) if isinstance(one, Guidance)], constraint
 
 
 def _noised(z: Tensor, now: Level, earlier: Level, noise: Tensor) -> Tensor:
     """Return tokens ``(B, K, F)`` taken back to a noisier level of their trajectory."""
     kept = earlier.alpha / now.alpha
     return kept * z + (earlier.sigma**2 - (kept * now.sigma) ** 2) ** 0.5 * noise
-
-
-def _expect_finite(z: Tensor, guide: Guidance, step: str) -> None:
-    """Refuse tokens that are no numbers, and say what to lower, where a guidance may be too strong."""
-    if guide.strength is not None and not bool(z.isfinite().all()):
-        raise ValueError(
-            f"expected numbers, got some that are not finite in {step}: lower `sampling.{guide.strength}`, or raise "
-            "`sampling.num_steps`"
-        )

@@ -77,5 +77,5 @@ def test_through_a_network_in_the_predict_loop_and_not_through_a_cache(model, me
 def test_what_blows_up_says_where_and_what_to_lower(model):
     x = np.full((1, 64, 1), np.nan, np.float32)
     x[:, :20] = 0.1
-    with pytest.raises(ValueError, match="not finite in step . of 8: lower `guidance.weight`, or raise `num_steps`"):
+    with pytest.raises(ValueError, match="from step . of 8 on: lower `guidance.weight`, or raise `num_steps`"):
         lf.Model(model).impute(x, 2, Reconstruction(weight=1e30), **QUIET)

@@ -1,5 +1,6 @@
 """A folder with a file for each series."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +34,17 @@ def read_folder(folder: Path, roles: Roles, gaps: bool) -> Ragged:
     if roles.id is not None:
         raise ValueError(f"{folder}: expected `data.id` for one table only: a folder has a file for each series")
     by_file = roles.groups == FILE
-    inside = Roles(None, roles.time, roles.labels, None if by_file else roles.groups, roles.parts)
+    inside = replace(roles, groups=None if by_file else roles.groups)
     read = [_read_one(file, inside, gaps) for file in files]
     first = read[0]
     series = [_in_order(one, first, files[i].name) for i, one in enumerate(read)]
-    labels = {}
-    for field in inside.per_series:
-        labels[field] = np.concatenate([getattr(one, field) for one in read])
+    labels = inside.fields({n: np.concatenate([one.column(n, inside) for one in read]) for n in inside.per_series})
     names = [file.name for file in files]
     if by_file:
         labels["groups"] = np.array(names)
     breaks = [found for one in read for found in one.breaks]
-    return Ragged(series, first.channels, str(folder), names, breaks=breaks, **labels)
+    known = first.covariates
+    return Ragged(series, first.channels, str(folder), names, breaks=breaks, covariates=known, **labels)
 
 
 def _read_one(file: Path, roles: Roles, gaps: bool) -> Ragged:
@@ -52,7 +52,7 @@ def _read_one(file: Path, roles: Roles, gaps: bool) -> Ragged:
         raise ValueError(f"{file}: expected series, got an empty file; write it anew or mend `data.path`")
     if file.suffix.lower() == ".npy":
         if roles.settings:
-            setting, name = next(iter(roles.settings.items()))
+            setting, name = roles.settings[0]
             raise ValueError(
                 f"{file}: expected a table with a column {name!r}, got a .npy; leave `data.{setting}` out"
             )
@@ -66,7 +66,7 @@ def _read_one(file: Path, roles: Roles, gaps: bool) -> Ragged:
         return Ragged([x], tuple(f"channel {i}" for i in range(x.shape[1])), str(file))
     if file.suffix.lower() == ".csv":
         check_named(roles, csv_header(file) or [], str(file))
-        frame = csv_columns(file, list(roles.settings.values()), gaps)
+        frame = csv_columns(file, [name for _, name in roles.settings], gaps)
     else:
         frame = parquet_columns(file)
     return lay_out(frame, roles, True, str(file))

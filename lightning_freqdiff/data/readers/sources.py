@@ -51,7 +51,7 @@ class Reader:
             return read_folder(path, self.roles, self.gaps)
         match check_file(path):
             case ".npz":
-                wanted = ["x", "series", "columns", "y", *self.roles.per_series.values()]
+                wanted = ["x", "series", "columns", "y", *self.roles.per_series, *self.roles.covariates]
                 return self._from_arrays(*read_arrays(path, wanted), str(path))
             case ".npy":
                 return self._from_arrays(["x"], {"x": read_npy(path, self.in_memory)}, str(path))
@@ -64,14 +64,14 @@ class Reader:
         names = csv_header(path)
         roles = complete(self.roles, names or ())
         if roles.settings and names is None:
-            setting, name = next(iter(roles.settings.items()))
+            setting, name = roles.settings[0]
             raise ValueError(
                 f"{path}: expected a column {name!r}, got a table without names; write a header, or leave "
                 f"`data.{setting}` out"
             )
         if roles.settings or self.long:
             check_named(roles, names or [], str(path))
-            frame = csv_columns(path, list(roles.settings.values()), self.gaps)
+            frame = csv_columns(path, [name for _, name in roles.settings], self.gaps)
             return lay_out(frame, roles, self.long, str(path))
         if self.gaps or self.uneven:
             return Ragged(read_uneven(path, trim=self.uneven), ("channel 0",), str(path))
@@ -115,19 +115,44 @@ class Reader:
         else:
             names = [f"channel {i}" for i in range(x.shape[-1] if x.ndim else 0)]
         labels = self._labels_among(arrays, keys, source)
-        return Ragged(x, tuple(names), source, (), **labels)
+        x, known = self._beside(x, arrays, keys, source)
+        return Ragged(x, (*names, *known), source, (), covariates=len(known), **labels)
+
+    def _beside(
+        self, x: np.ndarray, arrays: dict[str, np.ndarray], keys: list[str], source: str
+    ) -> tuple[np.ndarray, list[str]]:
+        """Put arrays of covariates, `(n, N)` or `(n, N, C)`, behind the channels, and return their names."""
+        if self.roles.calendar:
+            raise ValueError(f"{source}: expected a table with time stamps, got arrays; leave `data.calendar` out")
+        parts, names = [x], list[str]()
+        for name in self.roles.covariates:
+            self._expect(name, "covariates", arrays, keys, source)
+            known = arrays[name]
+            if len(x) == 1 and known.shape[:1] == x.shape[1:2]:  # of a single long series
+                known = known[None]
+            if known.shape[:2] != x.shape[:2] or known.ndim not in (2, 3):
+                raise ValueError(
+                    f"{source}: expected a value of {name!r} at each of {x.shape[0]} × {x.shape[1]} steps, got shape "
+                    f"{arrays[name].shape}; mend it, or leave it out of `data.covariates`"
+                )
+            known = known.reshape(*x.shape[:2], -1)
+            parts.append(known)
+            count = known.shape[-1]
+            names += [name] if count == 1 else [f"{name} {i}" for i in range(count)]
+        return (np.concatenate(parts, axis=-1) if names else x), names
+
+    def _expect(self, name: str, setting: str, arrays: dict[str, np.ndarray], keys: list[str], source: str) -> None:
+        if name not in arrays:
+            raise ValueError(
+                f"{source}: expected an array named {name!r}, got {', '.join(map(repr, keys))}; set "
+                f"`data.{setting}`, or leave it out"
+            )
 
     def _labels_among(self, arrays: dict[str, np.ndarray], keys: list[str], source: str) -> dict[str, Any]:
         """Return labels, groups and parts, where they are named; `y` needs no name."""
-        labels = {}
-        for field, name in self.roles.per_series.items():
-            if name not in arrays:
-                setting = next(s for s, n in self.roles.settings.items() if n == name)
-                raise ValueError(
-                    f"{source}: expected an array named {name!r}, got {', '.join(map(repr, keys))}; set "
-                    f"`data.{setting}`, or leave it out"
-                )
-            labels[field] = arrays[name]
+        for name in self.roles.per_series:
+            self._expect(name, next(s for s, n in self.roles.settings if n == name), arrays, keys, source)
+        labels = self.roles.fields(arrays)
         # Of a file with both, `y` is that of `x`, not of the long series.
         if "y" in arrays and "y" not in labels and not (self.long and "series" in arrays):
             labels["y"] = arrays["y"]

@@ -3,6 +3,7 @@
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,18 @@ class Told(Dataset[Batch]):
     Args:
         rows: The series.
         condition: What is known of each row, in the same order.
+        covariates: What is known at every step of each row, in the same order.
+        units: Mean and scale of the covariates over the training series, ``(2, C)``.
     """
 
-    def __init__(self, rows: Rows, condition: Condition = NOTHING) -> None:
-        self.rows, self.condition = rows, condition
+    def __init__(
+        self,
+        rows: Rows,
+        condition: Condition = NOTHING,
+        covariates: Rows | None = None,
+        units: Tensor | None = None,
+    ) -> None:
+        self.rows, self.condition, self.covariates, self.units = rows, condition, covariates, units
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -117,8 +126,15 @@ class Told(Dataset[Batch]):
         return Batch(one.series[0], one.condition)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return Batch(self.rows.__getitems__(indices), self.known(indices))
+
+    def known(self, indices: Sequence[int] | np.ndarray) -> Condition:
+        """Return what is known of some rows."""
         known = self.condition.take(torch.as_tensor(indices)) if self.condition else NOTHING
-        return Batch(self.rows.__getitems__(indices), known)
+        if self.covariates is None or self.units is None:
+            return known
+        mean, scale = self.units
+        return replace(known, covariates=(self.covariates.__getitems__(indices) - mean) / scale)
 
 
 class Shuffled(DistributedSampler[int]):

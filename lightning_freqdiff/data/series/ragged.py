@@ -1,7 +1,7 @@
 """Series as a source holds them: of any lengths, and not yet cut, filled or split."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ class Roles:
         labels: Labels of the series.
         groups: What series must share to stay on one side of the split.
         parts: `train`, `val` or `test`.
+        static: What is known of each series.
+        covariates: What is known at every step.
+        calendar: What is known of the time stamps, such as the hour.
     """
 
     id: str | None = None
@@ -27,24 +30,36 @@ class Roles:
     labels: str | None = None
     groups: str | None = None
     parts: str | None = None
+    static: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    calendar: tuple[str, ...] = ()
 
     @property
-    def per_series(self) -> dict[str, str]:
-        """Field of `Ragged`, and name of the column, of what each series has one of."""
-        named = {"y": self.labels, "groups": self.groups, "part": self.parts}
-        return {field: name for field, name in named.items() if name is not None}
+    def per_series(self) -> tuple[str, ...]:
+        """Names of what each series has one of."""
+        single = (self.labels, self.groups, self.parts)
+        return (*(name for name in single if name is not None), *self.static)
+
+    def fields(self, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return the fields of `Ragged` that columns `(n,)` of these names are."""
+        single = {"y": self.labels, "groups": self.groups, "part": self.parts}
+        found: dict[str, Any] = {what: columns[name] for what, name in single.items() if name is not None}
+        return found | ({"static": {name: columns[name] for name in self.static}} if self.static else {})
 
     @property
-    def settings(self) -> dict[str, str]:
-        """Setting and name of each column that is named."""
-        named = {
+    def settings(self) -> list[tuple[str, str]]:
+        """Setting and name of each column that holds no values of the series."""
+        single = {
             "id": self.id,
             "time": self.time,
             "labels": self.labels,
             "split_by": self.groups,
             "parts": self.parts,
         }
-        return {setting: name for setting, name in named.items() if name is not None}
+        return [
+            *((setting, name) for setting, name in single.items() if name is not None),
+            *(("static", name) for name in self.static),
+        ]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,8 @@ class Ragged:
         groups: Labels of the groups `(n,)`, or None.
         part: Parts `(n,)`, or None.
         breaks: Breaks in time of each series, where time stamps tell of any.
+        static: What is known of each series, columns `(n,)` by name.
+        covariates: How many of the channels, the last, are no series but known at every step.
     """
 
     series: np.ndarray | list[np.ndarray]
@@ -70,6 +87,8 @@ class Ragged:
     groups: np.ndarray | None = None
     part: np.ndarray | None = None
     breaks: Sequence[Sequence[Break]] = ()
+    static: Mapping[str, np.ndarray] = field(default_factory=dict)
+    covariates: int = 0
 
     def __len__(self) -> int:
         return len(self.series)
@@ -91,11 +110,19 @@ class Ragged:
             "series": self.series[index] if isinstance(self.series, np.ndarray) else [self.series[i] for i in index],
             "names": [self.names[i] for i in index] if self.names else [str(i) for i in index],
             "breaks": [self.breaks[i] for i in index] if self.breaks else (),
+            "static": {name: column[index] for name, column in self.static.items()},
         }
-        for field in ("y", "groups", "part"):
-            labels = getattr(self, field)
-            changes[field] = None if labels is None else labels[index]
+        for name in ("y", "groups", "part"):
+            labels = getattr(self, name)
+            changes[name] = None if labels is None else labels[index]
         return replace(self, **changes)
+
+    def column(self, name: str, roles: Roles) -> np.ndarray:
+        """Return what each series has one of, by the name of its column."""
+        single = {roles.labels: self.y, roles.groups: self.groups, roles.parts: self.part}
+        found = self.static.get(name, single.get(name))
+        assert found is not None
+        return found
 
     def check_labels(self) -> None:
         """Refuse names that are not one for each channel, and labels that are not one for each series."""
@@ -112,4 +139,10 @@ class Ragged:
                 raise ValueError(
                     f"{self.source}: expected one {kind} for each of the {len(self)} series, got labels of shape "
                     f"{labels.shape}; mend {setting} in the file of `data.path`, or leave it out"
+                )
+        for name, column in self.static.items():
+            if column.shape != (len(self),):
+                raise ValueError(
+                    f"{self.source}: expected one value of {name!r} for each of the {len(self)} series, got shape "
+                    f"{column.shape}; mend what `data.static` names in the file of `data.path`, or leave it out"
                 )

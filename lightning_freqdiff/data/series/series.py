@@ -1,7 +1,7 @@
 """A set of time series, and the checks that each one passes before it is trained on."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,15 +16,17 @@ class Series:
     Attributes:
         x: Values `(n, N, M)`. An array in memory is float32 once `validate` has seen it; one that is mapped from a
             file, or given with `rows`, stays as it is, and its batches become float32.
-        y: Labels `(n,)`, or None. They take no part in training.
-        channels: The `M` channel names.
+        y: Labels `(n,)`, or None. The model is told them where `data.conditional` says so.
+        channels: The `M` channel names, with those of covariates at the end.
         source: Where the values come from, for error messages and titles.
         groups: Label `(n,)` of the group of each series, such as its patient. Where `split_by` is set, a group is
             never on two sides of the split.
         part: `train`, `val` or `test` for each series `(n,)`, where the source says so. What it does not name is
             drawn from its training part.
         rows: Which rows of `x` are the series, where `x` shows more than those (windows over a long series); `y`,
-            `groups` and `part` follow them, and `n` is their number.
+            `groups`, `part` and `static` follow them, and `n` is their number.
+        static: What is known of each series and told to the model, columns `(n,)` by name.
+        covariates: How many of the channels, the last, are no series but known at every step, and told to the model.
     """
 
     x: np.ndarray
@@ -34,6 +36,8 @@ class Series:
     groups: np.ndarray | None = None
     part: np.ndarray | None = None
     rows: np.ndarray | None = None
+    static: Mapping[str, np.ndarray] = field(default_factory=dict)
+    covariates: int = 0
 
     def __len__(self) -> int:
         return len(self.x) if self.rows is None else len(self.rows)
@@ -51,7 +55,8 @@ class Series:
         else:
             x = x[index]
         y, groups, part = (None if a is None else a[index] for a in (self.y, self.groups, self.part))
-        return replace(self, x=x, y=y, groups=groups, part=part, rows=rows)
+        static = {name: column[index] for name, column in self.static.items()}
+        return replace(self, x=x, y=y, groups=groups, part=part, rows=rows, static=static)
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield the values in order, some 64 MB at a time, as they are stored."""

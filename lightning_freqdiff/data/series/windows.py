@@ -151,7 +151,9 @@ def _assemble(
     parts = np.concatenate(part)
     index = np.concatenate(rows).astype(np.int32 if len(values) < 2**31 else np.int64)
     named = parts if (parts != b"").all() else None
-    return Series(view, y, ragged.channels, ragged.source, groups, named, index)
+    static = {name: column[of] for name, column in ragged.static.items()}
+    known = ragged.covariates
+    return Series(view, y, ragged.channels, ragged.source, groups, named, index, static, known)
 
 
 def _join(ragged: Ragged) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Series of your own: arrays and tables, in files, in a folder, or in memory."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,6 +10,7 @@ from lightning_freqdiff.data.base import SeriesData, require_at_least
 from lightning_freqdiff.data.readers.sources import GIVEN, Reader, is_table
 from lightning_freqdiff.data.readers.table import FRAMES
 from lightning_freqdiff.data.series.breaks import Breaks
+from lightning_freqdiff.data.series.calendar import Calendar
 from lightning_freqdiff.data.series.lengths import Lengths, equalize
 from lightning_freqdiff.data.series.missing import Missing, impute, impute_in_place
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
@@ -49,6 +51,12 @@ class ArrayData(SeriesData):
             (the median): avoid them; or cross them, where steps count and not the clock, as with trading days.
         in_memory: Read a `.npy` whole (true), or fetch each batch from disk (false); if not given, a file of 1 GiB
             or more stays on disk.
+        static: Columns or arrays with what is known of each series and told to the model: numbers, or categories
+            where they hold text.
+        covariates: Columns or arrays that are no series, but known at every step and told to the model.
+        calendar: What the model is told of the time stamps, as sines and cosines: hour (of the day), weekday, day (of
+            the month), month, yearday.
+        conditional: Tell the model the label of each series; if not given, where `labels` names it.
         **kwargs: Settings of `SeriesData`.
     """
 
@@ -66,9 +74,13 @@ class ArrayData(SeriesData):
         lengths: Lengths = "refuse",
         breaks: Breaks = "avoid",
         in_memory: bool | None = None,
+        static: list[str] | str | None = None,
+        covariates: list[str] | str | None = None,
+        calendar: list[Calendar] | Calendar | None = None,
+        conditional: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(conditional=labels is not None if conditional is None else conditional, **kwargs)
         require_at_least(1, stride=stride)
         require_at_least(2, **{k: v for k, v in (("limit", limit), ("window", window)) if v is not None})
         for name, value, choices in (
@@ -82,7 +94,10 @@ class ArrayData(SeriesData):
         self.limit = limit
         self.window = window
         self.stride = stride
-        self.roles = Roles(id, time, labels, self.split_by, parts)
+        told = (
+            (names,) if isinstance(names, str) else tuple(names or ()) for names in (static, covariates, calendar)
+        )
+        self.roles = Roles(id, time, labels, self.split_by, parts, *told)
         self.missing: Missing = missing
         self.lengths: Lengths = lengths
         self.breaks: Breaks = breaks
@@ -125,13 +140,25 @@ class ArrayData(SeriesData):
         library = type(self._values).__module__.partition(".")[0]
         return library if library in FRAMES and is_table(self._values) else None
 
+    @property
+    def label_name(self) -> str:
+        """What the column of the labels is called."""
+        return self.roles.labels or "label"
+
+    @property
+    def calendar(self) -> tuple[str, ...]:
+        """What the model is told of time stamps."""
+        return self.roles.calendar
+
     def all_series(self, differ: bool = True) -> Series:
         """Return all series, checked, in the order of their source, for those who part them by themselves.
 
         Args:
             differ: Refuse series that are all the same: nothing is to be learnt from them, but a model may draw such.
         """
-        return validate(self._load(), differ)
+        series = validate(self._load(), differ)
+        own = len(series.channels) - series.covariates
+        return replace(series, x=series.x[..., :own], channels=series.channels[:own], covariates=0)
 
     def as_given(self, long: bool = False) -> Ragged:
         """Return the series as their source holds them, of any lengths and with gaps, which are NaN.
@@ -170,4 +197,5 @@ class ArrayData(SeriesData):
 
 def _as_series(ragged: Ragged) -> Series:
     x = np.asarray(ragged.series)
-    return Series(x, ragged.y, ragged.channels, ragged.source, ragged.groups, ragged.part)
+    per_series = ragged.y, ragged.channels, ragged.source, ragged.groups, ragged.part
+    return Series(x, *per_series, static=ragged.static, covariates=ragged.covariates)
