@@ -187,6 +187,8 @@ class CachedScore(ScoreFunction):
         calls: Calls in a trajectory, which the ledger is made for.
     """
 
+    differentiable = False
+
     def __init__(self, score: Score, policy: CachePolicy, calls: int) -> None:
         self.score, self.policy, self.calibration = score, policy, score.calibration
         self.ledger = Ledger(calls, *score.noise_scale.shape[:1], device=score.noise_scale.device)

@@ -64,6 +64,7 @@ class Guided(ScoreFunction):
 
     def __init__(self, score: ScoreFunction, guidance: Guidance) -> None:
         self.score, self.guidance = score, guidance
+        self.differentiable = score.differentiable
 
     def start(self, trajectory: Trajectory) -> None:
         """Announce the larger batch."""
