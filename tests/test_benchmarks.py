@@ -192,7 +192,7 @@ def few_steps(monkeypatch, checkpoint: Path, output: Path) -> None:
 
 
 def test_imputation(monkeypatch, tmp_path):
-    sizes = ("--sets", "synthetic", "--steps", 3, "--rows", 2, "--samples", 3, "--num_steps", 4, "--many_steps", 5)
+    sizes = ("--sets", "synthetic", "--steps", 100, "--rows", 2, "--samples", 3, "--num_steps", 4, "--many_steps", 5)
     found = run(monkeypatch, "imputation.py", tmp_path / "imputation.json", *sizes, "--width", 8)
     assert found["complete"]
     assert len(found["rows"]) == 7 * 4

@@ -188,6 +188,7 @@ class CachedScore(ScoreFunction):
     """
 
     fixed = True
+    differentiable = False
 
     def __init__(self, score: Score, policy: CachePolicy, calls: int) -> None:
         self.score, self.policy, self.calibration = score, policy, score.calibration

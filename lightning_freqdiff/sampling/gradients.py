@@ -22,6 +22,15 @@ from lightning_freqdiff.sampling.solvers import Level
 from lightning_freqdiff.spectral import Codec
 
 
+def _expect_network(score: ScoreFunction) -> None:
+    """Refuse a cache, whose answers are no function of what was asked."""
+    if not score.differentiable:
+        raise ValueError(
+            "expected a network that gradients go through, got a cache in between: leave the cache out of "
+            "`trainer.callbacks`, or set `sampling.guidance` GaussianPosterior, which caches see through"
+        )
+
+
 class _Through:
     """A look at the clean estimate, and what of the noisy tokens a change of it is worth.
 
@@ -36,15 +45,11 @@ class _Through:
 
     def look(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
         """Return the score, what the estimate lacks ``(B, N * M)``, and the gradient of that :meth:`worth`."""
+        _expect_network(score)
         # Lightning predicts in inference mode, whose tensors no gradient goes through; copies are like any other.
         with torch.inference_mode(False), torch.enable_grad():
             z, t, condition = z.clone().requires_grad_(), t.clone(), condition.repeat(1)
             found, scale = score(z, t, condition), self.codec.noise_scale
-            if not found.requires_grad:
-                raise ValueError(
-                    "expected a network that gradients go through, got a cache in between: leave the cache out of "
-                    "`trainer.callbacks`, or set `sampling.guidance` GaussianPosterior, which caches see through"
-                )
             alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
             series = self.codec.decode((z + (sigma * scale).square() * found) / alpha)
             with torch.no_grad():
@@ -208,6 +213,7 @@ class _Trusting(_Stepping):
         self.settings = settings
 
     def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        _expect_network(score)
         self.score = score
         with torch.inference_mode(False), torch.no_grad():  # what a network keeps is for the gradients, too
             return score(z.clone(), t.clone(), condition.repeat(1))

@@ -100,6 +100,7 @@ class Guided(ScoreFunction):
         self.score, self.guidance = score, guidance
         self._times: Iterator[float] = iter(())
         self._sane: list[Tensor] = []
+        self.differentiable = score.differentiable
 
     def start(self, trajectory: Trajectory) -> None:
         """Announce the larger batch."""

@@ -92,6 +92,8 @@ class Sampling:
 
     def finish(self, series: Tensor, unit: WorkUnit) -> Tensor:
         """Return the series of a unit, ``(count, N, M)``, with what must hold of them to the last digit."""
+        if self.guidance is None and self.constraint is None:
+            return series
         condition = self.known(unit)[0].to(series.device)
         for one in (self.guidance, self.constraint):
             series = series if one is None else one.finish(series, condition)

@@ -58,6 +58,8 @@ def normal_stream(
     if seed < 0:
         raise ValueError(f"expected seed >= 0, got {seed}: set `sampling.seed`")
     count, *token_shape = shape
+    if not isinstance(first, int) and len(first) == 1:
+        first = first[0][0]
     if not isinstance(first, int):
         runs = [normal_stream(seed, start, (size, shape[1], shape[2]), device, stream) for start, size in first]
         while True:

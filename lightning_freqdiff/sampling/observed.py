@@ -50,7 +50,7 @@ class OnEstimate(Guidance):
     """
 
     def __init__(self, codec: Codec, sde: SDE) -> None:
-        self.codec, self.sde = codec, sde
+        self.codec, self.sde, self.dtype = codec, sde, gaussian_of(codec).dtype
 
     @abstractmethod
     def move(self, rows: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
@@ -59,7 +59,7 @@ class OnEstimate(Guidance):
     def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return the score of the estimate that was moved."""
         found, scale = score(z, t, condition), self.codec.noise_scale
-        alpha, sigma = (f(t).double().view(1, 1) for f in (self.sde.alpha, self.sde.sigma))
+        alpha, sigma = (f(t).to(self.dtype).view(1, 1) for f in (self.sde.alpha, self.sde.sigma))
         rows = (self.codec.whiten(z) + sigma.square() * self.codec.whiten(scale.square() * found)) / alpha
         moved = (alpha / sigma.square() * self.move(rows, alpha, sigma, condition)).view_as(z).to(z)
         live = scale > 0
