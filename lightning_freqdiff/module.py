@@ -271,9 +271,8 @@ class ScoreModule(LightningModule):
         z0 = self.score.codec.encode(batch.series)
         t = stratified_times(self.training_times, len(z0))
         noise = torch.randn_like(z0)
-        loss = score_matching_loss(
-            self.score, z0, noise, t, self.weighting, batch.condition.thinned(self.condition_dropout)
-        )
+        known = batch.condition.thinned(self.condition_dropout)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, known, batch.seen)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(z0))
         return loss
 
@@ -283,9 +282,9 @@ class ScoreModule(LightningModule):
         generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
         t = stratified_times(self.validation_times, len(z0), generator)
         noise = torch.randn(z0.shape, generator=generator, dtype=torch.float32).to(z0)
-        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, batch.condition, batch.seen)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(z0))
-        linear = linear_loss(self.score, z0, noise, t, self.weighting)
+        linear = linear_loss(self.score, z0, noise, t, self.weighting, batch.seen)
         self.log(f"{stage}_loss_linear", linear, sync_dist=True, batch_size=len(z0))
 
     def _log_gain(self, stage: str) -> None:

@@ -11,6 +11,13 @@ All losses are weighted squares of ``e``, averaged over the coordinates that car
 | ``eps`` | 1 | plain noise prediction, ``λ = s²`` |
 | ``likelihood`` | ``g²/σ²`` | likelihood weighting, ``λ = g²Λ²`` |
 | ``fd`` | ``Λ⁻² / mean Λ⁻²`` | Crabbé et al., arXiv 2402.05933: score error over ``tr Σ⁻¹`` |
+
+Where values are missing, the error of the clean series is taken back to the time axis, set to 0 where nothing was
+observed, and brought back and weighted as before: ``Σ w (P e)²`` with ``P`` that way there and back. With all values
+observed ``P`` is the identity. Whatever is missing, the best prediction is the same, if gaps are there by chance and
+filled as ``data/series/filling.py`` says: the gradient ``E[Pᵀ w P (D(z) - z_0)]`` is 0 where ``D(z) = E[z_0 | z]``. A
+mask in time mixes frequencies, so that weights must not differ between them by much: those that do (``unit``, ``fd``)
+give way to ``edm``.
 """
 
 from __future__ import annotations
@@ -23,9 +30,12 @@ from torch import Generator, Tensor
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Coefficients, Score
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
+from lightning_freqdiff.spectral import Codec
 
 Weighting = Literal["unit", "edm", "eps", "likelihood", "fd"]
 TimeDensity = Literal["uniform", "lognormal"]
+FLAT = ("edm", "eps", "likelihood")
+"""Weightings that are the same, or nearly, at all frequencies."""
 
 LOGNORMAL = -0.2, 1.8
 """Mean and deviation of ``log(σ/α)`` over log-normal training times."""
@@ -83,6 +93,7 @@ def score_matching_loss(
     t: Tensor,
     weighting: Weighting = "unit",
     condition: Condition = NOTHING,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Return the denoising score matching loss, a scalar.
 
@@ -93,6 +104,7 @@ def score_matching_loss(
         t: Times in ``[ε, 1]``, ``(B,)``.
         weighting: One of the weightings above.
         condition: What is known of the series.
+        seen: 1 where a value of the series was observed, else 0, ``(B, N, M)``; ``None`` where all were.
 
     Raises:
         ValueError: For an unknown weighting.
@@ -102,10 +114,12 @@ def score_matching_loss(
     h, context = score.embed(zt, t, c, condition)
     raw = score.network.head(score.network.blocks(h, context), context).to(z0.dtype)
     target, unit_error = score.target(z0, noise, c)
-    return _mean_square(score, raw - target, unit_error, t, c, weighting)
+    return _mean_square(score, raw - target, unit_error, t, c, weighting, seen)
 
 
-def linear_loss(score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: Weighting = "unit") -> Tensor:
+def linear_loss(
+    score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: Weighting = "unit", seen: Tensor | None = None
+) -> Tensor:
     """Return the same loss of the linear model that takes the data for Gaussian, a scalar.
 
     Args:
@@ -114,26 +128,50 @@ def linear_loss(score: Score, z0: Tensor, noise: Tensor, t: Tensor, weighting: W
         noise: Standard normal noise, ``(B, K, F)``.
         t: Times in ``[ε, 1]``, ``(B,)``.
         weighting: One of the weightings above.
+        seen: As of :func:`score_matching_loss`.
     """
     c = score.coefficients(t)
     if score.parametrization == "wiener":  # a raw output of 0 is the filter
         target, unit_error = score.target(z0, noise, c)
-        return _mean_square(score, -target, unit_error, t, c, weighting)
+        return _mean_square(score, -target, unit_error, t, c, weighting, seen)
     error = score.wiener_eps(c.alpha * z0 + c.sigma * noise, c) - noise
-    return _mean_square(score, error, torch.ones_like(error), t, c, weighting)
+    return _mean_square(score, error, torch.ones_like(error), t, c, weighting, seen)
 
 
 def _mean_square(
-    score: Score, error: Tensor, unit_error: Tensor, t: Tensor, c: Coefficients, weighting: Weighting
+    score: Score,
+    error: Tensor,
+    unit_error: Tensor,
+    t: Tensor,
+    c: Coefficients,
+    weighting: Weighting,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Return the weighted mean square of an error, given that of ``eps`` which a unit of it makes."""
     carries = (score.noise_scale > 0).to(error.dtype)
+    if seen is not None:
+        weights = weight(score, weighting if weighting in FLAT else "edm", t, c)
+        squares = weights * observed_error(score.codec, unit_error * error, seen).square() * carries
+        return squares.sum() / (carries.sum() * seen.sum() / seen[0].numel()).clamp(min=1)
     if weighting == "unit" and score.parametrization == "wiener":
         # Written out, the weight and the error of eps cancel: the loss is the plain square of the raw error.
         carries = carries * score.codec.active
         return (error.square() * carries).sum() / (carries.sum().clamp(min=1) * len(error))
     factor = unit_error * weight(score, weighting, t, c).sqrt()
     return ((factor * error).square() * carries).sum() / (carries.sum() * len(error))
+
+
+def observed_error(codec: Codec, error: Tensor, seen: Tensor) -> Tensor:
+    """Return an error in ``eps`` without what it says of values that were not observed, ``(B, K, F)``.
+
+    Args:
+        codec: Layout and units of the tokens.
+        error: In ``eps``, ``(B, K, F)``; that of the clean series is ``-(σ/α) Λ`` times it.
+        seen: 1 where a value was observed, else 0, ``(B, N, M)``.
+    """
+    unit, live = codec.noise_scale * codec.scale, codec.noise_scale > 0
+    series = codec.layout.decode(error.float() * unit) * seen
+    return torch.where(live, codec.layout.encode(series) / torch.where(live, unit, 1.0), 0.0).to(error)
 
 
 def weight(score: Score, weighting: Weighting, t: Tensor, c: Coefficients) -> Tensor:
