@@ -279,6 +279,7 @@ class ScoreModule(LightningModule):
         if not self.observe or batch.condition.mask is not None:
             return batch.condition
         mask = draw_masks(batch.series.shape, self.observe, generator).to(batch.series)
+        mask = mask if batch.seen is None else mask * batch.seen
         return replace(batch.condition, observed=batch.series, mask=mask)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -287,7 +288,7 @@ class ScoreModule(LightningModule):
         t = stratified_times(self.training_times, len(z0))
         noise = torch.randn_like(z0)
         condition = self._told(batch).thinned(self.condition_dropout)
-        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition, batch.seen)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(z0))
         return loss
 
@@ -298,9 +299,9 @@ class ScoreModule(LightningModule):
         t = stratified_times(self.validation_times, len(z0), generator)
         noise = torch.randn(z0.shape, generator=generator, dtype=torch.float32).to(z0)
         condition = self._told(batch, generator)
-        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition)
+        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition, batch.seen)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(z0))
-        linear = linear_loss(self.score, z0, noise, t, self.weighting, condition)
+        linear = linear_loss(self.score, z0, noise, t, self.weighting, condition, batch.seen)
         self.log(f"{stage}_loss_linear", linear, sync_dist=True, batch_size=len(z0))
 
     def _log_gain(self, stage: str) -> None:

@@ -148,9 +148,12 @@ def own_tables(folder: Path) -> None:
     people = [f"{'NV'[i % 2]},{40 + i},{'fm'[i % 3 > 0]}" for i in range(40)]
     told = [f"{i},{t},{rng.random():.4f},{one}" for i, one in enumerate(people) for t in range(9)]
     (folder / "told.csv").write_text("\n".join(["beat,t,lead,kind,age,sex", *told]) + "\n")
-    (folder / "asked.csv").write_text("kind,age,sex\nV,40,f\nN,63,\n,,\n")
+    (folder / "asked.csv").write_text("kind,age,sex\nV,40,f\nN,63,\nV,51,m\n,,\n")
     day = [f"{date(2024, 3, 1) + timedelta(i)},{0.1 * i:.1f}" for i in range(24)]
     (folder / "day.csv").write_text("\n".join(["date,temperature", *day]) + "\n")
+    gaps = np.where(rng.random((60, 12)) < 0.2, np.nan, rng.normal(size=(60, 12)))
+    lines = [",".join("" if value != value else f"{value:.3f}" for value in row) for row in gaps.tolist()]
+    (folder / "gaps.csv").write_text("\n".join([",".join(f"s{i}" for i in range(12)), *lines]) + "\n")
     (folder / "recordings").mkdir()
     for i in range(12):
         steps = [f"{a:.4f},{b:.4f}" for a, b in rng.random((20 + i, 2))]

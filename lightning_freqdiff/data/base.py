@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 
 from lightning_freqdiff.condition import NOTHING, Condition, ConditionSizes
 from lightning_freqdiff.data.series.dataset import Batch, Rows, Shuffled, Told
+from lightning_freqdiff.data.series.filling import Filled, GaussianFill
 from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import split
-from lightning_freqdiff.spectral import Moments
 from lightning_freqdiff.vocabulary import Column, Examples, Vocabulary, classes_of
 
 EXAMPLES = 256
@@ -130,7 +130,11 @@ class SeriesData(LightningDataModule, ABC):
         self._vocabulary = self._learn(series, index["train"])
         if known := self.known(series):
             self._known = {name: known.take(torch.from_numpy(rows)) for name, rows in index.items()}
-        self._parts = {name: _rows_of(values, series, rows) for name, rows in index.items()}
+        parts = {name: _rows_of(values, series, rows) for name, rows in index.items()}
+        if series.gaps:
+            fill = GaussianFill(lambda: parts["train"].batches(STATISTICS_BATCH), self.seed, series.source)
+            parts = {name: Filled(rows, fill, not series.stays) for name, rows in parts.items()}
+        self._parts = parts
         if not series.stays:
             self._whole = {k: part.whole() for k, part in self._parts.items()}
 
@@ -141,10 +145,14 @@ class SeriesData(LightningDataModule, ABC):
         static = tuple(Column.of(name, column, training) for name, column in series.static.items())
         covariates = ()
         if self._covariates:
-            moments = Moments()
+            count = total = squares = torch.zeros(series.covariates, dtype=torch.float64)
             for batch in self._covariates["train"].batches(STATISTICS_BATCH):
-                moments.update(batch.flatten(0, 1))
-            units = zip(moments.mean.tolist(), moments.variance.sqrt().tolist(), strict=True)
+                rows = batch.flatten(0, 1).double()
+                count, total = count + (~rows.isnan()).sum(0), total + rows.nansum(0)
+                squares = squares + rows.square().nansum(0)
+            mean = total / count.clamp(min=1)
+            deviation = (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()
+            units = zip(mean.tolist(), deviation.tolist(), strict=True)
             names = series.channels[len(series.channels) - series.covariates :]
             covariates = tuple(
                 Column(name, (), mean, scale or 1.0) for name, (mean, scale) in zip(names, units, strict=True)

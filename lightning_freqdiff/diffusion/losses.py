@@ -16,6 +16,13 @@ Where values are observed, an error counts after it went through the correction 
 (:class:`~lightning_freqdiff.sampling.GaussianPosterior`): ``(I - C_t Aᵀ (A C_t Aᵀ)⁻¹ A) e``, which is nothing at
 observed values. So what is learnt is the part that the linear model does not say of the others. (To weigh errors by a
 mask over time would not do: a unit of raw error is another size at each frequency, and over time the sizes mix.)
+
+Where values are missing, the error of the clean series is taken back to the time axis, set to 0 where nothing was
+observed, and brought back and weighted as before: ``Σ w (P e)²`` with ``P`` that way there and back. With all values
+observed ``P`` is the identity. Whatever is missing, the best prediction is the same, if gaps are there by chance and
+filled as ``data/series/filling.py`` says: the gradient ``E[Pᵀ w P (D(z) - z_0)]`` is 0 where ``D(z) = E[z_0 | z]``. A
+mask in time mixes frequencies, so that weights must not differ between them by much: those that do (``unit``, ``fd``)
+give way to ``edm``.
 """
 
 from __future__ import annotations
@@ -29,9 +36,12 @@ from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion.score import Coefficients, Score
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
+from lightning_freqdiff.spectral import Codec
 
 Weighting = Literal["unit", "edm", "eps", "likelihood", "fd"]
 TimeDensity = Literal["uniform", "lognormal"]
+FLAT = ("edm", "eps", "likelihood")
+"""Weightings that are the same, or nearly, at all frequencies."""
 
 LOGNORMAL = -0.2, 1.8
 """Mean and deviation of ``log(σ/α)`` over log-normal training times."""
@@ -89,6 +99,7 @@ def score_matching_loss(
     t: Tensor,
     weighting: Weighting = "unit",
     condition: Condition = NOTHING,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Return the denoising score matching loss, a scalar.
 
@@ -99,6 +110,7 @@ def score_matching_loss(
         t: Times in ``[ε, 1]``, ``(B,)``.
         weighting: One of the weightings above.
         condition: What is known of the series.
+        seen: 1 where a value of the series was observed, else 0, ``(B, N, M)``; ``None`` where all were.
 
     Raises:
         ValueError: For an unknown weighting.
@@ -109,7 +121,7 @@ def score_matching_loss(
     raw = score.network.head(score.network.blocks(h, context), context).to(z0.dtype)
     target, unit_error = score.target(z0, noise, c)
     error = _unobserved(score, raw - target, unit_error, c, condition)
-    return _mean_square(score, error, unit_error, t, c, weighting)
+    return _mean_square(score, error, unit_error, t, c, weighting, seen)
 
 
 def linear_loss(
@@ -119,6 +131,7 @@ def linear_loss(
     t: Tensor,
     weighting: Weighting = "unit",
     condition: Condition = NOTHING,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Return the same loss of the linear model that takes the data for Gaussian, a scalar.
 
@@ -129,6 +142,7 @@ def linear_loss(
         t: Times in ``[ε, 1]``, ``(B,)``.
         weighting: One of the weightings above.
         condition: What is known of the series, of which the model uses observed values alone.
+        seen: As of :func:`score_matching_loss`.
     """
     c = score.coefficients(t)
     if score.parametrization == "wiener":  # a raw output of 0 is the filter
@@ -138,7 +152,7 @@ def linear_loss(
         error = score.wiener_eps(c.alpha * z0 + c.sigma * noise, c) - noise
         unit_error = torch.ones_like(error)
     error = _unobserved(score, error, unit_error, c, condition)
-    return _mean_square(score, error, unit_error, t, c, weighting)
+    return _mean_square(score, error, unit_error, t, c, weighting, seen)
 
 
 def _unobserved(score: Score, error: Tensor, unit_error: Tensor, c: Coefficients, condition: Condition) -> Tensor:
@@ -155,16 +169,39 @@ def _unobserved(score: Score, error: Tensor, unit_error: Tensor, c: Coefficients
 
 
 def _mean_square(
-    score: Score, error: Tensor, unit_error: Tensor, t: Tensor, c: Coefficients, weighting: Weighting
+    score: Score,
+    error: Tensor,
+    unit_error: Tensor,
+    t: Tensor,
+    c: Coefficients,
+    weighting: Weighting,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Return the weighted mean square of an error, given that of ``eps`` which a unit of it makes."""
     carries = (score.noise_scale > 0).to(error.dtype)
+    if seen is not None:
+        weights = weight(score, weighting if weighting in FLAT else "edm", t, c)
+        squares = weights * observed_error(score.codec, unit_error * error, seen).square() * carries
+        return squares.sum() / (carries.sum() * seen.sum() / seen[0].numel()).clamp(min=1)
     if weighting == "unit" and score.parametrization == "wiener":
         # Written out, the weight and the error of eps cancel: the loss is the plain square of the raw error.
         carries = carries * score.codec.active
         return (error.square() * carries).sum() / (carries.sum().clamp(min=1) * len(error))
     factor = unit_error * weight(score, weighting, t, c).sqrt()
     return ((factor * error).square() * carries).sum() / (carries.sum() * len(error))
+
+
+def observed_error(codec: Codec, error: Tensor, seen: Tensor) -> Tensor:
+    """Return an error in ``eps`` without what it says of values that were not observed, ``(B, K, F)``.
+
+    Args:
+        codec: Layout and units of the tokens.
+        error: In ``eps``, ``(B, K, F)``; that of the clean series is ``-(σ/α) Λ`` times it.
+        seen: 1 where a value was observed, else 0, ``(B, N, M)``.
+    """
+    unit, live = codec.noise_scale * codec.scale, codec.noise_scale > 0
+    series = codec.layout.decode(error.float() * unit) * seen
+    return torch.where(live, codec.layout.encode(series) / torch.where(live, unit, 1.0), 0.0).to(error)
 
 
 def weight(score: Score, weighting: Weighting, t: Tensor, c: Coefficients) -> Tensor:

@@ -40,6 +40,10 @@ class Rows(Dataset[Tensor]):
         rows = np.asarray(indices)
         return _float32(self.x[rows if self.index is None else self.index[rows]])
 
+    def seen(self, indices: Sequence[int] | np.ndarray) -> Tensor | None:
+        """Return which values of some rows are there, `(B, N, M)`; `None` where all are."""
+        return None
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """Yield all rows, `size` at a time, in the order they are stored in: what lies on disk is read once."""
         order = None if self.index is None else np.sort(self.index)
@@ -88,14 +92,16 @@ class Batch:
     Args:
         series: Values, ``(B, N, M)``, float32, in the data's units.
         condition: What is known of each.
+        seen: 1 where a value was observed, 0 where it stands for a missing one, ``(B, N, M)``; ``None`` for all.
     """
 
-    def __init__(self, series: Tensor, condition: Condition = NOTHING) -> None:
-        self.series, self.condition = series, condition
+    def __init__(self, series: Tensor, condition: Condition = NOTHING, seen: Tensor | None = None) -> None:
+        self.series, self.condition, self.seen = series, condition, seen
 
     def to(self, *args: Any, **kwargs: Any) -> "Batch":
         """Move to a device, as ``Tensor.to`` does; Lightning calls this for every batch."""
-        return Batch(self.series.to(*args, **kwargs), self.condition.to(*args, **kwargs))
+        seen = None if self.seen is None else self.seen.to(*args, **kwargs)
+        return Batch(self.series.to(*args, **kwargs), self.condition.to(*args, **kwargs), seen)
 
 
 class Told(Dataset[Batch]):
@@ -123,10 +129,10 @@ class Told(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         """Return a single series ``(N, M)``, and a condition of one row."""
         one = self.__getitems__([index])
-        return Batch(one.series[0], one.condition)
+        return Batch(one.series[0], one.condition, one.seen)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        return Batch(self.rows.__getitems__(indices), self.known(indices))
+        return Batch(self.rows.__getitems__(indices), self.known(indices), self.rows.seen(indices))
 
     def known(self, indices: Sequence[int] | np.ndarray) -> Condition:
         """Return what is known of some rows."""

@@ -1,4 +1,4 @@
-"""What is done about missing values (NaN): they are refused, filled from their neighbours, or dropped."""
+"""What is done about missing values (NaN): they are refused, filled from their neighbours, dropped, or left."""
 
 from dataclasses import replace
 from typing import Literal
@@ -8,7 +8,9 @@ import numpy as np
 from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import CHUNK, Series
 
-Missing = Literal["refuse", "interpolate", "drop"]
+Missing = Literal["refuse", "interpolate", "drop", "mask"]
+LEFT = ("refuse", "mask")
+"""Rules by which values stay as they are."""
 
 
 def interpolate(x: np.ndarray, what: str, channels: tuple[str, ...]) -> np.ndarray:
@@ -35,7 +37,7 @@ def interpolate(x: np.ndarray, what: str, channels: tuple[str, ...]) -> np.ndarr
 
 def impute(ragged: Ragged, rule: Missing) -> Ragged:
     """Apply the rule to each series by itself."""
-    if rule == "refuse" or not len(ragged):
+    if rule in LEFT or not len(ragged):
         return ragged
     series, source = ragged.series, ragged.source
     if isinstance(series, np.ndarray) and series.dtype.kind != "f":
@@ -55,7 +57,7 @@ def impute(ragged: Ragged, rule: Missing) -> Ragged:
 
 def impute_in_place(series: Series, rule: Missing) -> Series:
     """Apply the rule to series in a mapped file: their rows may be dropped, but not rewritten."""
-    if rule == "refuse" or series.x.dtype.kind != "f":
+    if rule in LEFT or series.x.dtype.kind != "f":
         return series
     bad = np.concatenate([np.isnan(chunk).any(axis=(1, 2)) for chunk in series.chunks()])
     if not bad.any():
@@ -78,6 +80,8 @@ def find_gaps(values: np.ndarray, ragged: Ragged, missing: Missing) -> np.ndarra
     )
     if not gaps.any():
         return gaps
+    if missing == "mask":
+        return np.zeros_like(gaps)
     step = int(gaps.argmax())
     if missing == "refuse":
         ends = np.cumsum([len(one) for one in ragged.series])

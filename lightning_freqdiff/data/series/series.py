@@ -27,6 +27,7 @@ class Series:
             `groups`, `part` and `static` follow them, and `n` is their number.
         static: What is known of each series and told to the model, columns `(n,)` by name.
         covariates: How many of the channels, the last, are no series but known at every step, and told to the model.
+        gaps: Whether NaN is a value that is missing, and no fault.
     """
 
     x: np.ndarray
@@ -38,6 +39,7 @@ class Series:
     rows: np.ndarray | None = None
     static: Mapping[str, np.ndarray] = field(default_factory=dict)
     covariates: int = 0
+    gaps: bool = False
 
     def __len__(self) -> int:
         return len(self.x) if self.rows is None else len(self.rows)
@@ -147,20 +149,20 @@ def _check_values(series: Series, differ: bool) -> None:
     for chunk in series.chunks():
         with np.errstate(over="ignore"):  # what overflows becomes inf and is reported below
             x = chunk.astype(np.float32, copy=False)
-        bad = ~np.isfinite(x)
+        bad = np.isinf(x) if series.gaps else ~np.isfinite(x)
         if bad.any():
             if first is None:
                 row, *rest = (int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
                 first = (count + row, *rest), chunk[row, *rest]
             bad_count += int(bad.sum())
         one = x[0].copy() if one is None else one
-        differs = differs or not bool((x == one).all())
+        differs = differs or not bool(((x == one) | np.isnan(x) | np.isnan(one)).all())
         count += len(x)
     if first is not None:
         raise ValueError(
             f"{series.source}: expected finite float32 numbers, got {bad_count} that are not (NaN, infinite or "
             f"beyond 3.4e38), the first at (sample, step, channel) = {first[0]}: {first[1]}; fill or drop them "
-            "in the file of `data.path` (ArrayData: `data.missing` interpolate or drop)"
+            "in the file of `data.path` (ArrayData: `data.missing` interpolate, drop or mask)"
         )
     if not differs:
         raise ValueError(

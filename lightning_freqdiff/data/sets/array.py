@@ -44,7 +44,7 @@ class ArrayData(SeriesData):
         labels: Array or column with the labels; `y` of a `.npz` if not given.
         parts: Array or column that says train, val or test of each series, in place of a random split.
         missing: What to do about missing values: refuse them; interpolate linearly in time, each series by itself;
-            or drop the series, or window, that lacks one.
+            drop the series, or window, that lacks one; or mask them, so that the loss counts observed values alone.
         lengths: What to do about series of unequal lengths: refuse them; crop all to the shortest; or pad all to the
             longest with their last value.
         breaks: What windows do at breaks in the time stamps, steps of time longer than one and a half times the usual
@@ -192,6 +192,7 @@ class ArrayData(SeriesData):
             series = impute_in_place(_as_series(ragged), self.missing)
         else:
             series = _as_series(equalize(impute(ragged, self.missing), self.lengths))
+        series = replace(series, gaps=self.missing == "mask")
         return series if self.limit is None else keep_some(series, self.limit, self.seed)
 
 
