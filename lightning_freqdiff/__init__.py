@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_freqdiff.caching import (
+        DMD,
         E2CRF,
         CachePolicy,
         FastCache,
         FirstBlock,
+        FoCa,
+        FreqCa,
         SpectralCache,
         Spectrum,
         TaylorSeer,
@@ -63,6 +66,7 @@ __version__ = "0.2.0"
 __all__ = [
     "DDIM",
     "DEIS",
+    "DMD",
     "E2CRF",
     "ECG",
     "ETT",
@@ -84,6 +88,8 @@ __all__ = [
     "ExponentialWiener",
     "FastCache",
     "FirstBlock",
+    "FoCa",
+    "FreqCa",
     "Heun",
     "Model",
     "PredictorCorrector",
@@ -115,7 +121,8 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "caching": "E2CRF CachePolicy FastCache FirstBlock SpectralCache Spectrum TaylorSeer TeaCache Wiener",
+    "caching": "DMD E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa SpectralCache Spectrum "
+    "TaylorSeer TeaCache Wiener",
     "callbacks": "CacheCallback SampleMonitor SampleWriter",
     "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData Sines Stocks SyntheticECG UCR USDroughts",
     "diffusion": "SubVP VE VP",

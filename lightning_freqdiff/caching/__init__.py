@@ -1,9 +1,12 @@
 """Caches: policies that decide when to run how much of the network. Plain torch, no Lightning."""
 
 from lightning_freqdiff.caching.base import CachedScore, CachePolicy, Call, Ledger, Outcome
+from lightning_freqdiff.caching.dmd import DMD
 from lightning_freqdiff.caching.e2crf.policy import E2CRF
 from lightning_freqdiff.caching.fastcache import FastCache
 from lightning_freqdiff.caching.firstblock import FirstBlock
+from lightning_freqdiff.caching.foca import FoCa
+from lightning_freqdiff.caching.freqca import FreqCa
 from lightning_freqdiff.caching.spectralcache import SpectralCache
 from lightning_freqdiff.caching.spectrum import Spectrum
 from lightning_freqdiff.caching.taylorseer import TaylorSeer
@@ -11,12 +14,15 @@ from lightning_freqdiff.caching.teacache import TeaCache
 from lightning_freqdiff.caching.wiener import Wiener
 
 __all__ = [
+    "DMD",
     "E2CRF",
     "CachePolicy",
     "CachedScore",
     "Call",
     "FastCache",
     "FirstBlock",
+    "FoCa",
+    "FreqCa",
     "Ledger",
     "Outcome",
     "SpectralCache",

@@ -11,10 +11,13 @@ from rich.console import Console
 from torch import Tensor
 
 from lightning_freqdiff.caching import (
+    DMD,
     E2CRF,
     CachePolicy,
     FastCache,
     FirstBlock,
+    FoCa,
+    FreqCa,
     SpectralCache,
     Spectrum,
     TaylorSeer,
@@ -68,6 +71,8 @@ def families() -> list[Family]:
         Family("fastcache", lambda k: FastCache(cap=k), 1e-7, 1),
         Family("spectrum", lambda k: Spectrum(window=k, growth=0.0, history=8, ridge=1e-4), 2, 100),
     ]
+    for forecaster in (FoCa, FreqCa, DMD):
+        found.append(Family(forecaster.__name__.lower(), lambda k, f=forecaster: f(interval=round(k)), 2, 100))
     for order in (0, 1, 2):
         found.append(Family(f"taylorseer-{order}", lambda k, o=order: TaylorSeer(interval=round(k), order=o), 2, 100))
     for bands in ("channel", "frequency"):
