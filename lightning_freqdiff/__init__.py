@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from lightning_freqdiff.caching import (
         DMD,
         E2CRF,
+        L2P,
         CachePolicy,
         FastCache,
         FirstBlock,
         FoCa,
         FreqCa,
+        MagCache,
+        PrediT,
         SpectralCache,
         Spectrum,
+        SVDCache,
         TaylorSeer,
         TeaCache,
         Wiener,
@@ -71,6 +75,7 @@ __all__ = [
     "ECG",
     "ETT",
     "IPNDM",
+    "L2P",
     "LSTM",
     "MIMIC3",
     "MLP",
@@ -91,9 +96,12 @@ __all__ = [
     "FoCa",
     "FreqCa",
     "Heun",
+    "MagCache",
     "Model",
+    "PrediT",
     "PredictorCorrector",
     "SASolver",
+    "SVDCache",
     "SampleMonitor",
     "SampleWriter",
     "Sampling",
@@ -121,8 +129,8 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "caching": "DMD E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa SpectralCache Spectrum "
-    "TaylorSeer TeaCache Wiener",
+    "caching": "DMD E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2P MagCache PrediT SVDCache "
+    "SpectralCache Spectrum TaylorSeer TeaCache Wiener",
     "callbacks": "CacheCallback SampleMonitor SampleWriter",
     "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData Sines Stocks SyntheticECG UCR USDroughts",
     "diffusion": "SubVP VE VP",

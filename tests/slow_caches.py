@@ -90,9 +90,10 @@ def ratio(new, old):
     return np.abs(new - old).sum() / np.abs(old).sum()
 
 
-def learned(policy, times, values, start=1.0, end=0.0, gap=1, shape=(1, 1, -1)):
+def learned(policy, times, values, start=1.0, end=0.0, gap=1, shape=(1, 1, -1), fit=None, **learnt):
     """State of a forecaster after calls at the times, every few steps, with what was kept there."""
-    state = ForecastState(policy.settings_for(20), start, end)
+    state = ForecastState(policy.settings_for(20), start, end, fit=fit)
+    vars(state.settings).update(learnt)
     for t, value in zip(times, values, strict=True):
         state.skipped = gap - 1 if state.times else 0
         policy.learn(state, torch.as_tensor(value, dtype=torch.float64).reshape(shape), t)

@@ -83,7 +83,7 @@ class DMD(Forecaster):
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {"interval": 4, "history": 6, "ridge": 1e-8, "stale": "features"}
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"interval": 20, "stale": "wiener"}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"interval": 20}}
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
         "interval": (1, math.inf),
         "history": (LEAST, math.inf),

@@ -35,10 +35,7 @@ class FoCa(Forecaster):
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {"interval": 3, "warmup": 8, "stale": "features"}
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {},
-        "long": {"interval": 20, "warmup": 1, "stale": "wiener"},
-    }
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"interval": 20, "warmup": 1}}
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"interval": (1, math.inf), "warmup": (1, math.inf)}
     preset: Length = "auto"
     interval: int | None = None

@@ -81,7 +81,7 @@ class FreqCa(Forecaster):
     }
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "short": {},
-        "long": {"interval": 20, "warmup": 1, "order": 1, "bands": "frequency", "stale": "wiener"},
+        "long": {"interval": 20, "warmup": 1, "order": 1, "stale": "wiener"},
     }
     ACTS: ClassVar[dict[str, Acts]] = dict.fromkeys(("cutoff", "bands"), FORECAST)
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {

@@ -8,8 +8,10 @@ import torch
 from scipy.fft import dct, idct
 from slow_caches import forecast, learned
 
-from lightning_freqdiff.caching import DMD, FoCa, FreqCa, TaylorSeer
+from lightning_freqdiff.caching import DMD, L2P, FoCa, FreqCa, SVDCache, TaylorSeer
 from lightning_freqdiff.caching.freqca import hermite, high_pass
+from lightning_freqdiff.caching.l2p import at_times, learnt_weights
+from lightning_freqdiff.caching.svdcache import principal
 
 UNEVEN = [1.0, 0.93, 0.71, 0.64, 0.38]
 
@@ -158,3 +160,63 @@ def test_dmd_holds_what_cannot_be_fitted(values):
     policy = DMD(interval=2)
     state = learned(policy, np.linspace(1, 0.5, 5), list(values), gap=2)
     assert torch.equal(forecast(policy, state, 0.0), torch.from_numpy(values[-1]))
+
+
+def test_a_principal_subspace_holds_its_share_of_the_energy():
+    random = np.random.default_rng(4)
+    features = random.normal(size=(200, 6)) @ np.diag([5.0, 3.0, 1.0, 0.5, 0.1, 0.01]) @ random.normal(size=(6, 6))
+    _, s, vt = np.linalg.svd(features)
+    held = (s**2).cumsum() / (s**2).sum()
+    for energy in (0.0, 0.5, 0.85, 0.999, 1.0):
+        rank = 0 if energy == 0 else int(np.searchsorted(held, energy)) + 1
+        found = principal(torch.from_numpy(features.T @ features), energy).numpy()
+        np.testing.assert_allclose(found, vt[:rank].T @ vt[:rank], atol=1e-9)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9, 0.3])
+def test_svdcache_forecasts_the_principal_part_by_averaged_slopes_and_repeats_the_rest(share):
+    """With coefficients U = F V / σ, as published, which are averaged and go back by σ Vᵀ."""
+    random = np.random.default_rng(5)
+    values, moments = random.normal(size=(5, 1, 4, 6)), np.diag([9.0, 4.0, 1.0, 0.5, 0.1, 0.1])
+    policy, k = SVDCache(share=share, energy=0.85), 2
+    directions, sigma = np.eye(6)[:, :k], np.sqrt(np.diag(moments)[:k])
+    coefficients = [value[0] @ directions / sigma for value in values]
+    gaps = np.diff(UNEVEN)
+    slopes = [(coefficients[i + 1] - coefficients[i]) / gaps[i] for i in range(4)]
+    average = slopes[0]
+    for slope in slopes[1:]:
+        average = share * slope + (1 - share) * average
+    last = values[-1][0]
+    rest = last - last @ directions @ directions.T
+    expected = (coefficients[-1] + average * (0.3 - UNEVEN[-1])) * sigma @ directions.T + rest
+    state = learned(policy, UNEVEN, list(values), shape=(1, 4, 6), fit=principal(torch.from_numpy(moments), 0.85))
+    np.testing.assert_allclose(forecast(policy, state, 0.3).reshape(4, 6).numpy(), expected, rtol=1e-9)
+
+
+def test_learnt_weights_are_those_of_ridge_regression():
+    """By a least-squares problem with rows for the penalty, over the features themselves."""
+    random = np.random.default_rng(6)
+    present, calls = random.normal(size=(50, 1)), random.normal(size=(50, 3))
+    together = np.concatenate([present, calls], axis=1)
+    gram = together.T @ together / 50
+    for ridge in (0.0, 1e-2, 1.0, 1e6):
+        weight = math.sqrt(ridge * gram[1, 1] * 50)
+        rows = np.concatenate([calls, weight * np.eye(3)])
+        target = np.concatenate([present[:, 0], weight * np.eye(3)[0]])
+        expected = np.linalg.lstsq(rows, target, rcond=None)[0]
+        np.testing.assert_allclose(learnt_weights(gram, ridge), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(learnt_weights(gram, 1e12), [1, 0, 0], atol=1e-9)
+
+
+def test_l2p_forecasts_what_goes_together_with_the_calls():
+    """Features that are lines in time, each with its own slope, are known from two calls; a wave from three."""
+    times, policy = np.linspace(0, 1, 41), L2P(history=3)
+    for basis in ([np.ones(41), times], [np.sin(5 * times), np.cos(5 * times)]):
+        gram = sum(np.outer(b, b) for b in basis)
+        values = [[b[round(40 * t)] for b in basis] for t in (0.9, 0.8, 0.6)]
+        state = learned(policy, [0.9, 0.8, 0.6], values, fit=(times, gram), ridge=1e-12)
+        expected = [b[20] for b in basis]
+        np.testing.assert_allclose(forecast(policy, state, 0.5).numpy(), expected, atol=1e-5)
+    between = at_times(np.array([0.51, -1.0, 2.0]), times)
+    np.testing.assert_allclose(between @ times, [0.51, 0.0, 1.0])
+    np.testing.assert_allclose(between.sum(1), 1.0)

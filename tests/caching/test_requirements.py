@@ -12,13 +12,17 @@ from random_networks import draw, random_score
 from lightning_freqdiff.caching import (
     DMD,
     E2CRF,
+    L2P,
     CachedScore,
     FastCache,
     FirstBlock,
     FoCa,
     FreqCa,
+    MagCache,
+    PrediT,
     SpectralCache,
     Spectrum,
+    SVDCache,
     TaylorSeer,
     TeaCache,
     Wiener,
@@ -85,11 +89,15 @@ POLICIES = {
     "foca": busy(FoCa, interval=3, warmup=2),
     **{f"freqca-{b}": busy(FreqCa, interval=3, bands=b) for b in ("fourier", "cosine", "frequency")},
     "dmd": busy(DMD, interval=3),
+    "magcache": busy(MagCache, retention=0.1),
+    "predit": busy(PrediT, warmup=2),
+    "svdcache": busy(SVDCache, interval=3),
+    "l2p": busy(L2P, interval=3),
     "wiener": busy(Wiener, tolerance=0.1),
     "wiener-clock": busy(Wiener, tolerance=0.1, memory=1.0),
     "wiener-held": busy(Wiener, tolerance=0.1, correct=False),
 }
-CLOCKED = ("taylor", "spectrum", "wiener-clock", "foca", "freqca", "dmd")
+CLOCKED = ("taylor", "spectrum", "wiener-clock", "foca", "freqca", "dmd", "magcache", "svdcache", "l2p")
 """Caches whose calls all samples make together."""
 WHOLE_E2CRF = busy(E2CRF, R=6, tau_safe=0.3)
 WIENER = [name for name in POLICIES if name.startswith("wiener")]
@@ -108,7 +116,9 @@ OFF = [
     *[(f"taylor-{n}-{s}", {"interval": 1}) for n in (0, 1, 2) for s in STALE],
     ("spectrum", {"window": 1.0, "growth": 0.0}),
     ("spectrum", {"warmup": 1000}),
-    *[(name, {"interval": 1}) for name in POLICIES if name.startswith(("foca", "freqca", "dmd"))],
+    *[(name, {"interval": 1}) for name in POLICIES if name.startswith(("foca", "freqca", "dmd", "svdcache", "l2p"))],
+    *[("magcache", off) for off in ({"tau": 0.0}, {"skips": 0}, {"retention": 1.0})],
+    *[("predit", off) for off in ({"tau": 0.0}, {"skips": 0}, {"warmup": 1000})],
     *[(name, {"tolerance": 0.0}) for name in WIENER],
 ]
 
@@ -120,7 +130,27 @@ def make(name, **more):
         return policy(**{**settings, **more})
 
 
+def teach(score) -> Score:
+    """Give a network what the caches that learn would have of `calibrate`, made up."""
+    random = torch.Generator().manual_seed(0)
+    z, t = torch.zeros(1, *score.noise_scale.shape).to(score.noise_scale), torch.tensor(0.5)
+    features = score.embed(z, t, score.coefficients(t)).features
+    times = torch.linspace(0, 1, 21, dtype=torch.float64)
+    score.calibration["l2p.times"] = times
+    score.calibration["magcache.log_magnitude"] = (3 * times).sin()
+    for kind in STALE:
+        width = features.shape[-1] if kind in ("features", "residual") else score.noise_scale.shape[-1]
+        rows = torch.randn(width, width, generator=random)
+        score.calibration[f"moments.{kind}"] = rows @ rows.T
+        apart = (times.unsqueeze(0) - times.unsqueeze(1)).abs()
+        score.calibration[f"l2p.gram.{kind}"] = (-4 * apart**1.5).exp()
+        score.calibration[f"l2p.ridge.{kind}"] = torch.tensor(1e-4)
+    return score
+
+
 def cached(score, chosen, solver="euler", steps=STEPS) -> CachedScore:
+    if not score.calibration:
+        teach(score)
     return CachedScore(score, chosen, steps * SOLVERS[solver].calls_per_step)
 
 
@@ -158,7 +188,7 @@ BACKBONES = {
     "mlp": MLP(layers=1, width=8),
 }
 EVERYWHERE = ["teacache", "spectral", "firstblock", "fastcache", "taylor-1-features", "spectrum", "wiener", "e2crf"]
-EVERYWHERE += ["foca", "freqca-fourier", "freqca-cosine", "dmd"]
+EVERYWHERE += ["foca", "freqca-fourier", "freqca-cosine", "dmd", "magcache", "predit", "svdcache", "l2p"]
 
 BANDED = ["spectral-frequency", "freqca-frequency"]
 
@@ -233,6 +263,10 @@ LAZY = {
     "foca": {"interval": 1000, "warmup": 1},
     "freqca": {"interval": 1000, "warmup": 1},
     "dmd": {"interval": 1000},
+    "magcache": {"tau": 1e9, "skips": 1000, "retention": 0.0},
+    "predit": {"tau": 1e9, "skips": 1000, "warmup": 1},
+    "svdcache": {"interval": 1000, "warmup": 1},
+    "l2p": {"interval": 1000, "warmup": 1},
     "wiener": {"tolerance": 1e9, "longest": 1.0},
 }
 
@@ -247,6 +281,7 @@ def test_2_asked_twice_reuse_is_exact(name, stale):
     if stale:
         settings["stale"] = stale
     chosen = make(name, **settings)
+    teach(score)
     torch.manual_seed(0)
     z = torch.randn(4, *score.noise_scale.shape) * score.noise_scale
     state = chosen.begin(score, Trajectory(torch.full((9,), 0.4), 1, tuple(z.shape), 0, 0))
@@ -341,6 +376,25 @@ PARAMETERS = [
     (DMD, "history", 4, 6, {"interval": 2}),
     (DMD, "ridge", 1e-8, 1.0, {"interval": 2}),
     (DMD, "stale", "features", "residual", {}),
+    (MagCache, "tau", 0.05, 1.0, {"retention": 0.0}),
+    (MagCache, "skips", 1, 4, {"tau": 10.0}),
+    (MagCache, "retention", 0.0, 0.5, {}),
+    (MagCache, "stale", "residual", "output", {}),
+    (PrediT, "tau", 0.2, 2.0, {}),
+    (PrediT, "skips", 1, 4, {"tau": 2.0}),
+    (PrediT, "correct", 0.0, 10.0, {}),
+    (PrediT, "warmup", 1, 6, {}),
+    (PrediT, "stale", "output", "residual", {}),
+    (SVDCache, "interval", 2, 4, {}),
+    (SVDCache, "warmup", 1, 4, {}),
+    (SVDCache, "energy", 0.3, 1.0, {}),
+    (SVDCache, "share", 0.3, 0.9, {}),
+    (SVDCache, "stale", "features", "residual", {}),
+    (L2P, "interval", 2, 4, {}),
+    (L2P, "warmup", 1, 4, {}),
+    (L2P, "history", 1, 3, {}),
+    (L2P, "ridge", 0.0, 1.0, {}),
+    (L2P, "stale", "features", "residual", {}),
     *[
         (Wiener, setting, one, other, {"tolerance": 0.1, **fixed})
         for setting, one, other, fixed in [
@@ -359,7 +413,7 @@ HELD = [(setting, one, other, fixed) for policy, setting, one, other, fixed in P
 
 def changes(policy, setting, one, other, fixed, solver="euler") -> bool:
     score = random_score(31, 1)
-    score.calibration["wiener.rate"] = torch.linspace(3.0, 1.0, 5)
+    teach(score).calibration["wiener.rate"] = torch.linspace(3.0, 1.0, 5)
     a, b = (run(score, policy(**{**fixed, setting: value}), solver)[0] for value in (one, other))
     return not torch.allclose(a, b, atol=1e-4)
 
@@ -460,6 +514,10 @@ def test_5_a_setting_that_has_no_effect_is_said(policy, settings):
         (FoCa, {"interval": 0}),
         (FreqCa, {"cutoff": 1.5}),
         (DMD, {"history": 3}),
+        (MagCache, {"retention": 1.1}),
+        (PrediT, {"skips": -1}),
+        (SVDCache, {"energy": 1.1}),
+        (L2P, {"history": 0}),
         (Wiener, {"tolerance": -0.1}),
         (Wiener, {"memory": 1.1}),
         (Wiener, {"longest": float("nan")}),
