@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         E2CRF,
         L2P,
         CachePolicy,
+        DeepCache,
         FastCache,
         FirstBlock,
         FoCa,
@@ -88,6 +89,7 @@ __all__ = [
     "CacheCallback",
     "CachePolicy",
     "DPMSolverPP",
+    "DeepCache",
     "Energy",
     "EulerMaruyama",
     "ExponentialWiener",
@@ -129,7 +131,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "caching": "DMD E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2P MagCache PrediT SVDCache "
+    "caching": "DMD DeepCache E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2P MagCache PrediT SVDCache "
     "SpectralCache Spectrum TaylorSeer TeaCache Wiener",
     "callbacks": "CacheCallback SampleMonitor SampleWriter",
     "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData Sines Stocks SyntheticECG UCR USDroughts",

@@ -1,6 +1,7 @@
 """Caches: policies that decide when to run how much of the network. Plain torch, no Lightning."""
 
 from lightning_freqdiff.caching.base import CachedScore, CachePolicy, Call, Ledger, Outcome
+from lightning_freqdiff.caching.deepcache import DeepCache
 from lightning_freqdiff.caching.dmd import DMD
 from lightning_freqdiff.caching.e2crf.policy import E2CRF
 from lightning_freqdiff.caching.fastcache import FastCache
@@ -24,6 +25,7 @@ __all__ = [
     "CachePolicy",
     "CachedScore",
     "Call",
+    "DeepCache",
     "FastCache",
     "FirstBlock",
     "FoCa",

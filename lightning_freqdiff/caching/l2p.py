@@ -56,7 +56,10 @@ class L2P(Forecaster):
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {"interval": 5, "warmup": 3, "history": 3, "stale": "features"}
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"interval": 20, "warmup": 1}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "short": {},
+        "long": {"interval": 20, "warmup": 1, "stale": "wiener"},
+    }
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
         "interval": (1, math.inf),
         "warmup": (1, math.inf),

@@ -37,14 +37,14 @@ class SVDCache(Forecaster):
 
     ``V`` is learnt by ``calibrate``; as few directions are taken as hold ``energy``. As published, coefficients are
     ``U = F V σ⁻¹`` and go back by ``σ Vᵀ``, which cancels, the average being linear. What is averaged is our reading:
-    slopes between calls, ``m ← share · slope + (1 - share) · m``.
+    slopes between calls, ``m ← decay · m + (1 - decay) · slope``.
 
     Args:
         preset: ``short`` (as published, tens of steps), ``long`` (1,000 steps), or ``auto``, by the number of steps.
         interval: Steps from one network call to the next, after the warm-up.
         warmup: Network calls made in a row at first.
         energy: Share of the sum of squares that the principal subspace holds.
-        share: Share of the last slope in the moving average.
+        decay: Share of what was there before in the moving average.
         stale: What is forecast; published are the features.
     """
 
@@ -52,7 +52,7 @@ class SVDCache(Forecaster):
         "interval": 5,
         "warmup": 3,
         "energy": 0.85,
-        "share": 0.9,
+        "decay": 0.9,
         "stale": "features",
     }
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}, "long": {"interval": 20, "warmup": 1}}
@@ -60,13 +60,13 @@ class SVDCache(Forecaster):
         "interval": (1, math.inf),
         "warmup": (1, math.inf),
         "energy": (0, 1),
-        "share": (0, 1),
+        "decay": (0, 1),
     }
     preset: Length = "auto"
     interval: int | None = None
     warmup: int | None = None
     energy: float | None = None
-    share: float | None = None
+    decay: float | None = None
     stale: Stale | None = None
 
     def begin(self, score: Score, trajectory: Trajectory) -> ForecastState:
@@ -78,10 +78,10 @@ class SVDCache(Forecaster):
 
     def learn(self, state: ForecastState, kept: Tensor, t: float) -> None:
         """Take the slope of the principal part into the average."""
-        share, terms = state.settings.share, state.terms
+        decay, terms = state.settings.decay, state.terms
         if terms:
             slope = ((kept - terms[0]) / (t - state.times[-1])) @ state.fit.to(kept)
-            terms = [kept, slope if len(terms) < 2 else torch.lerp(terms[1], slope, share)]
+            terms = [kept, slope if len(terms) < 2 else torch.lerp(slope, terms[1], decay)]
         state.terms = terms or [kept]
 
     def weights(self, state: ForecastState, t: float) -> list[float]:

@@ -15,6 +15,7 @@ from lightning_freqdiff.caching import (
     E2CRF,
     L2P,
     CachePolicy,
+    DeepCache,
     FastCache,
     FirstBlock,
     FoCa,
@@ -75,6 +76,7 @@ def families() -> list[Family]:
         Family("fastcache", lambda k: FastCache(cap=k), 1e-7, 1),
         Family("spectrum", lambda k: Spectrum(window=k, growth=0.0, history=8, ridge=1e-4), 2, 100),
     ]
+    found.append(Family("deepcache", lambda k: DeepCache(interval=round(k)), 2, 100))
     for forecaster in (FoCa, FreqCa, DMD, SVDCache, L2P):
         found.append(Family(forecaster.__name__.lower(), lambda k, f=forecaster: f(interval=round(k)), 2, 100))
     found.append(Family("magcache", lambda k: MagCache(tau=k, skips=1000, retention=0.0), 1e-3, 10))

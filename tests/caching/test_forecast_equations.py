@@ -173,19 +173,19 @@ def test_a_principal_subspace_holds_its_share_of_the_energy():
         np.testing.assert_allclose(found, vt[:rank].T @ vt[:rank], atol=1e-9)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.9, 0.3])
-def test_svdcache_forecasts_the_principal_part_by_averaged_slopes_and_repeats_the_rest(share):
+@pytest.mark.parametrize("decay", [0.0, 0.9, 0.3])
+def test_svdcache_forecasts_the_principal_part_by_averaged_slopes_and_repeats_the_rest(decay):
     """With coefficients U = F V / σ, as published, which are averaged and go back by σ Vᵀ."""
     random = np.random.default_rng(5)
     values, moments = random.normal(size=(5, 1, 4, 6)), np.diag([9.0, 4.0, 1.0, 0.5, 0.1, 0.1])
-    policy, k = SVDCache(share=share, energy=0.85), 2
+    policy, k = SVDCache(decay=decay, energy=0.85), 2
     directions, sigma = np.eye(6)[:, :k], np.sqrt(np.diag(moments)[:k])
     coefficients = [value[0] @ directions / sigma for value in values]
     gaps = np.diff(UNEVEN)
     slopes = [(coefficients[i + 1] - coefficients[i]) / gaps[i] for i in range(4)]
     average = slopes[0]
     for slope in slopes[1:]:
-        average = share * slope + (1 - share) * average
+        average = decay * average + (1 - decay) * slope
     last = values[-1][0]
     rest = last - last @ directions @ directions.T
     expected = (coefficients[-1] + average * (0.3 - UNEVEN[-1])) * sigma @ directions.T + rest

@@ -388,7 +388,7 @@ PARAMETERS = [
     (SVDCache, "interval", 2, 4, {}),
     (SVDCache, "warmup", 1, 4, {}),
     (SVDCache, "energy", 0.3, 1.0, {}),
-    (SVDCache, "share", 0.3, 0.9, {}),
+    (SVDCache, "decay", 0.3, 0.9, {}),
     (SVDCache, "stale", "features", "residual", {}),
     (L2P, "interval", 2, 4, {}),
     (L2P, "warmup", 1, 4, {}),
