@@ -6,6 +6,10 @@ What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the has
 |---|---|---|
 | ``teacache.polynomial`` | TeaCache | coefficients, highest power first, ``(5,)`` |
 | ``fastcache.weight.i``, ``fastcache.bias.i`` | FastCache | linear map of block ``i``, ``(d, d)`` and ``(d,)`` |
+| ``magcache.log_magnitude`` | MagCache | logarithm of the residual's mean magnitude by time from 0 to 1, ``(n,)`` |
+| ``moments.KIND`` | SVDCache | second moments of what may be kept of a call, ``(d, d)`` |
+| ``l2p.times``, ``l2p.gram.KIND`` | L2P | increasing times, ``(T,)``, and mean products of features, ``(T, T)`` |
+| ``l2p.ridge.KIND`` | L2P | the penalty that does best on samples left out |
 | ``wiener.rate`` | Wiener | local error of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
 | ``grid.times`` | tuned grids | times that such grids are chosen from, decreasing, ``(T + 1,)`` |
 | ``grid.costs`` | tuned grids | damage of a jump from time to time, ``(T + 1, T + 1)``; ``evaluation/jumps.py`` |

@@ -14,7 +14,7 @@ from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.gather import set_rows, take_rows
 from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.caching.reuse import Stale
-from lightning_freqdiff.caching.step_cache import Fresh, WholeCallPolicy, WholeState
+from lightning_freqdiff.caching.step_cache import WholeCallPolicy, WholeState
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.networks import Embedding
@@ -48,7 +48,7 @@ class FirstBlock(WholeCallPolicy):
             return torch.ones_like(state.idle, dtype=torch.bool)
         return relative_change(state.memory["now"], state.memory["residual"]) >= state.settings.tau
 
-    def note(self, score: Score, fresh: Fresh, rows: Tensor | None, state: WholeState) -> None:
+    def note(self, call: Call, kept: Tensor, rows: Tensor | None, state: WholeState) -> None:
         """Compare with this call from now on."""
         now = state.memory["now"]
         state.memory["residual"] = (

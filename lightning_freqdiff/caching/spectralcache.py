@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.caching.bands import require_frequencies
 from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.presets import Acts, Length
 from lightning_freqdiff.caching.reuse import Stale
@@ -100,7 +101,7 @@ class SpectralCache(WholeCallPolicy):
         now, memory, s = score.network.modulated(*embedding), state.memory, state.settings
         if "input" not in memory:
             if s.fdc and s.bands == "frequency":
-                _require_frequencies(score, now)
+                require_frequencies(score, "features", "`policy.bands` channel")
             memory["input"], memory["sum"] = now, torch.zeros_like(state.idle)
             return torch.ones_like(state.idle, dtype=torch.bool)
         before = memory["input"]
@@ -122,13 +123,3 @@ class SpectralCache(WholeCallPolicy):
 def _factor(s: SimpleNamespace, step: int) -> float:
     """Return TADS' factor of the threshold."""
     return s.s_min + (s.s_max - s.s_min) * (1 - math.cos(2 * math.pi * step / s.steps)) / 2 if s.tads else 1.0
-
-
-def _require_frequencies(score: Score, features: Tensor) -> None:
-    """Refuse to split tokens by frequency where there is one token alone, or tokens are steps in time."""
-    along = score.network.along_tokens and features.shape[1] > 1
-    if score.codec.layout.domain != "frequency" or not along:
-        raise ValueError(
-            f"expected tokens that are frequencies, got those of {type(score.network).__name__} in the domain "
-            f"{score.codec.layout.domain}, {features.shape[1]} in number: set `policy.bands` channel"
-        )

@@ -70,8 +70,12 @@ class WholeCallPolicy(CachePolicy):
     def decide(self, score: Score, embedding: Embedding, call: Call, state: WholeState) -> Tensor:
         """Return which samples are due, ``(B,)``, taking note of the input in the state's memory."""
 
-    def note(self, score: Score, fresh: Fresh, rows: Tensor | None, state: WholeState) -> None:
-        """Take note of a network call that was made for ``rows``."""
+    def note(self, call: Call, kept: Tensor, rows: Tensor | None, state: WholeState) -> None:
+        """Take note of a network call that was made for ``rows``, before what is kept of it is in the state."""
+
+    def forecast(self, call: Call, state: WholeState) -> Tensor:
+        """Return what stands for the features of a skipped call: what was kept, unless something else is known."""
+        return state.kept
 
     def cost_of_looking(self, score: Score) -> float:
         """Return the share of a network call that a decision costs; 0 where it is negligible."""
@@ -88,7 +92,7 @@ class WholeCallPolicy(CachePolicy):
         looked = self.cost_of_looking(score)
         chosen = due.tolist()  # the one host read of a call
         if not any(chosen):
-            eps = restore(stale, score, state.kept, z, call.t, c, call.condition, embedding)
+            eps = restore(stale, score, self.forecast(call, state), z, call.t, c, call.condition, embedding)
             state.idle = state.idle + 1
             return Outcome.whole(eps, 0.0, looked=looked), state
         rows = rows_of(chosen, z.device)
@@ -96,10 +100,10 @@ class WholeCallPolicy(CachePolicy):
         kept = store(stale, score, fresh.eps, take_rows(z, rows), c, fresh.h0, fresh.features)
         error, eps = None, fresh.eps
         if filled:
-            past = restore(stale, score, state.kept, z, call.t, c, call.condition, embedding)
+            past = restore(stale, score, self.forecast(call, state), z, call.t, c, call.condition, embedding)
             squared = (fresh.eps - take_rows(past, rows)).square().mean((1, 2))
             error, eps = known_at(rows, squared, len(z)), set_rows(past, rows, fresh.eps)
+        self.note(call, kept, rows, state)
         state.kept = set_rows(state.kept, rows, kept) if filled else kept
         state.idle = torch.where(due, 0.0, state.idle + 1)
-        self.note(score, fresh, rows, state)
         return Outcome.whole(eps, due.float(), error, looked), state

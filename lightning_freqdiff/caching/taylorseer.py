@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from lightning_freqdiff.caching.forecast import Forecaster, ForecastState
+from lightning_freqdiff.caching.forecast import Forecaster, ForecastState, differences
 from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.caching.reuse import Stale
 
@@ -36,16 +36,10 @@ class TaylorSeer(Forecaster):
     order: int | None = None
     stale: Stale | None = None
 
-    def is_due(self, state: ForecastState) -> bool:
-        """Go by the clock."""
-        return state.skipped + 1 >= state.settings.interval
-
     def learn(self, state: ForecastState, kept: Tensor, t: float) -> None:
         """Raise the differences by one order at most, as far as there is history."""
-        old, terms = state.terms, [kept]
-        for n in range(min(state.settings.order, len(old))):
-            terms.append((terms[n] - old[n]) / (t - state.times[-1]))
-        state.terms = terms
+        gap = t - state.times[-1] if state.times else 1.0
+        state.terms = differences(state.terms, kept, gap, state.settings.order)
 
     def weights(self, state: ForecastState, t: float) -> list[float]:
         """Return ``kⁿ / n!``."""

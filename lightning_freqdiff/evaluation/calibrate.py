@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.integrating_factor import Frame
 from lightning_freqdiff.caching.local_error import local_error
-from lightning_freqdiff.caching.reuse import store
+from lightning_freqdiff.caching.reuse import Stale, store
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.evaluation.features import FeatureStatistics
 from lightning_freqdiff.evaluation.fitting import fit_steps
 from lightning_freqdiff.evaluation.jumps import jump_costs
 from lightning_freqdiff.evaluation.teacher import expect_finite, teach
@@ -41,10 +43,11 @@ class Watcher(ScoreFunction):
     Args:
         score: The model.
         frame: Tables of the trajectory, if its steps are affine.
+        statistics: Where what is kept of each step is added up, if anywhere.
     """
 
-    def __init__(self, score: Score, frame: Frame | None) -> None:
-        self.score, self.frame = score, frame
+    def __init__(self, score: Score, frame: Frame | None, statistics: FeatureStatistics | None = None) -> None:
+        self.score, self.frame, self.statistics = score, frame, statistics
         self.changes: list[Tensor] = []
         self.rates: list[tuple[float, float]] = []
         self.gram: list[Tensor] = []
@@ -57,6 +60,8 @@ class Watcher(ScoreFunction):
         """Forget the last batch's features, and keep its sums."""
         self.before, self.remainders, self.index = None, {}, 0
         self.lag = max(2, len(trajectory.times) // LAGS)
+        if self.statistics is not None:
+            self.statistics.start()
 
     def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
         """Call the network block by block."""
@@ -71,6 +76,9 @@ class Watcher(ScoreFunction):
         self.before = now
         if self.index % max(1, self.lag // 2) == 0:
             self._follow(store("wiener", score, eps, z, c, h0, features))
+        if self.statistics is not None:
+            kept = {kind: store(kind, score, eps, z, c, h0, features) for kind in get_args(Stale)}
+            self.statistics.add(self.index, kept)
         self.index += 1
         return score.from_eps(eps, c)
 
@@ -105,7 +113,7 @@ class Watcher(ScoreFunction):
 def calibrate(
     module: ScoreModule, sampling: Sampling, on_step: Callable[[int], None] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Sample uncached with Euler-Maruyama, and fit TeaCache's polynomial, FastCache's maps and Wiener's rate.
+    """Sample uncached with Euler-Maruyama, and fit what caches want to know: see ``checkpoint.py``.
 
     Tuned grids (``jumps.py``) and the steps of the ``Fitted`` solver (``fitting.py``) are learnt from samples of a
     teacher's own (``teacher.py``).
@@ -127,14 +135,15 @@ def calibrate(
     score, sde = module.score, module.sde
     times = time_grid(sde, sampling.num_steps, sampling.grid)
     steps = plan(sde, times, score.noise_scale.device)
-    watcher = Watcher(score, Frame.build(score, times[:-1], [EulerMaruyama().affine(step) for step in steps]))
+    frame = Frame.build(score, times[:-1], [EulerMaruyama().affine(step) for step in steps])
+    watcher = Watcher(score, frame, statistics := FeatureStatistics(times[:-1]))
     for unit in sampling.units():
         expect_finite(sample(watcher, sde, score.codec, unit, sampling, on_step))
     changes = torch.cat(watcher.changes, dim=1).double().cpu().numpy() if watcher.changes else np.zeros((2, 0))
     few = changes.shape[1] <= DEGREE or (watcher.frame is not None and len(watcher.rates) < LEAST)
     if few:
         raise ValueError(f"expected steps enough to fit to, got {sampling.num_steps}: raise `sampling.num_steps`")
-    fitted, fits = {}, {}
+    fitted, fits = statistics.fitted()
     if np.ptp(changes[0]) > 0:
         polynomial = np.polyfit(changes[0], changes[1], DEGREE)
         left = changes[1] - np.polyval(polynomial, changes[0])

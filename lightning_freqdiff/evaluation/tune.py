@@ -11,12 +11,20 @@ from rich.console import Console
 from torch import Tensor
 
 from lightning_freqdiff.caching import (
+    DMD,
     E2CRF,
+    L2P,
     CachePolicy,
+    DeepCache,
     FastCache,
     FirstBlock,
+    FoCa,
+    FreqCa,
+    MagCache,
+    PrediT,
     SpectralCache,
     Spectrum,
+    SVDCache,
     TaylorSeer,
     TeaCache,
     Wiener,
@@ -68,6 +76,11 @@ def families() -> list[Family]:
         Family("fastcache", lambda k: FastCache(cap=k), 1e-7, 1),
         Family("spectrum", lambda k: Spectrum(window=k, growth=0.0, history=8, ridge=1e-4), 2, 100),
     ]
+    found.append(Family("deepcache", lambda k: DeepCache(interval=round(k)), 2, 100))
+    for forecaster in (FoCa, FreqCa, DMD, SVDCache, L2P):
+        found.append(Family(forecaster.__name__.lower(), lambda k, f=forecaster: f(interval=round(k)), 2, 100))
+    found.append(Family("magcache", lambda k: MagCache(tau=k, skips=1000, retention=0.0), 1e-3, 10))
+    found.append(Family("predit", lambda k: PrediT(tau=k, skips=1000), 1e-2, 10))
     for order in (0, 1, 2):
         found.append(Family(f"taylorseer-{order}", lambda k, o=order: TaylorSeer(interval=round(k), order=o), 2, 100))
     for bands in ("channel", "frequency"):

@@ -48,6 +48,8 @@ class MLPBackbone(Backbone):
         time_scale: Scale of the Fourier features of time.
     """
 
+    along_tokens = False
+
     def __init__(self, tokens: int, features: int, layers: int, width: int, time_scale: float) -> None:
         super().__init__()
         self.shape = (tokens, features)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -171,18 +171,37 @@ class Body(nn.Module):
 
     def forward(self, h: Tensor, context: Tensor) -> Tensor:
         """Go down to the coarsest level and up again, each level seeing what it was on the way down."""
-        h, kept = h.transpose(1, 2), []
-        for blocks in self.down:
-            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+        return self.down_and_up(h.transpose(1, 2), context)[0].transpose(1, 2)
+
+    def down_and_up(
+        self, h: Tensor, context: Tensor, level: int = 0, risen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Do so with features ``(B, C, L)``; also return what came up to a level from the one beneath.
+
+        Args:
+            h: Features at the finest level, 0.
+            context: Time and condition, ``(B, c)``.
+            level: The level.
+            risen: What came up to it at another time: the levels beneath are left out then.
+        """
+        kept, turn = [], len(self.down) if risen is None else level + 1
+        for at in range(turn):
+            for block in self.down[at]:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h, context)
             kept.append(h)
-            h = 0.5 * (h[..., ::2] + h[..., 1::2])
-        h = self.leave(self.attention(self.enter(h, context)), context)
-        for widen, blocks in zip(self.widen, self.up, strict=True):
-            h = kept.pop() + widen(h).repeat_interleave(2, dim=-1)
-            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+            if risen is None or at < level:
+                h = 0.5 * (h[..., ::2] + h[..., 1::2])
+        if risen is None:
+            h = self.leave(self.attention(self.enter(h, context)), context)
+        for at in reversed(range(turn)):
+            known = risen is not None and at == level
+            rising = risen if known else self.widen[-1 - at](h)
+            if at == level:
+                risen = rising
+            h = kept[at] + rising.repeat_interleave(2, dim=-1)  # pyright: ignore[reportOptionalMemberAccess]
+            for block in self.up[-1 - at]:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h, context)
-        return h.transpose(1, 2)
+        return h, risen
 
 
 class UNetBackbone(Backbone):
@@ -227,6 +246,19 @@ class UNetBackbone(Backbone):
     def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
         """Run the whole U-Net, which is one block, on features ``(B, L, C)``."""
         return self.layers[number](h, context)
+
+    @property
+    def levels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Levels above the coarsest."""
+        return len(cast(Body, self.layers[0]).down)
+
+    def above(
+        self, h: Tensor, context: Tensor | None, level: int, risen: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the levels down to one, or all of them where nothing is known of those beneath."""
+        assert context is not None
+        h, risen = cast(Body, self.layers[0]).down_and_up(h.transpose(1, 2), context, level, risen)
+        return h.transpose(1, 2), risen
 
     def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Turn features ``(B, L, C)`` into raw output ``(B, K, F)`` of standardised token coordinates."""

@@ -10,12 +10,19 @@ from lightning.pytorch import Trainer
 from random_networks import draw, random_score
 
 from lightning_freqdiff.caching import (
+    DMD,
     E2CRF,
+    L2P,
     CachedScore,
     FastCache,
     FirstBlock,
+    FoCa,
+    FreqCa,
+    MagCache,
+    PrediT,
     SpectralCache,
     Spectrum,
+    SVDCache,
     TaylorSeer,
     TeaCache,
     Wiener,
@@ -79,10 +86,19 @@ POLICIES = {
     **{f"taylor-{n}-{s}": busy(TaylorSeer, interval=3, order=n, stale=s) for n in (0, 1, 2) for s in STALE},
     "spectrum": busy(Spectrum),
     "spectrum-blend": busy(Spectrum, blend=0.5, stale="wiener"),
+    "foca": busy(FoCa, interval=3, warmup=2),
+    **{f"freqca-{b}": busy(FreqCa, interval=3, bands=b) for b in ("fourier", "cosine", "frequency")},
+    "dmd": busy(DMD, interval=3),
+    "magcache": busy(MagCache, retention=0.1),
+    "predit": busy(PrediT, warmup=2),
+    "svdcache": busy(SVDCache, interval=3),
+    "l2p": busy(L2P, interval=3),
     "wiener": busy(Wiener, tolerance=0.1),
     "wiener-clock": busy(Wiener, tolerance=0.1, memory=1.0),
     "wiener-held": busy(Wiener, tolerance=0.1, correct=False),
 }
+CLOCKED = ("taylor", "spectrum", "wiener-clock", "foca", "freqca", "dmd", "magcache", "svdcache", "l2p")
+"""Caches whose calls all samples make together."""
 WHOLE_E2CRF = busy(E2CRF, R=6, tau_safe=0.3)
 WIENER = [name for name in POLICIES if name.startswith("wiener")]
 # Every policy under the papers' solver, and the Wiener caches, which treat solvers differently, under all.
@@ -100,6 +116,9 @@ OFF = [
     *[(f"taylor-{n}-{s}", {"interval": 1}) for n in (0, 1, 2) for s in STALE],
     ("spectrum", {"window": 1.0, "growth": 0.0}),
     ("spectrum", {"warmup": 1000}),
+    *[(name, {"interval": 1}) for name in POLICIES if name.startswith(("foca", "freqca", "dmd", "svdcache", "l2p"))],
+    *[("magcache", off) for off in ({"tau": 0.0}, {"skips": 0}, {"retention": 1.0})],
+    *[("predit", off) for off in ({"tau": 0.0}, {"skips": 0}, {"warmup": 1000})],
     *[(name, {"tolerance": 0.0}) for name in WIENER],
 ]
 
@@ -111,7 +130,27 @@ def make(name, **more):
         return policy(**{**settings, **more})
 
 
+def teach(score) -> Score:
+    """Give a network what the caches that learn would have of `calibrate`, made up."""
+    random = torch.Generator().manual_seed(0)
+    z, t = torch.zeros(1, *score.noise_scale.shape).to(score.noise_scale), torch.tensor(0.5)
+    features = score.embed(z, t, score.coefficients(t)).features
+    times = torch.linspace(0, 1, 21, dtype=torch.float64)
+    score.calibration["l2p.times"] = times
+    score.calibration["magcache.log_magnitude"] = (3 * times).sin()
+    for kind in STALE:
+        width = features.shape[-1] if kind in ("features", "residual") else score.noise_scale.shape[-1]
+        rows = torch.randn(width, width, generator=random)
+        score.calibration[f"moments.{kind}"] = rows @ rows.T
+        apart = (times.unsqueeze(0) - times.unsqueeze(1)).abs()
+        score.calibration[f"l2p.gram.{kind}"] = (-4 * apart**1.5).exp()
+        score.calibration[f"l2p.ridge.{kind}"] = torch.tensor(1e-4)
+    return score
+
+
 def cached(score, chosen, solver="euler", steps=STEPS) -> CachedScore:
+    if not score.calibration:
+        teach(score)
     return CachedScore(score, chosen, steps * SOLVERS[solver].calls_per_step)
 
 
@@ -149,15 +188,22 @@ BACKBONES = {
     "mlp": MLP(layers=1, width=8),
 }
 EVERYWHERE = ["teacache", "spectral", "firstblock", "fastcache", "taylor-1-features", "spectrum", "wiener", "e2crf"]
+EVERYWHERE += ["foca", "freqca-fourier", "freqca-cosine", "dmd", "magcache", "predit", "svdcache", "l2p"]
+
+BANDED = ["spectral-frequency", "freqca-frequency"]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("name", [*EVERYWHERE, "spectral-frequency"])
+@pytest.mark.parametrize("name", [*EVERYWHERE, *BANDED])
 def test_every_requirement_on_every_backbone(name, backbone):
-    if name == "spectral-frequency" and backbone in ("mlp", "steps"):
+    if name in BANDED and backbone in ("mlp", "steps"):
         return  # refused, see below
     score = other_network(BACKBONES[backbone])
-    off = {"tau_safe": 0.0} if name == "e2crf" else next(o for n, o in OFF if n == name.removesuffix("-frequency"))
+    off = (
+        {"tau_safe": 0.0}
+        if name == "e2crf"
+        else next(o for n, o in OFF if n in (name, name.removesuffix("-frequency")))
+    )
     assert torch.equal(run(score, make(name, **off))[0], draw(score, score))
     batch, ledger = run(score, make(name), count=4, first=3)
     singles = torch.cat([run(score, make(name), count=1, first=3 + i)[0] for i in range(4)])
@@ -173,9 +219,12 @@ def test_every_requirement_on_every_backbone(name, backbone):
 @pytest.mark.parametrize(("network", "domain"), [("mlp", "frequency"), ("steps", "frequency"), ("plain", "time")])
 def test_bands_by_frequency_are_refused_where_tokens_are_no_frequencies(network, domain):
     score = other_network(BACKBONES[network], domain)
-    with pytest.raises(ValueError, match=r"expected tokens that are frequencies.*`policy\.bands` channel$"):
-        run(score, make("spectral-frequency"))
-    run(score, make("spectral-frequency", fdc=False))
+    for name, other, idle in zip(BANDED, ("channel", "fourier"), ({"fdc": False}, {"order": 0}), strict=True):
+        with pytest.raises(ValueError, match=rf"expected tokens that are frequencies.*`policy\.bands` {other}$"):
+            run(score, make(name))
+        run(score, make(name, **idle))
+    if domain == "frequency":  # predictions have the tokens of the layout, whatever the network works on
+        run(score, make("freqca-frequency", stale="wiener"))
 
 
 @pytest.mark.parametrize(
@@ -211,6 +260,13 @@ LAZY = {
     "fastcache": {"cap": 1e9},
     "taylor": {"interval": 1000},
     "spectrum": {"warmup": 1, "window": 1000.0},
+    "foca": {"interval": 1000, "warmup": 1},
+    "freqca": {"interval": 1000, "warmup": 1},
+    "dmd": {"interval": 1000},
+    "magcache": {"tau": 1e9, "skips": 1000, "retention": 0.0},
+    "predit": {"tau": 1e9, "skips": 1000, "warmup": 1},
+    "svdcache": {"interval": 1000, "warmup": 1},
+    "l2p": {"interval": 1000, "warmup": 1},
     "wiener": {"tolerance": 1e9, "longest": 1.0},
 }
 
@@ -225,6 +281,7 @@ def test_2_asked_twice_reuse_is_exact(name, stale):
     if stale:
         settings["stale"] = stale
     chosen = make(name, **settings)
+    teach(score)
     torch.manual_seed(0)
     z = torch.randn(4, *score.noise_scale.shape) * score.noise_scale
     state = chosen.begin(score, Trajectory(torch.full((9,), 0.4), 1, tuple(z.shape), 0, 0))
@@ -247,7 +304,7 @@ def test_3_a_batch_gives_what_single_runs_give(name, solver):
     assert ledger.totals()["network_calls"] == pytest.approx(calls)
 
 
-@pytest.mark.parametrize("name", [n for n in POLICIES if not n.startswith(("taylor", "spectrum", "wiener-clock"))])
+@pytest.mark.parametrize("name", [n for n in POLICIES if not n.startswith(CLOCKED)])
 def test_3_samples_decide_for_themselves(name):
     """Otherwise the test above shows nothing: some call must be made for some samples of a batch, and not for all."""
     _, ledger = run(random_score(17, 1), make(name))
@@ -304,6 +361,40 @@ PARAMETERS = [
     (Spectrum, "blend", 0.2, 1.0, {}),
     (Spectrum, "stale", "features", "residual", {}),
     (Spectrum, "stale", "output", "wiener", {}),
+    (FoCa, "interval", 2, 4, {"warmup": 2}),
+    (FoCa, "warmup", 2, 5, {}),
+    (FoCa, "stale", "features", "residual", {}),
+    (FreqCa, "interval", 2, 4, {}),
+    (FreqCa, "warmup", 1, 4, {}),
+    (FreqCa, "order", 0, 1, {}),
+    (FreqCa, "order", 1, 2, {}),
+    (FreqCa, "cutoff", 0.1, 0.5, {}),
+    (FreqCa, "bands", "fourier", "cosine", {}),
+    (FreqCa, "bands", "fourier", "frequency", {}),
+    (FreqCa, "stale", "features", "residual", {}),
+    (DMD, "interval", 2, 4, {}),
+    (DMD, "history", 4, 6, {"interval": 2}),
+    (DMD, "ridge", 1e-8, 1.0, {"interval": 2}),
+    (DMD, "stale", "features", "residual", {}),
+    (MagCache, "tau", 0.05, 1.0, {"retention": 0.0}),
+    (MagCache, "skips", 1, 4, {"tau": 10.0}),
+    (MagCache, "retention", 0.0, 0.5, {}),
+    (MagCache, "stale", "residual", "output", {}),
+    (PrediT, "tau", 0.2, 2.0, {}),
+    (PrediT, "skips", 1, 4, {"tau": 2.0}),
+    (PrediT, "correct", 0.0, 10.0, {}),
+    (PrediT, "warmup", 1, 6, {}),
+    (PrediT, "stale", "output", "residual", {}),
+    (SVDCache, "interval", 2, 4, {}),
+    (SVDCache, "warmup", 1, 4, {}),
+    (SVDCache, "energy", 0.3, 1.0, {}),
+    (SVDCache, "decay", 0.3, 0.9, {}),
+    (SVDCache, "stale", "features", "residual", {}),
+    (L2P, "interval", 2, 4, {}),
+    (L2P, "warmup", 1, 4, {}),
+    (L2P, "history", 1, 3, {}),
+    (L2P, "ridge", 0.0, 1.0, {}),
+    (L2P, "stale", "features", "residual", {}),
     *[
         (Wiener, setting, one, other, {"tolerance": 0.1, **fixed})
         for setting, one, other, fixed in [
@@ -322,7 +413,7 @@ HELD = [(setting, one, other, fixed) for policy, setting, one, other, fixed in P
 
 def changes(policy, setting, one, other, fixed, solver="euler") -> bool:
     score = random_score(31, 1)
-    score.calibration["wiener.rate"] = torch.linspace(3.0, 1.0, 5)
+    teach(score).calibration["wiener.rate"] = torch.linspace(3.0, 1.0, 5)
     a, b = (run(score, policy(**{**fixed, setting: value}), solver)[0] for value in (one, other))
     return not torch.allclose(a, b, atol=1e-4)
 
@@ -355,7 +446,10 @@ def test_under_the_wiener_parametrization_held_features_are_a_held_remainder(pol
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("policy", [TeaCache, FirstBlock, SpectralCache, FastCache, TaylorSeer, Spectrum])
+PRESET = sorted({p for p, *_ in POLICIES.values() if "long" in p.PRESETS}, key=lambda p: p.__name__)
+
+
+@pytest.mark.parametrize("policy", PRESET)
 def test_5_the_preset_goes_by_the_number_of_steps(policy):
     def written(steps, **given):
         return vars(policy(**given).settings_for(steps))
@@ -385,6 +479,8 @@ def test_5_the_preset_goes_by_the_number_of_steps(policy):
         (Spectrum, {"blend": 0.0, "ridge": 1.0}),
         (Spectrum, {"blend": 0.0, "history": 5}),
         (FastCache, {"preset": "long", "significance": 0.01}),
+        (FreqCa, {"order": 0, "cutoff": 0.5}),
+        (FreqCa, {"order": 0, "bands": "cosine"}),
         *[(Wiener, {"tolerance": 0.0, k: v}) for k, v in {"caution": 1.0, "memory": 0.2, "correct": False}.items()],
     ],
     ids=str,
@@ -415,6 +511,13 @@ def test_5_a_setting_that_has_no_effect_is_said(policy, settings):
         (Spectrum, {"history": 1}),
         (Spectrum, {"blend": 1.5}),
         (Spectrum, {"ridge": float("nan")}),
+        (FoCa, {"interval": 0}),
+        (FreqCa, {"cutoff": 1.5}),
+        (DMD, {"history": 3}),
+        (MagCache, {"retention": 1.1}),
+        (PrediT, {"skips": -1}),
+        (SVDCache, {"energy": 1.1}),
+        (L2P, {"history": 0}),
         (Wiener, {"tolerance": -0.1}),
         (Wiener, {"memory": 1.1}),
         (Wiener, {"longest": float("nan")}),
@@ -437,6 +540,14 @@ def test_every_cache_runs_in_bfloat16(policy):
         low, _ = run(score, policy)
     assert low.dtype == torch.float32
     assert low.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [*POLICIES, "e2crf"])
+def test_every_cache_runs_in_double_precision(name):
+    score = random_score(17, 1).double()
+    double, _ = run(score, make(name))
+    assert double.dtype == torch.float64
+    assert double.isfinite().all()
 
 
 @pytest.mark.parametrize(("name", "solver"), CASES)

@@ -2,12 +2,17 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_freqdiff.caching import L2P, CachedScore, SVDCache
 from lightning_freqdiff.caching.local_error import local_error
+from lightning_freqdiff.caching.step_cache import run_network
 from lightning_freqdiff.checkpoint import calibration_path, read_calibration, weights_hash, write_calibration
+from lightning_freqdiff.condition import NOTHING
+from lightning_freqdiff.diffusion import ScoreFunction
 from lightning_freqdiff.evaluation import fitting, teacher
 from lightning_freqdiff.evaluation.calibrate import Watcher, calibrate
+from lightning_freqdiff.evaluation.features import best_ridge
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.solvers import Fitted
 
 SAMPLING = Sampling(num_samples=6, num_steps=60, batch_size=3)
@@ -42,8 +47,6 @@ def test_what_is_fitted_fits(model):
 
 
 def test_watching_changes_no_sample(model):
-    from lightning_freqdiff.sampling.loop import WorkUnit, sample
-
     with torch.no_grad():
         watched, plain = (
             sample(s, model.sde, model.score.codec, WorkUnit(0, 0, 3), Sampling(num_steps=12))
@@ -96,3 +99,53 @@ def test_any_network_can_be_calibrated():
     fitted, _ = calibrate(module.eval(), SAMPLING)
     maps = [name for name in fitted if name.startswith("fastcache.weight")]
     assert maps == [f"fastcache.weight.{i}" for i in range(3)]
+
+
+def test_what_caches_learn_of_features(model):
+    """Against the features of a trajectory that is run again, one step after the other."""
+    fitted, fits = calibrate(model, Sampling(num_samples=3, num_steps=60, batch_size=2))
+    assert 0 < fits["l2p"] < 1
+    score, rows, sizes = model.score, [], []
+
+    class Seen(ScoreFunction):
+        def __call__(self, z, t, condition=NOTHING):
+            c = score.coefficients(t)
+            fresh = run_network(score, z, t, c, condition)
+            rows.append(fresh.features)
+            sizes.append((fresh.features - fresh.h0).norm(dim=-1))
+            return score.from_eps(fresh.eps, c)
+
+    times = {}
+    for unit in Sampling(num_samples=3, num_steps=60, batch_size=2).units():
+        rows, sizes = [], []
+        with torch.no_grad():
+            sample(Seen(), model.sde, score.codec, unit, Sampling(num_steps=60))
+        times[unit.first] = torch.stack(rows, 1), torch.stack(sizes, 1)
+    features = torch.cat([found for found, _ in times.values()]).double()
+    flat = features.flatten(2)
+    products = (flat @ flat.mT).mean(0).flip(0, 1)
+    torch.testing.assert_close(fitted["l2p.gram.features"], products, rtol=1e-4, atol=1e-4)
+    moments = torch.einsum("bsnd,bsne->de", features, features)
+    torch.testing.assert_close(fitted["moments.features"], moments, rtol=1e-4, atol=1e-4)
+    size = torch.cat([found for _, found in times.values()]).double()
+    ratios = (size[:, 1:] / size[:, :-1]).mean((0, 2)).log()
+    rise = fitted["magcache.log_magnitude"]
+    at = np.interp(model.times(Sampling(num_steps=60))[:-1].numpy(), np.linspace(0, 1, len(rise)), rise.numpy())
+    assert at[-1] - at[1] == pytest.approx(float(ratios[1:].sum()), rel=0.05)
+
+
+def test_a_penalty_is_chosen_on_samples_left_out():
+    random = np.random.default_rng(0)
+    smooth = np.cumsum(np.cumsum(random.normal(size=(8, 40, 60)), axis=1), axis=1)
+    rough = random.normal(size=(8, 40, 60))
+    ridges, explained = zip(*(best_ridge(np.einsum("std,sud->stu", x, x)) for x in (smooth, rough)), strict=True)
+    assert ridges[0] < ridges[1]
+    assert explained[0] > 0.5 > explained[1]
+
+
+@pytest.mark.parametrize("policy", [L2P(), SVDCache()], ids=["l2p", "svdcache"])
+def test_what_cannot_do_without_a_calibration_says_so(model, policy):
+    model.score.calibration = {}
+    cached = CachedScore(model.score, policy, 12)
+    with pytest.raises(ValueError, match=r"expected a calibration of this checkpoint.*: run calibrate"):
+        sample(cached, model.sde, model.score.codec, WorkUnit(0, 0, 2), Sampling(num_steps=12))

@@ -1,0 +1,102 @@
+"""Caches of whole calls against a second implementation: one sample at a time, in numpy, in double precision."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from random_networks import random_score
+from slow_caches import STALE, STEPS, TIMES, Twin, check, ratio
+
+from lightning_freqdiff.caching import MagCache, PrediT
+
+
+class SlowMagCache(Twin):
+    def __init__(self, score, sample, stale, tau, skips, retention):
+        super().__init__(score, sample, stale)
+        self.tau, self.skips, self.first = tau, skips, int(retention * STEPS + 0.5)
+        self.ratio, self.error, self.idle = 1.0, 0.0, 0
+
+    def decide(self, h0, step):
+        """The ratios of neighbours multiplied up, as published."""
+        size = [math.exp(math.sin(3 * float(t))) for t in TIMES]
+        if step == 0:
+            return True
+        self.ratio *= size[step] / size[step - 1]
+        self.error += abs(1 - self.ratio)
+        self.idle += 1
+        skip = step >= self.first and self.error < self.tau and self.idle <= self.skips
+        if not skip:
+            self.ratio, self.error, self.idle = 1.0, 0.0, 0
+        return not skip
+
+
+@pytest.mark.parametrize("stale", STALE)
+@pytest.mark.parametrize(("tau", "skips", "retention"), [(0.3, 3, 0.2), (1.0, 100, 0.0), (100.0, 2, 0.5)])
+def test_magcache_adds_up_how_far_magnitudes_have_drifted(stale, tau, skips, retention):
+    score, policy = random_score(13, 2), MagCache(tau=tau, skips=skips, retention=retention, stale=stale)
+    grid = torch.linspace(0, 1, 2001, dtype=torch.float64)
+    score.calibration["magcache.log_magnitude"] = (3 * grid).sin()
+    called = check(score, policy, lambda s, b: SlowMagCache(s, b, stale, tau, skips, retention))
+    assert 0.1 < called.mean() < 0.9
+
+
+def test_magcache_without_a_calibration_is_a_clock():
+    called = check(random_score(13, 2), MagCache(retention=0.0), lambda s, b: SlowClock(s, b, "residual", 4))
+    assert called[:, 0].tolist() == [float(i % 4 == 0 or i == STEPS - 1) for i in range(STEPS)]
+
+
+class SlowClock(Twin):
+    def __init__(self, score, sample, stale, interval):
+        super().__init__(score, sample, stale)
+        self.interval = interval
+
+    def decide(self, h0, step):
+        return step % self.interval == 0
+
+
+class SlowPrediT(Twin):
+    def __init__(self, score, sample, stale, tau, skips, correct, warmup):
+        super().__init__(score, sample, stale)
+        self.tau, self.skips, self.correct, self.warmup = tau, skips, correct, warmup
+        self.calls, self.wait = [], 0  # step, time and what was kept
+
+    def decide(self, h0, step):
+        self.step = step
+        if not self.calls:
+            return True
+        if self.wait == 0:
+            return True
+        self.wait -= 1
+        then, past = self.calls[-1][1:]
+        h = float(TIMES[step]) - then
+        f = [(b[2] - a[2]) / (b[1] - a[1]) for a, b in pairwise(self.calls)]
+        self.kept = past
+        if f:
+            g = then - self.calls[-2][1]
+            f0, f1 = f[-1], f[-2] if len(f) > 1 else f[-1]
+            forecast = past + h * ((1 + h / (2 * g)) * f0 - h / (2 * g) * f1)
+            if ratio(forecast, past) > self.correct:
+                forecast = past + h / 2 * (f0 + (forecast - past) / h)
+            self.kept = forecast
+        self.kept = torch.as_tensor(self.kept).float()
+        return False
+
+    def called(self):
+        value, time = self.kept.double().numpy(), float(TIMES[self.step])
+        n = self.step - self.calls[-1][0] if self.calls else self.skips
+        change = ratio(value, self.calls[-1][2]) if self.calls else 0.0
+        self.calls.append((self.step, time, value))
+        allowed = self.skips if change == 0 else math.floor(self.tau * n / change)
+        self.wait = 0 if len(self.calls) < self.warmup else min(allowed, 2 * n, self.skips)
+
+
+@pytest.mark.parametrize("stale", STALE)
+@pytest.mark.parametrize(
+    ("tau", "skips", "correct", "warmup"), [(1.0, 4, 0.3, 2), (2.0, 5, 1e9, 1), (1.5, 3, 0.0, 4), (0.7, 100, 0.5, 3)]
+)
+def test_predit_forecasts_as_far_as_change_allows(stale, tau, skips, correct, warmup):
+    settings = {"tau": tau, "skips": skips, "correct": correct, "warmup": warmup}
+    policy = PrediT(stale=stale, **settings)
+    called = check(random_score(13, 2), policy, lambda s, b: SlowPrediT(s, b, stale, **settings))
+    assert 0.2 < called.mean() < 0.95
