@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         TeaCache,
         Wiener,
     )
-    from lightning_freqdiff.callbacks import CacheCallback, SampleMonitor, SampleWriter
+    from lightning_freqdiff.callbacks import CacheCallback, SampleMonitor, SampleWriter, ShardWriter
     from lightning_freqdiff.data import (
         ECG,
         ETT,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         SASolver,
         UniPC,
     )
+    from lightning_freqdiff.shards import read_samples
     from lightning_freqdiff.studies import compare, describe, evaluate, tune
 
 __version__ = "0.2.0"
@@ -93,6 +94,7 @@ __all__ = [
     "Sampling",
     "ScoreModule",
     "SeriesData",
+    "ShardWriter",
     "Sines",
     "SpectralCache",
     "Spectrum",
@@ -111,12 +113,13 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "read_samples",
     "tune",
 ]
 
 _ROOMS = {
     "caching": "E2CRF CachePolicy FastCache FirstBlock SpectralCache Spectrum TaylorSeer TeaCache Wiener",
-    "callbacks": "CacheCallback SampleMonitor SampleWriter",
+    "callbacks": "CacheCallback SampleMonitor SampleWriter ShardWriter",
     "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData Sines Stocks SyntheticECG UCR USDroughts",
     "diffusion": "SubVP VE VP",
     "model": "Model fit load",
@@ -125,6 +128,7 @@ _ROOMS = {
     "sampling": "Sampling",
     "sampling.solvers": "DDIM DEIS DPMSolverPP EulerMaruyama ExponentialWiener Heun IPNDM PredictorCorrector "
     "SASolver UniPC",
+    "shards": "read_samples",
     "studies": "compare describe evaluate tune",
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -273,12 +273,14 @@ class ScoreModule(LightningModule):
 
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""
-        left = [ranges for hook in self._hooks() if (ranges := hook.remaining(self.sampling)) is not None]
-        units = self.sampling.units(left[0] if left else None)
+        left = [units for hook in self._hooks() if (units := hook.remaining(self.sampling)) is not None]
+        units = left[0] if left else self.sampling.units()
         return unit_loader(units, self.trainer.world_size, self.global_rank)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
-        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
+        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32; none if they are there."""
+        if any(hook.drawn(unit) for hook in self._hooks()):
+            unit = unit._replace(count=0)
         return self.draw(unit, self.sampling, self.score_function, self._tell)
 
     def draw(
