@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ArrayData,
         Energy,
         SeriesData,
+        ShardedData,
         Sines,
         Stocks,
         SyntheticECG,
@@ -95,6 +96,7 @@ __all__ = [
     "ScoreModule",
     "SeriesData",
     "ShardWriter",
+    "ShardedData",
     "Sines",
     "SpectralCache",
     "Spectrum",
@@ -120,7 +122,8 @@ __all__ = [
 _ROOMS = {
     "caching": "E2CRF CachePolicy FastCache FirstBlock SpectralCache Spectrum TaylorSeer TeaCache Wiener",
     "callbacks": "CacheCallback SampleMonitor SampleWriter ShardWriter",
-    "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData Sines Stocks SyntheticECG UCR USDroughts",
+    "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData ShardedData "
+    "Sines Stocks SyntheticECG UCR USDroughts",
     "diffusion": "SubVP VE VP",
     "model": "Model fit load",
     "module": "ScoreModule",

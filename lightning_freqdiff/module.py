@@ -192,11 +192,20 @@ class ScoreModule(LightningModule):
         length, channels = data.shape
         self._build(length, channels, data.conditions)
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
-        # Every rank streams all of them, so that all have the same figures without a word between them.
-        self.score.fit(lambda: data.train_batches(size))
+        ranks = self._trainer.world_size if data.streamed else 1
+        if ranks > 1:
+            share = self._trainer.global_rank, ranks
+            self.score.fit(lambda: data.train_batches(size, *share), self._over_ranks)
+        else:  # every rank streams all of them, so that all have the same figures without a word between them
+            self.score.fit(lambda: data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
         if data.frame is not None:
             self.data_facts["frame"] = data.frame
+
+    def _over_ranks(self, x: Tensor) -> Tensor:
+        """Add up a tensor over all ranks; where they talk by NCCL, that takes a GPU's memory."""
+        strategy = self.trainer.strategy
+        return cast(Tensor, strategy.reduce(x.clone().to(strategy.root_device), reduce_op="sum")).to(x.device)
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -82,22 +82,22 @@ class Store:
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
-        return self._call(lambda: self.fs.cat_file(self.place(name)))
+        return self.again(lambda: self.fs.cat_file(self.place(name)))
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file in its place, in one move: what reads meanwhile has the old or the new one."""
         if self.local:
-            self._call(lambda: self._replace(Path(self.place(name)), content))
+            self.again(lambda: self._replace(Path(self.place(name)), content))
         else:  # one request, which an object store carries out whole or not at all
-            self._call(lambda: self.fs.pipe_file(self.place(name), content))
+            self.again(lambda: self.fs.pipe_file(self.place(name), content))
 
     def create(self, name: str, content: bytes) -> None:
         """Put a file in its place where there is none, in one move; of several writers the first one's stays."""
         try:
             if self.local:
-                self._call(lambda: self._link(Path(self.place(name)), content))
+                self.again(lambda: self._link(Path(self.place(name)), content))
             else:
-                self._call(lambda: self.fs.pipe_file(self.place(name), content, mode="create"))
+                self.again(lambda: self.fs.pipe_file(self.place(name), content, mode="create"))
         except FileExistsError:
             pass
 
@@ -109,7 +109,7 @@ class Store:
             return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in self.fs.ls(self.place(folder), detail=False)]
 
         try:
-            return sorted(name for name in self._call(listed) if not name.endswith(".partial"))
+            return sorted(name for name in self.again(listed) if not name.endswith(".partial"))
         except FileNotFoundError:
             return []
 
@@ -131,7 +131,7 @@ class Store:
         finally:
             whole.unlink()
 
-    def _call(self, call: Callable[[], T]) -> T:
+    def again(self, call: Callable[[], T]) -> T:
         """Make a call, again and with longer and longer waits where it fails; in one line where it fails for good."""
         tries = Retrying(
             stop=stop_after_attempt(ATTEMPTS), wait=self.wait, retry=retry_if_exception(passing), reraise=True
