@@ -83,7 +83,7 @@ def labels_part(args: argparse.Namespace) -> dict[str, Any]:
     """Train with labels, and measure at every guidance."""
     data = open_heartbeats(args.data)
     data.setup()
-    limit = {"steps": args.steps} if args.steps else {"max_time": {"minutes": args.minutes}}
+    limit: Any = {"steps": args.steps} if args.steps else {"max_time": {"minutes": args.minutes}}
     module, taken = train(data, args.checkpoints, UNet(preset=args.preset), precision=args.precision, **limit)
     module.to(args.device)
     words = data.vocabulary

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         TeaCache,
         Wiener,
     )
-    from lightning_freqdiff.callbacks import CacheCallback, SampleMonitor, SampleWriter
+    from lightning_freqdiff.callbacks import CacheCallback, SampleMonitor, SampleWriter, ShardWriter
     from lightning_freqdiff.data import (
         ECG,
         ETT,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ArrayData,
         Energy,
         SeriesData,
+        ShardedData,
         Sines,
         Stocks,
         SyntheticECG,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         SASolver,
         UniPC,
     )
+    from lightning_freqdiff.shards import read_samples
     from lightning_freqdiff.studies import compare, describe, evaluate, tune
 
 __version__ = "0.2.0"
@@ -111,6 +113,8 @@ __all__ = [
     "Sampling",
     "ScoreModule",
     "SeriesData",
+    "ShardWriter",
+    "ShardedData",
     "Sines",
     "SpectralCache",
     "Spectrum",
@@ -129,14 +133,16 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "read_samples",
     "tune",
 ]
 
 _ROOMS = {
     "caching": "DMD DeepCache E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2P MagCache PrediT SVDCache "
     "SpectralCache Spectrum TaylorSeer TeaCache Wiener",
-    "callbacks": "CacheCallback SampleMonitor SampleWriter",
-    "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData Sines Stocks SyntheticECG UCR USDroughts",
+    "callbacks": "CacheCallback SampleMonitor SampleWriter ShardWriter",
+    "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData ShardedData "
+    "Sines Stocks SyntheticECG UCR USDroughts",
     "diffusion": "SubVP VE VP",
     "model": "Model fit load",
     "module": "ScoreModule",
@@ -144,6 +150,7 @@ _ROOMS = {
     "sampling": "Sampling",
     "sampling.solvers": "DDIM DEIS DPMSolverPP EulerMaruyama ExponentialWiener Fitted Heun IPNDM "
     "PredictorCorrector SASolver UniPC",
+    "shards": "read_samples",
     "studies": "compare describe evaluate tune",
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -10,10 +10,13 @@ them is known in closed form wherever their covariance ``C = Q diag(p) Qᵀ`` is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+
+OverRanks = Callable[[Tensor], Tensor]
+"""Adds up a tensor over all ranks of a run, and gives each the sum."""
 
 LARGEST = 2048
 """Of more coordinates than this, the covariance is not taken: it would be larger than most networks."""
@@ -41,7 +44,7 @@ class Directions(nn.Module):
         self.register_buffer("power", torch.ones(size))
         self.register_buffer("shrinkage", torch.ones(()))
 
-    def fit(self, batches: Iterable[Tensor], deviation: Tensor) -> None:
+    def fit(self, batches: Iterable[Tensor], deviation: Tensor, over_ranks: OverRanks | None = None) -> None:
         """Take the covariance from batches of rows ``(B, n)`` of mean 0, in float64.
 
         Correlations are shrunk by the share of them that is expected to be chance: Schäfer and Strimmer, "A shrinkage
@@ -50,6 +53,7 @@ class Directions(nn.Module):
         Args:
             batches: The rows.
             deviation: Deviation of each number over all of them, ``(n,)``.
+            over_ranks: Adds up over all ranks, where each was given a share of the rows.
         """
         deviation = deviation.double()
         unit = torch.where(deviation > 0, deviation, torch.inf)
@@ -58,6 +62,9 @@ class Directions(nn.Module):
             rows = batch.double() / unit
             count, products = count + len(rows), products + rows.T @ rows
             squares = squares + rows.square().T @ rows.square()
+        if over_ranks is not None:
+            products, squares = over_ranks(products), over_ranks(squares)
+            count = int(over_ranks(torch.tensor(count)))
         correlation = products / count
         chance = (squares / count - correlation.square()) / max(1, count - 1)
         apart = 1 - torch.eye(len(unit), dtype=torch.float64, device=unit.device)

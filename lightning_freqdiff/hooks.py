@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule
 
 from lightning_freqdiff.diffusion import ScoreFunction
-from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.sampling import Sampling, WorkUnit
 
 
 class SamplingCallback(Callback):
@@ -18,9 +19,13 @@ class SamplingCallback(Callback):
         """Return what sampling is to ask in place of the model's own score, a cache for instance."""
         return None
 
-    def remaining(self, sampling: Sampling) -> list[tuple[int, int]] | None:
-        """Return the ranges of samples ``[start, stop)`` that are still to be drawn; ``None`` for all."""
+    def remaining(self, sampling: Sampling) -> Sequence[WorkUnit] | None:
+        """Return the units that are still to be drawn, the same ones on every rank; ``None`` for all."""
         return None
+
+    def drawn(self, unit: WorkUnit) -> bool:
+        """Tell whether a unit that was to be drawn is there by now, from elsewhere."""
+        return False
 
     def on_sampling_step(self, step: int) -> None:
         """Be told that a solver step was queued."""

@@ -16,10 +16,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_freqdiff import recipe, studies
-from lightning_freqdiff.callbacks import CacheCallback, SampleWriter
+from lightning_freqdiff.callbacks import CacheCallback
 from lightning_freqdiff.callbacks.sample_writer import check_finite
 from lightning_freqdiff.callbacks.table import to_frame
 from lightning_freqdiff.callbacks.verdict import verdict
+from lightning_freqdiff.callbacks.writers import writer
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.findings import Findings
 from lightning_freqdiff.hub import CONFIG, Pretrained
@@ -29,6 +30,8 @@ from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.outputs import claimed
 from lightning_freqdiff.running import MatmulPrecision, float32_products, interruptible, news, quietly
 from lightning_freqdiff.sampling import Sampling, Solver
+from lightning_freqdiff.shards import read_samples
+from lightning_freqdiff.shards.store import is_url
 
 MODEL = names(ScoreModule, without=("shape", "conditions"))
 TRAINER = names(Trainer, without=("callbacks",))
@@ -129,7 +132,7 @@ class Model(Imputing, Pretrained):
         with spelt(callbacks="cache", **{"trainer.callbacks": "cache"}):
             hooks = [*recipe.list_of(callbacks), *_plugged(cache)]
             if output is not None:
-                hooks.append(SampleWriter(str(output), "npy"))
+                hooks.append(writer(str(output), None if is_url(str(output)) else "npy"))
             self.module.sampling = studies.sampling_of({**given, **parted["sampling"]})
             series = self._predict(
                 recipe.sampling({**parted["trainer"], "callbacks": hooks}), output, matmul_precision
@@ -147,7 +150,7 @@ class Model(Imputing, Pretrained):
             with interruptible(lambda: "sampling was interrupted" if trainer.interrupted else None):
                 drawn = trainer.predict(self.module, return_predictions=output is None)
         if output is not None:
-            return np.load(Path(output) / "samples.npy")
+            return np.array(read_samples(output))
         series = torch.cat([torch.as_tensor(part) for part in drawn or ()]).float().numpy()
         check_finite(series, 0)
         return series

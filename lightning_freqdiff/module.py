@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 from lightning_freqdiff import __version__
 from lightning_freqdiff.checkpoint import (
     MARK,
-    as_settings,
     calibration_path,
     file_hash,
     load_weights,
@@ -25,6 +24,7 @@ from lightning_freqdiff.checkpoint import (
     translate,
     weights_hash,
 )
+from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.condition import UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.data import Batch, SeriesData
 from lightning_freqdiff.diffusion.losses import (
@@ -210,13 +210,22 @@ class ScoreModule(LightningModule):
         length, channels = data.shape
         self._build(length, channels, data.conditions)
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
-        # Every rank streams all of them, so that all have the same figures without a word between them.
-        self.score.fit(lambda: data.train_batches(size))
+        ranks = self.trainer.world_size if data.streamed else 1
+        if ranks > 1:
+            share = self.trainer.global_rank, ranks
+            self.score.fit(lambda: data.train_batches(size, *share), self._over_ranks)
+        else:  # every rank streams all of them, so that all have the same figures without a word between them
+            self.score.fit(lambda: data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
         if data.frame is not None:
             self.data_facts["frame"] = data.frame
         if data.vocabulary:
             self.data_facts |= {"vocabulary": data.vocabulary.as_dict(), "examples": data.examples().parts}
+
+    def _over_ranks(self, x: Tensor) -> Tensor:
+        """Add up a tensor over all ranks; where they talk by NCCL, that takes a GPU's memory."""
+        strategy = self.trainer.strategy
+        return cast(Tensor, strategy.reduce(x.clone().to(strategy.root_device), reduce_op="sum")).to(x.device)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -344,12 +353,14 @@ class ScoreModule(LightningModule):
 
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""
-        left = [ranges for hook in self._hooks() if (ranges := hook.remaining(self.sampling)) is not None]
-        units = self.sampling.units(left[0] if left else None)
+        left = [units for hook in self._hooks() if (units := hook.remaining(self.sampling)) is not None]
+        units = left[0] if left else self.sampling.units()
         return unit_loader(units, self.trainer.world_size, self.global_rank)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
-        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
+        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32; none if they are there."""
+        if any(hook.drawn(unit) for hook in self._hooks()):
+            unit = unit._replace(count=0)
         return self.draw(unit, self.sampling, self.score_function, self._tell)
 
     def draw(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from lightning_freqdiff.files import plain
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,30 @@ def claimed(folder: Path, setting: str, kind: Kind | None = None) -> Iterator[No
     with held(folder, setting):
         claim(folder, setting, kind)
         yield
+
+
+def check_identity(place: object, before: dict[str, Any], now: dict[str, Any], setting: str) -> None:
+    """Refuse a place that belongs to a run with other settings, naming those that differ.
+
+    Args:
+        place: Where the run is.
+        before: Everything that its results depend on, as it was written down.
+        now: The same of the run that is about to start.
+        setting: Setting that names the place, in Python terms.
+    """
+    old, new = _flatten(before), _flatten(json.loads(json.dumps(plain(now))))
+    keys = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+    if keys:
+        changes = ", ".join(f"{key} was {old.get(key)} and is now {new.get(key)}" for key in keys[:3])
+        raise ValueError(
+            f"the output folder {place} belongs to another run ({changes}): set `{setting}` to another folder"
+        )
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Lay out nested settings as one dictionary with dotted names."""
+    if isinstance(value, list):
+        value = {str(i): entry for i, entry in enumerate(value)}
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, entry in value.items() for k, v in _flatten(entry, f"{prefix}.{key}".strip(".")).items()}

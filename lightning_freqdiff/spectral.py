@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_freqdiff.covariance import LARGEST, Directions
+from lightning_freqdiff.covariance import LARGEST, Directions, OverRanks
 
 Domain = Literal["frequency", "time"]
 NoiseColour = Literal["equal", "white"]
@@ -155,6 +155,13 @@ class Moments:
         self.moment = self.moment + delta.square() * (self.count * len(rows) / total)
         self.mean, self.count = self.mean + delta * (len(rows) / total), total
 
+    def share(self, over_ranks: OverRanks) -> None:
+        """Take in the rows of all ranks."""
+        count = int(over_ranks(torch.tensor(self.count)))
+        mean = over_ranks(self.mean * self.count) / count
+        self.moment = over_ranks(self.moment + (self.mean - mean).square() * self.count)
+        self.count, self.mean = count, mean
+
     @property
     def variance(self) -> Tensor:
         """Mean squared distance from the mean, of shape ``(...)``."""
@@ -205,11 +212,18 @@ class Codec(nn.Module):
         size = layout.tokens * layout.features
         self.directions = Directions(size) if joint and size <= LARGEST else None
 
-    def fit(self, batches: Iterable[Tensor]) -> None:
-        """Set the statistics from batches of series ``(B, N, M)`` in one float64 pass (:class:`Moments`)."""
+    def fit(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
+        """Set the statistics from batches of series ``(B, N, M)`` in one float64 pass (:class:`Moments`).
+
+        Args:
+            batches: The series.
+            over_ranks: Adds up a tensor over all ranks, where each was given a share of the series.
+        """
         moments = Moments()
         for batch in batches:
             moments.update(self.layout.encode(batch.double()))
+        if over_ranks is not None:
+            moments.share(over_ranks)
         if moments.count == 0:
             raise ValueError("expected at least one training series, got none: check `data`")
         deviation = moments.variance.sqrt()
@@ -222,11 +236,11 @@ class Codec(nn.Module):
         self.scale.copy_(torch.where(varies, scale, 1.0))
         self.variance.copy_(torch.where(varies, (deviation / scale).square(), 0.0))
 
-    def fit_directions(self, batches: Iterable[Tensor]) -> None:
+    def fit_directions(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
         """Set the principal directions from the same batches, once all else is known."""
         if self.directions is not None:
             rows = (self.whiten(self.encode(batch)) for batch in batches)
-            self.directions.fit(rows, self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0))
+            self.directions.fit(rows, self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0), over_ranks)
 
     def whiten(self, z: Tensor) -> Tensor:
         """Return tokens ``(B, K, F)`` over ``Λ`` as rows ``(B, n)``, whose noise is white; 0 where there is none."""

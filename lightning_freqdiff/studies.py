@@ -71,7 +71,8 @@ def sampling_of(given: Mapping[str, Any]) -> Sampling:
     """
     given, known = dict(given), given.get("condition")
     table = isinstance(known, (str, Path)) and Path(known).suffix.lower() in KINDS
-    if known is not None and (table or (is_frame(known) and "class_path" not in known)):
+    written_out = isinstance(known, Mapping) and "class_path" in known
+    if known is not None and not written_out and (table or is_frame(known)):
         given["condition"] = known = Table.of(known)
     if (label := given.get("label")) is not None and not isinstance(label, (int, str)):
         given["label"] = known = np.asarray(label).tolist()

@@ -164,8 +164,8 @@ class Vocabulary:
             name: tuple(Column(**{**one, "categories": tuple(one["categories"])}) for one in given.get(name, ()))
             for name in ("static", "covariates")
         }
-        names = {name: tuple(given.get(name, ())) for name in ("classes", "calendar")}
-        return cls(**names, **columns, label=given.get("label", "label"))
+        classes, calendar = (tuple(given.get(name, ())) for name in ("classes", "calendar"))
+        return cls(classes=classes, calendar=calendar, **columns, label=given.get("label", "label"))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from lightning_freqdiff.checkpoint import MARK, as_settings, file_hash, read_checkpoint
+from lightning_freqdiff.checkpoint import MARK, file_hash, read_checkpoint
+from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer

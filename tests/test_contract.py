@@ -1,5 +1,9 @@
 """What a user can write in forty lines, and use from the command line by its dotted path."""
 
+# A part that is not there fails its test.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false
+# pyright: reportOperatorIssue=false
+
 import json
 import sys
 from dataclasses import dataclass

@@ -1,5 +1,9 @@
 """A model that was trained with labels and static covariates, from `fit` to samples: by Python and command line."""
 
+# A part that is not there fails its test.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false
+# pyright: reportOperatorIssue=false
+
 import json
 import sys
 

@@ -1,5 +1,9 @@
 """What conditions are called, and the numbers that they become."""
 
+# A part that is not there fails its test.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false
+# pyright: reportOperatorIssue=false
+
 import numpy as np
 import pytest
 import torch

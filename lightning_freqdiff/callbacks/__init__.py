@@ -9,6 +9,7 @@ from lightning_freqdiff.callbacks.progress import SamplingProgress, TrainingProg
 from lightning_freqdiff.callbacks.refit import Refit
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
+from lightning_freqdiff.callbacks.shard_writer import ShardWriter
 from lightning_freqdiff.callbacks.validations import Validations
 from lightning_freqdiff.callbacks.wiener import WienerCache
 from lightning_freqdiff.hooks import SamplingCallback
@@ -24,6 +25,7 @@ __all__ = [
     "SampleWriter",
     "SamplingCallback",
     "SamplingProgress",
+    "ShardWriter",
     "TrainingProgress",
     "Validations",
     "WienerCache",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_freqdiff.caching import CachedScore, CachePolicy, Ledger
 from lightning_freqdiff.caching.presets import Presets
-from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.diffusion import Score, ScoreFunction
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from lightning_freqdiff.files import plain, replace_json, replacing
-from lightning_freqdiff.outputs import claim, make_folder
+from lightning_freqdiff.files import replace_json, replacing
+from lightning_freqdiff.outputs import check_identity, claim, make_folder
 
 try:
     import fcntl
@@ -54,15 +54,6 @@ def missing_ranges(done: Ranges, total: int) -> Ranges:
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Lay out nested settings as one dictionary with dotted names."""
-    if isinstance(value, list):
-        value = {str(i): entry for i, entry in enumerate(value)}
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {k: v for key, entry in value.items() for k, v in _flatten(entry, f"{prefix}.{key}".strip(".")).items()}
-
-
 class RunFolder:
     """The files of one predict run.
 
@@ -90,7 +81,7 @@ class RunFolder:
         make_folder(self.path, "sampling.output")
         self._lock()
         if self.manifest.exists():
-            self._check_identity(identity)
+            check_identity(self.path, self.read_manifest().get("identity", {}), identity, "sampling.output")
             if not self.samples.exists() and self.read_manifest()["status"] == "running":
                 self._reserve(shape)  # killed between the manifest and the samples
             return
@@ -120,18 +111,6 @@ class RunFolder:
         if self._locked is not None and not self._locked.closed:
             (self.path / LOCK).unlink(missing_ok=True)
             self._locked.close()
-
-    def _check_identity(self, identity: dict[str, Any]) -> None:
-        """Refuse a folder that belongs to a run with other settings, naming those that differ."""
-        before = _flatten(self.read_manifest().get("identity", {}))
-        now = _flatten(json.loads(json.dumps(plain(identity))))
-        keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        if keys:
-            changes = ", ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in keys[:3])
-            raise ValueError(
-                f"the output folder {self.path} belongs to another run ({changes}): set `sampling.output` to "
-                "another folder"
-            )
 
     def _reserve(self, shape: tuple[int, int, int]) -> None:
         """Make ``samples.npy`` with all its blocks: a full disk then fails here and not in mid-run by SIGBUS."""

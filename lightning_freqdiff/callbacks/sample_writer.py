@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_freqdiff import __version__
+from lightning_freqdiff.callbacks.identity import identity_of
 from lightning_freqdiff.callbacks.measured import Measured
 from lightning_freqdiff.callbacks.run_folder import RunFolder, missing_ranges
 from lightning_freqdiff.callbacks.table import Format, check_format, convert
-from lightning_freqdiff.checkpoint import as_settings, tensors_hash, weights_hash
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Constrained, Given, Sampling
+from lightning_freqdiff.sampling import Sampling, WorkUnit
 
 Finisher = Callable[[Trainer, ScoreModule, np.ndarray, Path, dict[str, Any]], None]
 """Called on rank zero with the samples ``(n, N, M)``, the run's folder and its facts, once all are on disk."""
@@ -56,7 +55,7 @@ class SampleWriter(SamplingCallback):
         if self.wanted is None:
             self.format = pl_module.data_facts.get("format", "npy")
             check_format(self.format)
-        identity = self._identity(trainer, pl_module)
+        identity = identity_of(trainer, pl_module)
         shape = pl_module.layout.length, pl_module.layout.channels
         total = pl_module.sampling.num_samples
         if trainer.is_global_zero:
@@ -91,21 +90,6 @@ class SampleWriter(SamplingCallback):
                 f"the run in {self.folder.path} is finished, but its {missing[0]} is not there: set "
                 "`sampling.output` to another folder, or `sampling.format` to the one it has"
             )
-
-    def _identity(self, trainer: Trainer, module: ScoreModule) -> dict[str, Any]:
-        """Collect everything that the samples depend on, and nothing else (not batch size, not devices)."""
-        callbacks = [c for c in trainer.callbacks if isinstance(c, SamplingCallback)]  # pyright: ignore
-        caches = [identity for c in callbacks if (identity := c.identity(module.sampling))]
-        device, matmul = trainer.strategy.root_device.type, torch.get_float32_matmul_precision()
-        return {
-            "weights": weights_hash(module),
-            "sampling": sampling_settings(module.sampling),
-            "model": dict(module.hparams),
-            "precision": str(trainer.precision) + (f", {matmul}" if matmul == "medium" or device != "cpu" else ""),
-            "device": device,
-            "caches": caches,
-            "calibration": tensors_hash(module.score.calibration) if caches or module.sampling.calibrated else None,
-        }
 
     def on_predict_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -165,9 +149,9 @@ class SampleWriter(SamplingCallback):
         self._todo = None
         self.folder.release()
 
-    def remaining(self, sampling: Sampling) -> list[tuple[int, int]] | None:
+    def remaining(self, sampling: Sampling) -> list[WorkUnit] | None:
         """Return what is not on disk yet."""
-        return self._todo
+        return None if self._todo is None else sampling.units(self._todo)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Do so after an error, too, when teardown is not called."""
@@ -197,13 +181,3 @@ def check_finite(series: np.ndarray, first: int) -> None:
             f"samples {first} to {first + len(series) - 1} are not finite and were not kept: try more "
             "`sampling.num_steps`, another `sampling.solver` or `trainer.precision` 32-true"
         )
-
-
-def sampling_settings(sampling: Sampling) -> dict[str, Any]:
-    """Write down all that the samples depend on: not the size of a batch, and nothing that is not given."""
-    values = {f.name: getattr(sampling, f.name) for f in fields(sampling) if f.name != "batch_size"}
-    values |= {k: v.settings() for k, v in values.items() if isinstance(v, (Constrained, Given))}
-    written = {k: as_settings(v) if is_dataclass(v) else v for k, v in values.items() if v is not None}
-    if sampling.condition is not None and sampling.condition.digest is not None:
-        written["condition"] = {"digest": sampling.condition.digest}
-    return written

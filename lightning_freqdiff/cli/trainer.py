@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jsonargparse import Namespace
@@ -14,9 +14,10 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lightning_freqdiff import recipe
-from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress
+from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress, ShardWriter
 from lightning_freqdiff.callbacks.run_config import RunConfig
-from lightning_freqdiff.callbacks.table import Format, check_format
+from lightning_freqdiff.callbacks.table import Format
+from lightning_freqdiff.callbacks.writers import writer
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.cli.closing import close_sampling, close_training, close_validation
 from lightning_freqdiff.cli.commands import COMMANDS, DESCRIPTION
@@ -60,18 +61,21 @@ class SamplingRun(Sampling):
     """How many samples to draw, how, and where they go."""
 
     output: str = "samples"
-    format: Format | None = None
+    format: Format | Literal["zarr"] | None = None
+    shard: str | None = None
 
     def __post_init__(self, label: Label, guidance_scale: float | None) -> None:
         super().__post_init__(label, guidance_scale)
-        check_format(self.format)
+        writer(self.output, self.format, self.shard)  # or says why there can be none
 
 
 # What is drawn, and how, is said once, where it belongs.
 SamplingRun.__doc__ = f"""{str(Sampling.__doc__).rstrip()}
-        output: Folder for samples.npy, manifest.json and pictures; an interrupted run there is taken up again.
+        output: Folder for samples.npy, manifest.json and pictures, or a URL such as s3://bucket/run for a data set of
+            many files; an interrupted run there is taken up again.
         format: Format of the samples: npy, npz, csv or parquet (long tables); if not given, a table where the model
-            was trained on tables, else npy.
+            was trained on tables, else npy. Of a data set of many files: parquet (lists; if not given), npy or zarr.
+        shard: Part of the samples to draw, i/n with i from 0 to n - 1, for job arrays, into a data set of many files.
     """
 
 
@@ -200,11 +204,11 @@ class CLI(LightningCLI):
             self.trainer_defaults["callbacks"] = added + ([stopping] if stopping else [])
         elif self.subcommand == "predict":
             sampling: SamplingRun = self.config_init["predict"]["sampling"]
-            self.trainer_defaults["callbacks"] = [
-                SamplingProgress(),
-                RunReport(metrics=metrics),
-                SampleWriter(sampling.output, sampling.format),
-            ]
+            made = writer(sampling.output, sampling.format, sampling.shard)
+            if metrics and isinstance(made, ShardWriter):
+                raise ValueError("expected no metrics of a data set that many workers fill: leave `metrics` out")
+            report = [RunReport(metrics=metrics)] if isinstance(made, SampleWriter) else []
+            self.trainer_defaults["callbacks"] = [SamplingProgress(), *report, made]
         elif self.subcommand == "test":
             output = self.config_init["test"]["sampling"].output
             self.trainer_defaults["callbacks"] = [RunReport(output, metrics=metrics)]

@@ -11,6 +11,7 @@ from lightning_freqdiff.data.sets.mimic import MIMIC3
 from lightning_freqdiff.data.sets.named import NamedData
 from lightning_freqdiff.data.sets.nasa import NASA
 from lightning_freqdiff.data.sets.nasdaq import NASDAQ
+from lightning_freqdiff.data.sets.sharded import ShardedData
 from lightning_freqdiff.data.sets.sines import Sines
 from lightning_freqdiff.data.sets.synthetic import SyntheticECG
 from lightning_freqdiff.data.sets.timegan import Energy, Stocks
@@ -29,6 +30,7 @@ __all__ = [
     "NamedData",
     "Series",
     "SeriesData",
+    "ShardedData",
     "Sines",
     "Stocks",
     "SyntheticECG",

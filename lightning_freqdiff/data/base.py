@@ -130,7 +130,7 @@ class SeriesData(LightningDataModule, ABC):
         self._vocabulary = self._learn(series, index["train"])
         if known := self.known(series):
             self._known = {name: known.take(torch.from_numpy(rows)) for name, rows in index.items()}
-        parts = {name: _rows_of(values, series, rows) for name, rows in index.items()}
+        parts: dict[str, Rows] = {name: _rows_of(values, series, rows) for name, rows in index.items()}
         if series.gaps:
             fill = GaussianFill(lambda: parts["train"].batches(STATISTICS_BATCH), self.seed, series.source)
             parts = {name: Filled(rows, fill, not series.stays) for name, rows in parts.items()}
@@ -217,8 +217,19 @@ class SeriesData(LightningDataModule, ABC):
         """Return the series to test on, all in memory: the validation part if `test_fraction` is 0."""
         return self._series("test")
 
-    def train_batches(self, size: int) -> Iterator[Tensor]:
-        """Yield the series to train on once, `size` at a time, without holding more than those in memory."""
+    @property
+    def streamed(self) -> bool:
+        """Whether series are read from elsewhere as they are needed, so that ranks should share the reading."""
+        return False
+
+    def train_batches(self, size: int, rank: int = 0, ranks: int = 1) -> Iterator[Tensor]:
+        """Yield the series to train on once, `size` at a time, without holding more than those in memory.
+
+        Args:
+            size: Series in a batch, at most.
+            rank: Whose share is wanted, where it is streamed.
+            ranks: Number of shares.
+        """
         return self._part("train").batches(size)
 
     def reference_series(self, limit: int | None = None, part: str = "train") -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.contenders import FEW, Contender, fewer_steps

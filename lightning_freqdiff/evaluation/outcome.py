@@ -10,7 +10,7 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
-from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.evaluation.findings import Score
 from lightning_freqdiff.files import replace_csv, replace_json, replacing
 from lightning_freqdiff.module import ScoreModule

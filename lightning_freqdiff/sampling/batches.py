@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from torch.utils.data import DataLoader, DistributedSampler
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from lightning_freqdiff.sampling.loop import WorkUnit
 
 
-def unit_loader(units: list[WorkUnit], ranks: int, rank: int) -> DataLoader[WorkUnit]:
+def unit_loader(units: Sequence[WorkUnit], ranks: int, rank: int) -> DataLoader[WorkUnit]:
     """Load every ``ranks``-th unit, from number ``rank`` on, one at a time.
 
     Args:
@@ -18,8 +18,8 @@ def unit_loader(units: list[WorkUnit], ranks: int, rank: int) -> DataLoader[Work
         ranks: Number of ranks.
         rank: This one.
     """
-    if units:
-        units = units + [WorkUnit(units[0].seed, 0, 0)] * (ranks - len(units))
+    if 0 < len(units) < ranks:
+        units = [*units, *[WorkUnit(units[0].seed, 0, 0)] * (ranks - len(units))]
     share = _Share(cast(Any, units), ranks, rank)
     return DataLoader(cast(Any, units), batch_size=1, sampler=share, collate_fn=_only)
 

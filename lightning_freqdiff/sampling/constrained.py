@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.checkpoint import as_settings
+from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Block, Known, gaussian_of
 from lightning_freqdiff.diffusion.sde import SDE
@@ -124,7 +124,7 @@ class Constrained(Constraint):
             )
 
 
-class _Steering(OnEstimate, Constraint):
+class _Steering(OnEstimate, Constraint):  # pyright: ignore[reportIncompatibleMethodOverride]
     """The guidance of a trajectory that keeps to rules."""
 
     strength = "constraint.weight"

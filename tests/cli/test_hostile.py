@@ -81,6 +81,12 @@ LINES = {
     "predict --ckpt_path CKPT --trainer.callbacks+=E2CRFCache --trainer.callbacks+=WienerCache": (
         "expected at most one cache, got E2CRFCache and WienerCache: remove one from --trainer.callbacks"
     ),
+    # data sets of samples
+    "predict --ckpt_path CKPT --sampling.shard 5/4": "expected a shard i/n .*, got 5/4: set --sampling.shard",
+    "predict --ckpt_path CKPT --sampling.output nosuch://x": "fsspec knows, got nosuch://x: set --sampling.output",
+    "predict --ckpt_path CKPT --sampling.output memory://x --sampling.format csv": "set --sampling.format",
+    "predict --ckpt_path CKPT --sampling.shard 0/2 --sampling.output .": "holds broken.yaml, .*set --sampling.output",
+    "predict --ckpt_path CKPT --sampling.shard 0/2 --metrics sw": "leave --metrics out",
     # names
     "fit --trainer.max_stepz 3": r"--trainer.max_stepz 3 \(is it --trainer.max_steps\?\)",
     "fit --model.network.nonsense 3": (

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import lightning_freqdiff as lf
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.evaluation import jumps
 from lightning_freqdiff.evaluation.bench import Bench
@@ -132,6 +133,14 @@ def test_two_processes_give_the_samples_of_one_and_the_report_of_a_cache(trained
     assert sum(u["count"] for u in two["units"]) == 40
     for key, tolerance in (("hit_rate", 1e-6), ("probe_error", 1e-3)):
         assert two["reports"][0][key] == pytest.approx(one["reports"][0][key], rel=tolerance)
+
+
+def test_two_processes_fill_a_data_set_of_many_files(trained, tmp_path, well):
+    well(*predict_args(trained, "one", batch_size=4))
+    args = predict_args(trained, f"file://{tmp_path}/set", batch_size=4)
+    well(*args, "--sampling.shard=1/3", *FORKED)
+    well(*args, *FORKED)
+    np.testing.assert_array_equal(lf.read_samples(tmp_path / "set"), np.load(tmp_path / "one" / "samples.npy"))
 
 
 def test_more_processes_than_units(trained, tmp_path, well):

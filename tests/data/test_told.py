@@ -1,5 +1,9 @@
 """What a data set tells a model: labels, static covariates, covariates at every step, the calendar."""
 
+# A part that is not there fails its test.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false
+# pyright: reportOperatorIssue=false
+
 import numpy as np
 import pytest
 import torch

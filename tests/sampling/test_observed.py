@@ -1,5 +1,9 @@
 """Methods that keep to observed values, where the conditional law is known: Gaussian data and their exact score."""
 
+# A part that is not there fails its test.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false
+# pyright: reportOperatorIssue=false
+
 import numpy as np
 import pytest
 import torch

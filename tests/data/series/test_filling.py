@@ -1,5 +1,9 @@
 """Missing values as they are: a draw of what may have been there stands in the gaps, and no loss is taken of it."""
 
+# A part that is not there fails its test.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false
+# pyright: reportOperatorIssue=false
+
 import numpy as np
 import pytest
 import torch
