@@ -115,7 +115,7 @@ def coverage(samples: Tensor, target: Tensor, levels: Sequence[float] = (0.5, 0.
 
     Examples:
         >>> samples = torch.arange(1.0, 10).view(1, 9, 1, 1)
-        >>> coverage(samples, torch.tensor([[[2.5]]]), [0.5, 0.8]).flatten().tolist()
+        >>> coverage(samples, torch.tensor([[[2.4]]]), [0.5, 0.8]).flatten().tolist()
         [0.0, 1.0]
     """
     wanted, draws = _levels(levels, "levels").to(samples), samples.shape[1]

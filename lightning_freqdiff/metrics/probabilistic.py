@@ -38,7 +38,7 @@ class EnsembleMetric(Metric):
 
     def __init__(self, shape: Sequence[int] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("total", default=torch.zeros(*shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", default=torch.zeros(tuple(shape), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("weight", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, samples: Tensor, target: Tensor, mask: Tensor | None = None) -> None:

@@ -16,14 +16,22 @@ from lightning_freqdiff.diffusion.losses import linear_loss, observed_error, sco
 from lightning_freqdiff.networks import UNet
 
 N, M = 10, 1
-COVARIANCE = 2 * 0.8 ** (torch.arange(N).unsqueeze(0) - torch.arange(N).unsqueeze(1)).abs().double()
+
+
+def decaying(rate: float) -> torch.Tensor:
+    """Covariance of an autoregression."""
+    steps = torch.arange(N)
+    return 2 * rate ** (steps.unsqueeze(0) - steps.unsqueeze(1)).abs().double()
+
+
+COVARIANCE = decaying(0.8)
 MEAN = torch.linspace(-1, 3, N).double()
 
 
-def gapped(count: int, share=0.4, seed=0) -> tuple[torch.Tensor, torch.Tensor]:
+def gapped(count: int, share=0.4, seed=0, covariance=COVARIANCE) -> tuple[torch.Tensor, torch.Tensor]:
     """An autoregression whose truth is known, and the same with gaps by chance."""
     generator = torch.Generator().manual_seed(seed)
-    root = torch.linalg.cholesky(COVARIANCE)
+    root = torch.linalg.cholesky(covariance)
     x = (MEAN + torch.randn(count, N, generator=generator).double() @ root.T).float().unsqueeze(2)
     return x, torch.where(torch.rand(x.shape, generator=generator) < share, torch.nan, x)
 
@@ -66,12 +74,14 @@ def test_a_gap_is_filled_by_draws_of_the_conditional_gaussian(fill):
     torch.testing.assert_close(drawn.T.cov(), c[here][:, here] - gain @ c[there][:, here], atol=0.08, rtol=0)
 
 
-def test_the_best_linear_denoiser_of_the_truth_is_the_best_under_gaps(fill):
+def test_the_best_linear_denoiser_of_the_truth_is_the_best_under_gaps():
     """At the true denoiser, the gradient of the masked loss is 0 where gaps are filled by draws, and not by lines."""
-    truth, gaps = gapped(20000, seed=2)
+    covariance = decaying(0.3)
+    truth, gaps = gapped(20000, share=0.5, seed=2, covariance=covariance)
+    fill = GaussianFill(lambda: gaps.split(1000), 0, "it")
     seen = (~gaps.isnan()).squeeze(2).double()
     sigma = 1.0
-    denoiser = COVARIANCE @ torch.linalg.inv(COVARIANCE + sigma**2 * torch.eye(N).double())
+    denoiser = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(N).double())
     steps = np.arange(N)
     lines = np.stack(
         [
@@ -86,8 +96,8 @@ def test_the_best_linear_denoiser_of_the_truth_is_the_best_under_gaps(fill):
         return float(((seen * (z @ denoiser.T - x)).T @ z / len(z)).norm())
 
     whole, drawn, straight = gradient(truth), gradient(fill(gaps, np.arange(len(gaps)))), gradient(lines)
-    assert drawn < 2.5 * whole + 0.02
-    assert straight > 5 * drawn
+    assert drawn < 1.5 * whole  # which is chance
+    assert straight > 3 * drawn
 
 
 @pytest.mark.parametrize("domain", ["frequency", "time"])
@@ -151,7 +161,7 @@ def test_windows_with_gaps_are_filled_as_they_are_fetched():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (np.full((20, 600), np.nan), "at most 512 numbers to fill gaps in, got 600"),
+        (np.where(np.arange(600) % 2, np.nan, np.zeros((20, 600))), "at most 512 numbers to fill gaps in, got 600"),
         (
             np.where(np.arange(8) == 3, np.nan, np.random.default_rng(0).normal(size=(20, 8))),
             "fewer at step 3 of channel 0",
