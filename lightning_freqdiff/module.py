@@ -192,9 +192,9 @@ class ScoreModule(LightningModule):
         length, channels = data.shape
         self._build(length, channels, data.conditions)
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
-        ranks = self._trainer.world_size if data.streamed else 1
+        ranks = self.trainer.world_size if data.streamed else 1
         if ranks > 1:
-            share = self._trainer.global_rank, ranks
+            share = self.trainer.global_rank, ranks
             self.score.fit(lambda: data.train_batches(size, *share), self._over_ranks)
         else:  # every rank streams all of them, so that all have the same figures without a word between them
             self.score.fit(lambda: data.train_batches(size))
