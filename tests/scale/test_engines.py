@@ -85,6 +85,7 @@ def test_two_nodes_of_torchrun_train_and_sample(whole, tmp_path, checkpoint):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_ray_samples_and_trains_as_the_documents_say(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # read at the import: a busy machine takes minutes
     ray = pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

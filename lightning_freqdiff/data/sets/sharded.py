@@ -62,22 +62,14 @@ class ShardedData(SeriesData):
         }
         self._channels, self._source = shards.channels, self.path
 
-    def _stream(self, part: str) -> Part:
+    def _part(self, name: str) -> Part:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.setup()
-        return self._streams[part]
-
-    def _series(self, name: str) -> Tensor:
-        return self._stream(name).whole()
+        return self._streams[name]
 
     @property
     def shape(self) -> tuple[int, int]:
         """Steps and channels `(N, M)` of a series."""
-        return self._stream("train").shards.length, len(self.channels)
-
-    @property
-    def num_train(self) -> int:
-        """Number of series to train on."""
-        return len(self._stream("train"))
+        return self._part("train").shards.length, len(self.channels)
 
     @property
     def streamed(self) -> bool:
@@ -86,13 +78,13 @@ class ShardedData(SeriesData):
 
     def train_batches(self, size: int, rank: int = 0, ranks: int = 1) -> Iterator[Tensor]:
         """Yield the series to train on once, or one rank's share of them, at most `size` at a time."""
-        part = self._stream("train")
+        part = self._part("train")
         n = len(part)
         return part.cut(n * rank // ranks, n * (rank + 1) // ranks).batches(size)
 
     def reference_series(self, limit: int | None = None, part: str = "train") -> Tensor:
         """Return series of a part to compare samples with: all, or `limit` of them, of row groups in random order."""
-        rows, (steps, channels) = self._stream(part), self.shape
+        rows, (steps, channels) = self._part(part), self.shape
         limit = limit or max(1, REFERENCE_BYTES // (4 * steps * channels))
         return rows.cut(0, limit).whole()
 
@@ -113,4 +105,4 @@ class ShardedData(SeriesData):
         window = max(1, self.window_mb * 2**20 // (4 * steps * channels))
         ranks, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         readers = max(1, self.num_workers)
-        return Stream(self._stream(part), self.batch_size, window, seed, ranks, rank, readers)
+        return Stream(self._part(part), self.batch_size, window, seed, ranks, rank, readers)

@@ -52,11 +52,11 @@ def numbers(batches) -> list[int]:
 
 
 def stream(data, window=64, seed=0, ranks=1, rank=0, part="train"):
-    return Stream(data._stream(part), 16, window, seed, ranks, rank)
+    return Stream(data._part(part), 16, window, seed, ranks, rank)
 
 
 def test_parts_share_nothing_and_lack_nothing(data):
-    parts = [numbers([data._stream(name).whole()]) for name in ("train", "val", "test")]
+    parts = [numbers([data._part(name).whole()]) for name in ("train", "val", "test")]
     assert [len(part) for part in parts] == [420, 120, 60]
     assert sorted(chain(*parts)) == list(range(600))
     assert data.shape == (8, 2)
@@ -137,7 +137,9 @@ class Seen(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*val_dataloader.*", "ignore:.*mid-epoch.*", "ignore:.*validation_step.*")
+@pytest.mark.filterwarnings(
+    "ignore:.*val_dataloader.*", "ignore:.*validation_step.*", "ignore:.*dirpath has changed.*"
+)
 def test_training_goes_on_in_the_middle_of_an_epoch(tmp_path, data):
     def train(steps, ckpt=None):
         module = Seen()
@@ -191,6 +193,12 @@ def test_ranks_share_the_statistics(data):
         torch.testing.assert_close(getattr(shared, name), getattr(one, name), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(shared.directions.power, one.directions.power, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(shared.directions.shrinkage, one.directions.shrinkage, rtol=1e-4, atol=1e-6)
+
+
+def test_a_data_set_of_files_is_described_as_one_in_memory(data):
+    found = lf.describe(data)
+    assert found["series"] == {"train": 420, "val": 120, "test": 60}
+    assert found["steps"] == 8
 
 
 def test_an_object_store_is_streamed_as_a_disk(tmp_path, data):
