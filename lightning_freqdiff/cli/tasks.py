@@ -47,7 +47,7 @@ def for_task(module: ScoreModule, data: SeriesData | None, config: Any) -> Sampl
         raise ValueError("expected the steps to forecast, got none: set `horizon`")
     asked = Asked.of(data, module)
     length = module.layout.length
-    values = asked.whole(length) if task == "impute" else asked.before(horizon, length)
+    values = asked.whole(length) if horizon is None else asked.before(horizon, length)
     given = Given(values, sampling.num_samples, beside=sampling.condition)
     guidance = sampling.guidance
     if guidance is None and sampling.constraint is None:

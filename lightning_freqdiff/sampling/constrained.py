@@ -124,7 +124,7 @@ class Constrained(Constraint):
             )
 
 
-class _Steering(OnEstimate, Constraint):
+class _Steering(OnEstimate, Constraint):  # pyright: ignore[reportIncompatibleMethodOverride]
     """The guidance of a trajectory that keeps to rules."""
 
     strength = "constraint.weight"

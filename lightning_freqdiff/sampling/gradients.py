@@ -133,7 +133,7 @@ class _AfterStep(Constraint):
         return z
 
 
-class _Stepping(_Through, Guidance, Constraint):
+class _Stepping(_Through, Guidance, Constraint):  # pyright: ignore[reportIncompatibleMethodOverride]
     """A trajectory's part of :class:`_AfterStep`: it hears the calls of the solver, whose score it leaves alone."""
 
     @abstractmethod
