@@ -43,11 +43,11 @@ def for_task(module: ScoreModule, data: SeriesData | None, config: Any) -> Sampl
     if not isinstance(data, ArrayData):
         got = "none" if data is None else type(data).__name__
         raise ValueError(f"expected series to {task} in a file, got {got}: set `data` ArrayData and `data.path`")
-    if task == "forecast" and not isinstance(horizon, int):
+    if task == "forecast" and horizon is None:
         raise ValueError("expected the steps to forecast, got none: set `horizon`")
     asked = Asked.of(data, module)
     length = module.layout.length
-    values = asked.before(horizon, length) if isinstance(horizon, int) else asked.whole(length)
+    values = asked.whole(length) if horizon is None else asked.before(horizon, length)
     given = Given(values, sampling.num_samples, beside=sampling.condition)
     guidance = sampling.guidance
     if sampling.constraint is None:

@@ -9,19 +9,12 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What holds of some steps of a channel.
+    """What holds of some steps of a channel; no dataclass itself, so that others are found by their names."""
 
-    Args:
-        channel: Number of the channel; all of them, each by itself, if not given.
-        start: First step.
-        stop: Step after the last; the end if not given.
-    """
-
-    channel: int | None = None
-    start: int = 0
-    stop: int | None = None
+    channel: int | None
+    start: int
+    stop: int | None
 
     def where(self, length: int, channels: int) -> Tensor:
         """Return 1 where the rule looks, else 0, ``(N, M)``, float64.
@@ -40,7 +33,22 @@ class Rule:
         return chosen
 
 
-class Equation(Rule, ABC):
+@dataclass(frozen=True, kw_only=True)
+class Placed(Rule):
+    """A rule and its place.
+
+    Args:
+        channel: Number of the channel; all of them, each by itself, if not given.
+        start: First step.
+        stop: Step after the last; the end if not given.
+    """
+
+    channel: int | None = None
+    start: int = 0
+    stop: int | None = None
+
+
+class Equation(Placed, ABC):
     """Sums of numbers of a series that are known."""
 
     @abstractmethod
@@ -48,7 +56,7 @@ class Equation(Rule, ABC):
         """Return weights ``(k, N * M)`` and what they sum to, ``(k,)``, float64."""
 
 
-class Shape(Rule, ABC):
+class Shape(Placed, ABC):
     """A convex set that series lie in."""
 
     @abstractmethod

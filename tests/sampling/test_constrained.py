@@ -8,9 +8,11 @@ from known_law import exact_score, observed_of
 from test_conditional import fitted, masks
 
 import lightning_freqdiff as lf
+from lightning_freqdiff.callbacks.sample_writer import sampling_settings
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Known, gaussian_of
 from lightning_freqdiff.diffusion import VP
+from lightning_freqdiff.keywords import make
 from lightning_freqdiff.sampling import (
     Bounds,
     Constrained,
@@ -155,6 +157,20 @@ def test_rules_that_cannot_hold_are_refused_before_anything_is_drawn(rules, says
         sample(Asked(), VP(), codec, WorkUnit(0, 0, 2), sampling)
     assert not asked
     assert "`sampling.constraint.rules`" in str(caught.value)
+
+
+def test_rules_by_name_and_what_a_manifest_says_of_them():
+    named = [{"class_path": "Bounds", "init_args": {"low": 0.0}}, {"class_path": "Mean", "init_args": {"value": 1.0}}]
+    made = make(Sampling, {"constraint": {"class_path": "Constrained", "init_args": {"rules": named}}})
+    assert list(made.constraint.rules) == [Bounds(low=0.0), Mean(value=1.0)]
+    told = [sampling_settings(Sampling(constraint=Constrained([r]))) for r in (Sum(value=1.0), Mean(value=1.0))]
+    assert told[0] != told[1]
+
+    def mine(x):
+        return x.sum((1, 2))
+
+    assert make(Sampling, {"constraint": Constrained([mine])}).constraint.rules == [mine]
+    assert "mine" in str(sampling_settings(Sampling(constraint=Constrained([mine]))))
 
 
 def test_settings_that_are_none_are_refused():
