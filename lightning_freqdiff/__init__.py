@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         DMD,
         E2CRF,
         L2P,
+        AdaCorrection,
         CachePolicy,
         DeepCache,
         FastCache,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         SVDCache,
         TaylorSeer,
         TeaCache,
+        ToMe,
         Wiener,
     )
     from lightning_freqdiff.callbacks import CacheCallback, SampleMonitor, SampleWriter, ShardWriter
@@ -88,6 +90,7 @@ __all__ = [
     "UCR",
     "VE",
     "VP",
+    "AdaCorrection",
     "ArrayData",
     "CacheCallback",
     "CachePolicy",
@@ -123,6 +126,7 @@ __all__ = [
     "SyntheticECG",
     "TaylorSeer",
     "TeaCache",
+    "ToMe",
     "Transformer",
     "UNet",
     "USDroughts",
@@ -138,8 +142,8 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "caching": "DMD DeepCache E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2P MagCache PrediT SVDCache "
-    "SpectralCache Spectrum TaylorSeer TeaCache Wiener",
+    "caching": "AdaCorrection DMD DeepCache E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2P MagCache PrediT "
+    "SVDCache SpectralCache Spectrum TaylorSeer TeaCache ToMe Wiener",
     "callbacks": "CacheCallback SampleMonitor SampleWriter ShardWriter",
     "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData ShardedData "
     "Sines Stocks SyntheticECG UCR USDroughts",

@@ -190,14 +190,8 @@ def test_a_job_is_shell():
 @pytest.mark.parametrize("path", sorted((ROOT / "callbacks").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_callback_preset_plugs_in(project, monkeypatch, capfd, path):
     if path.stem == "deepcache":  # which the checkpoint at hand, a transformer, has no levels for
-        args = [
-            "fit",
-            "--model.network=UNet",
-            "--trainer.max_steps=1",
-            "--data.num_series=64",
-            "--checkpoint.dirpath=.",
-        ]
-        assert run(monkeypatch, [*args, "--data.length=32", "--model.network.width=8"]) == 0
+        args = ["fit", "--model.network=UNet", "--model.network.width=8", "--trainer.max_steps=1"]
+        assert run(monkeypatch, [*args, "--data.num_series=64", "--data.length=32", "--checkpoint.dirpath=."]) == 0
         Path("C").write_bytes(Path("best.ckpt").read_bytes())
     if "Run calibrate first." in path.read_text():
         assert run(monkeypatch, cut_down(["calibrate", "--ckpt_path", "C"])) == 0

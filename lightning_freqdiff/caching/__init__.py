@@ -1,5 +1,6 @@
 """Caches: policies that decide when to run how much of the network. Plain torch, no Lightning."""
 
+from lightning_freqdiff.caching.adacorrection import AdaCorrection
 from lightning_freqdiff.caching.base import CachedScore, CachePolicy, Call, Ledger, Outcome
 from lightning_freqdiff.caching.deepcache import DeepCache
 from lightning_freqdiff.caching.dmd import DMD
@@ -16,12 +17,14 @@ from lightning_freqdiff.caching.spectrum import Spectrum
 from lightning_freqdiff.caching.svdcache import SVDCache
 from lightning_freqdiff.caching.taylorseer import TaylorSeer
 from lightning_freqdiff.caching.teacache import TeaCache
+from lightning_freqdiff.caching.tome import ToMe
 from lightning_freqdiff.caching.wiener import Wiener
 
 __all__ = [
     "DMD",
     "E2CRF",
     "L2P",
+    "AdaCorrection",
     "CachePolicy",
     "CachedScore",
     "Call",
@@ -39,5 +42,6 @@ __all__ = [
     "Spectrum",
     "TaylorSeer",
     "TeaCache",
+    "ToMe",
     "Wiener",
 ]

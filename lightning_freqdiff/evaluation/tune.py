@@ -14,6 +14,7 @@ from lightning_freqdiff.caching import (
     DMD,
     E2CRF,
     L2P,
+    AdaCorrection,
     CachePolicy,
     DeepCache,
     FastCache,
@@ -27,6 +28,7 @@ from lightning_freqdiff.caching import (
     SVDCache,
     TaylorSeer,
     TeaCache,
+    ToMe,
     Wiener,
 )
 from lightning_freqdiff.evaluation.bench import Bench, Run
@@ -76,8 +78,9 @@ def families() -> list[Family]:
         Family("fastcache", lambda k: FastCache(cap=k), 1e-7, 1),
         Family("spectrum", lambda k: Spectrum(window=k, growth=0.0, history=8, ridge=1e-4), 2, 100),
     ]
+    found.append(Family("tome", lambda k: ToMe(ratio=k), 1e-2, 0.5))
     found.append(Family("deepcache", lambda k: DeepCache(interval=round(k)), 2, 100))
-    for forecaster in (FoCa, FreqCa, DMD, SVDCache, L2P):
+    for forecaster in (FoCa, FreqCa, DMD, SVDCache, L2P, AdaCorrection):
         found.append(Family(forecaster.__name__.lower(), lambda k, f=forecaster: f(interval=round(k)), 2, 100))
     found.append(Family("magcache", lambda k: MagCache(tau=k, skips=1000, retention=0.0), 1e-3, 10))
     found.append(Family("predit", lambda k: PrediT(tau=k, skips=1000), 1e-2, 10))

@@ -13,6 +13,7 @@ from lightning_freqdiff.caching import (
     DMD,
     E2CRF,
     L2P,
+    AdaCorrection,
     CachedScore,
     FastCache,
     FirstBlock,
@@ -25,6 +26,7 @@ from lightning_freqdiff.caching import (
     SVDCache,
     TaylorSeer,
     TeaCache,
+    ToMe,
     Wiener,
 )
 from lightning_freqdiff.caching.base import Call
@@ -93,11 +95,23 @@ POLICIES = {
     "predit": busy(PrediT, warmup=2),
     "svdcache": busy(SVDCache, interval=3),
     "l2p": busy(L2P, interval=3),
+    "adacorrection": busy(AdaCorrection, interval=3, gain=0.02),
     "wiener": busy(Wiener, tolerance=0.1),
     "wiener-clock": busy(Wiener, tolerance=0.1, memory=1.0),
     "wiener-held": busy(Wiener, tolerance=0.1, correct=False),
 }
-CLOCKED = ("taylor", "spectrum", "wiener-clock", "foca", "freqca", "dmd", "magcache", "svdcache", "l2p")
+CLOCKED = (
+    "taylor",
+    "spectrum",
+    "wiener-clock",
+    "foca",
+    "freqca",
+    "dmd",
+    "magcache",
+    "svdcache",
+    "l2p",
+    "adacorrection",
+)
 """Caches whose calls all samples make together."""
 WHOLE_E2CRF = busy(E2CRF, R=6, tau_safe=0.3)
 WIENER = [name for name in POLICIES if name.startswith("wiener")]
@@ -117,6 +131,7 @@ OFF = [
     ("spectrum", {"window": 1.0, "growth": 0.0}),
     ("spectrum", {"warmup": 1000}),
     *[(name, {"interval": 1}) for name in POLICIES if name.startswith(("foca", "freqca", "dmd", "svdcache", "l2p"))],
+    ("adacorrection", {"interval": 1, "gain": 1e9}),
     *[("magcache", off) for off in ({"tau": 0.0}, {"skips": 0}, {"retention": 1.0})],
     *[("predit", off) for off in ({"tau": 0.0}, {"skips": 0}, {"warmup": 1000})],
     *[(name, {"tolerance": 0.0}) for name in WIENER],
@@ -188,7 +203,17 @@ BACKBONES = {
     "mlp": MLP(layers=1, width=8),
 }
 EVERYWHERE = ["teacache", "spectral", "firstblock", "fastcache", "taylor-1-features", "spectrum", "wiener", "e2crf"]
-EVERYWHERE += ["foca", "freqca-fourier", "freqca-cosine", "dmd", "magcache", "predit", "svdcache", "l2p"]
+EVERYWHERE += [
+    "foca",
+    "freqca-fourier",
+    "freqca-cosine",
+    "dmd",
+    "magcache",
+    "predit",
+    "svdcache",
+    "l2p",
+    "adacorrection",
+]
 
 BANDED = ["spectral-frequency", "freqca-frequency"]
 
@@ -267,6 +292,7 @@ LAZY = {
     "predit": {"tau": 1e9, "skips": 1000, "warmup": 1},
     "svdcache": {"interval": 1000, "warmup": 1},
     "l2p": {"interval": 1000, "warmup": 1},
+    "adacorrection": {"interval": 1000},
     "wiener": {"tolerance": 1e9, "longest": 1.0},
 }
 
@@ -394,6 +420,10 @@ PARAMETERS = [
     (L2P, "warmup", 1, 4, {}),
     (L2P, "history", 1, 3, {}),
     (L2P, "ridge", 0.0, 1.0, {}),
+    (AdaCorrection, "interval", 2, 4, {}),
+    (AdaCorrection, "spread", 0.0, 3.0, {"gain": 0.02}),
+    (AdaCorrection, "gain", 0.01, 0.1, {}),
+    (AdaCorrection, "stale", "features", "residual", {}),
     (L2P, "stale", "features", "residual", {}),
     *[
         (Wiener, setting, one, other, {"tolerance": 0.1, **fixed})
@@ -518,6 +548,8 @@ def test_5_a_setting_that_has_no_effect_is_said(policy, settings):
         (PrediT, {"skips": -1}),
         (SVDCache, {"energy": 1.1}),
         (L2P, {"history": 0}),
+        (AdaCorrection, {"gain": -1.0}),
+        (ToMe, {"ratio": 0.6}),
         (Wiener, {"tolerance": -0.1}),
         (Wiener, {"memory": 1.1}),
         (Wiener, {"longest": float("nan")}),

@@ -3,12 +3,16 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from random_networks import random_score
-from slow_caches import STALE, STEPS, TIMES, Twin, check, ratio
+from slow_caches import SAMPLES, STALE, STEPS, TIMES, Twin, check, ratio, walk
 
-from lightning_freqdiff.caching import MagCache, PrediT
+from lightning_freqdiff.caching import AdaCorrection, MagCache, PrediT
+from lightning_freqdiff.caching.adacorrection import offset
+from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.diffusion.score import Trajectory
 
 
 class SlowMagCache(Twin):
@@ -100,3 +104,40 @@ def test_predit_forecasts_as_far_as_change_allows(stale, tau, skips, correct, wa
     policy = PrediT(stale=stale, **settings)
     called = check(random_score(13, 2), policy, lambda s, b: SlowPrediT(s, b, stale, **settings))
     assert 0.2 < called.mean() < 0.95
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_the_offset_is_the_mean_move_of_tokens_and_their_mean_spread(spread):
+    random = np.random.default_rng(0)
+    fresh, past = random.normal(size=(2, 3, 5, 7))
+    for b in range(3):
+        moved = np.mean([np.sqrt(((x - y) ** 2).sum()) for x, y in zip(fresh[b], past[b], strict=True)])
+        apart = np.mean([x.std() for x in fresh[b]])
+        found = offset(torch.from_numpy(fresh), torch.from_numpy(past), spread)[b]
+        assert float(found) == pytest.approx(moved**2 + spread * apart**2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("interval", [1, 3])
+def test_adacorrection_blends_at_probes_and_repeats_between(interval):
+    """Of features, which are written down: the share, and the prediction that is made of the blend."""
+    score, gain = random_score(13, 2), 0.01
+    policy = AdaCorrection(interval=interval, gain=gain)
+    state = policy.begin(score, Trajectory(TIMES, 1, (SAMPLES, *score.noise_scale.shape), 0, 0))
+    kept, before, shares = None, None, []
+    for step, z in enumerate(walk(score, 1.0)):
+        t, last = TIMES[step].float(), step == STEPS - 1
+        outcome, state = policy.evaluate(score, z, Call(step, t, last, float(TIMES[step])), state)
+        c = score.coefficients(t)
+        probe = step % interval == 0 or last
+        assert bool(outcome.work.eq(float(probe)).all())
+        if probe:
+            h = score.embed(z, t, c).features
+            for block in score.network.layers:
+                h = block(h)
+            share = torch.ones(SAMPLES) if before is None or last else (gain * offset(h, before, 1.0)).clamp(0, 1)
+            kept = h if kept is None else kept + share.view(-1, 1, 1) * (h - kept)
+            before = h
+            shares.append(share)
+        torch.testing.assert_close(outcome.eps, score.eps(score.network.head(kept, None), z, c), atol=1e-4, rtol=1e-4)
+    assert any(((share > 0) & (share < 1)).all() for share in shares)
