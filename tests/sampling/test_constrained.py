@@ -1,3 +1,4 @@
+# pyright: reportOptionalMemberAccess=false
 """Rules by name: against the exact law where data are Gaussian, and to the last digit at the end."""
 
 import numpy as np

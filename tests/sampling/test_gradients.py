@@ -59,7 +59,7 @@ def test_the_others_come_nearer_than_what_they_are_made_of():
     assert score.calls == 100 * 5
 
 
-@pytest.mark.parametrize("method", ["Reconstruction", "ManifoldConstrained", "TrustSampling"])
+@pytest.mark.parametrize("method", [Reconstruction(weight=0.1), "ManifoldConstrained", "TrustSampling"], ids=str)
 def test_through_a_network_in_the_predict_loop_and_not_through_a_cache(model, method):
     mine, x = lf.Model(model), np.full((2, 64, 1), np.nan, np.float32)
     x[:, :20] = 0.1

@@ -28,7 +28,9 @@ def test_gaps_in_straight_lines(gaps: np.ndarray) -> None:
     np.testing.assert_array_equal(series.x, x[kept])
     np.testing.assert_array_equal(series.y, np.flatnonzero(kept))  # type: ignore[arg-type]
     if gaps.any():
-        with pytest.raises(ValueError, match=rf"got {gaps.sum()} that are not .*`data\.missing` interpolate or drop"):
+        with pytest.raises(
+            ValueError, match=rf"got {gaps.sum()} that are not .*`data\.missing` interpolate, drop or mask"
+        ):
             ArrayData.of(holes).setup()
 
 
