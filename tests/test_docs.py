@@ -245,7 +245,7 @@ def test_the_readmes_table_is_what_was_measured():
     runs = json.loads((ROOT / "benchmarks/results/compare-ecg_mitbih-unet/compare.json").read_text())["runs"]
     for name, words in {
         "wiener-fast": "fastest cache",
-        "dpm++2m-24": "few steps",
+        "fitted-8": "few steps",
         "e2crf": "E²-CRF on whole calls",
         "uncached": "uncached, 1,000",
     }.items():
