@@ -24,10 +24,11 @@ from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.compare import Comparison
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.families import families
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.evaluation.reading import locate
-from lightning_freqdiff.evaluation.tune import Tuner, families
+from lightning_freqdiff.evaluation.tune import Tuner
 from lightning_freqdiff.keywords import allot, check, make, names, spelt
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.running import MatmulPrecision, float32_products
@@ -241,7 +242,9 @@ def tune(
         _, confirmed = tuner.run([known[name] for name in caches or known])
         if confirmed is None:
             raise ValueError(f"no cache was faster than none within `tolerance` {tolerance:g}: raise it")
-        return confirmed.family.make(confirmed.knob)
+        policy = confirmed.family.contender(confirmed.knob, sampling).policy
+        assert policy is not None
+        return policy
 
 
 def find_device(name: str) -> torch.device:

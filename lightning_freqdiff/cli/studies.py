@@ -27,8 +27,9 @@ from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.evaluation.compare import Comparison
 from lightning_freqdiff.evaluation.describe import KIND, describe, show, write
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.families import families, solvers
 from lightning_freqdiff.evaluation.judges import split
-from lightning_freqdiff.evaluation.tune import Tuner, as_yaml, families
+from lightning_freqdiff.evaluation.tune import Tuner, as_yaml
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.outputs import claimed, held
@@ -98,7 +99,13 @@ def build_parser(command: str) -> ArgumentParser:
             help="What the tolerance is about: relative_l2, the distance to the uncached samples; sw, the change of "
             "sliced Wasserstein; or the change of any metric of evaluate, which has no bound.",
         )
-        parser.add_argument("--families", type=str, nargs="+", default=[], help="Caches to search; all if not given.")
+        parser.add_argument(
+            "--families",
+            type=str,
+            nargs="+",
+            default=[],
+            help="Caches and solvers to search; all that the metric can compare if not given.",
+        )
         parser.add_argument(
             "--confirm", type=int, default=64, help="Samples of fresh noise to confirm the winner on."
         )
@@ -185,7 +192,7 @@ def _compare(config: Any, module: ScoreModule, data: SeriesData | None, console:
 
 
 def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:
-    known = {family.name: family for family in families()}
+    known = {family.name: family for family in (*families(), *solvers())}
     unknown = sorted(set(config.families) - set(known))
     if unknown:
         raise ValueError(f"expected families of {', '.join(known)}, got {unknown[0]}: set --families")
@@ -194,7 +201,9 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
         raise ValueError(f"expected the name of a file, got {config.name!r}: set `name`, and the folder by `output`")
     if config.confirm < 1:
         raise ValueError(f"expected at least 1 sample to confirm on, got {config.confirm}: set `confirm`")
-    kept = [path.with_name(f"{name}.yaml") for name in config.families or known] if config.keep_all else []
+    # Solvers draw other samples than the uncached ones, which have no distance to them.
+    wanted = config.families or [f.name for f in (families() if config.metric == "relative_l2" else known.values())]
+    kept = [path.with_name(f"{name}.yaml") for name in wanted] if config.keep_all else []
     for new in (path, *kept):
         if new.exists():
             raise ValueError(f"expected a new preset, but {new} is there already: set --name or --output")
@@ -202,17 +211,18 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
         evaluator = Evaluator(data) if data is not None else None
         bench = Bench(module, config.sampling)
         tuner = Tuner(bench, config.tolerance, config.metric, evaluator, config.confirm, console)
-        best, confirmed = tuner.run([known[name] for name in config.families or known])
+        best, confirmed = tuner.run([known[name] for name in wanted])
     for trial in best if config.keep_all else ():
-        text = as_yaml(trial.family.make(trial.knob), [f"Best of its kind at {config.metric} {config.tolerance:g}."])
+        found = trial.family.contender(trial.knob, config.sampling)
+        text = as_yaml(found, [f"Best of its kind at {config.metric} {config.tolerance:g}."])
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path.with_name(f"{trial.family.name}.yaml"), text)
     if confirmed is None:
         raise ValueError(
-            f"no cache was faster than none and confirmed within {config.metric} {config.tolerance:g} at "
+            f"nothing was faster than no cache and confirmed within {config.metric} {config.tolerance:g} at "
             f"{config.sampling.num_steps} steps: raise --tolerance, or sample without a cache"
         )
-    policy = confirmed.family.make(confirmed.knob)
+    found = confirmed.family.contender(confirmed.knob, config.sampling)
     comment = [
         f"Found by tune for checkpoint {str(module.checkpoint_hash)[:12]}: {config.metric} within "
         f"{config.tolerance:g} at {config.sampling.num_steps} steps",
@@ -220,7 +230,7 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
         f"{tuner.damage(confirmed)}; {tuner.speedup(confirmed, fresh=True):.1f} times faster.",
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, as_yaml(policy, comment))
+    replace_text(path, as_yaml(found, comment))
     console.print(f"\n{path}: {comment[1]}", highlight=False, soft_wrap=True)
     console.print(
         f"use it:  python -m lightning_freqdiff predict --ckpt_path {config.ckpt_path} --config {path}",

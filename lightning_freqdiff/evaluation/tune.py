@@ -1,39 +1,19 @@
-"""`tune`: from the damage that a user accepts to the fastest cache that does no more."""
+"""`tune`: from the damage that a user accepts to the fastest cache, or solver of few steps, that does no more."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import Tensor
 
-from lightning_freqdiff.caching import (
-    DMD,
-    E2CRF,
-    L2P,
-    AdaCorrection,
-    CachePolicy,
-    DeepCache,
-    FastCache,
-    FirstBlock,
-    FoCa,
-    FreqCa,
-    MagCache,
-    PrediT,
-    SpectralCache,
-    Spectrum,
-    SVDCache,
-    TaylorSeer,
-    TeaCache,
-    ToMe,
-    Wiener,
-)
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.families import Family
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.evaluation.judges import NAMES
 from lightning_freqdiff.evaluation.scores import DOMAINS
@@ -47,50 +27,8 @@ SEARCHES = 6
 TIGHTER = 0.8
 """Factor on the knob where fresh noise does not confirm what the search found."""
 CONFIRMATIONS = 4
-
-
-@dataclass(frozen=True)
-class Family:
-    """A cache with one knob: the higher, the faster and the worse.
-
-    Args:
-        name: How its preset is called.
-        make: Makes the cache from the knob.
-        low: Least knob tried.
-        high: Greatest.
-    """
-
-    name: str
-    make: Callable[[float], CachePolicy]
-    low: float
-    high: float
-
-
-def families() -> list[Family]:
-    """Return the caches that are searched, each with its knob."""
-    found = [
-        Family("wiener", lambda k: Wiener(tolerance=k), 1e-3, 0.5),
-        Family("wiener-clock", lambda k: Wiener(tolerance=k, memory=1.0), 1e-3, 0.5),
-        Family("e2crf", lambda k: E2CRF(R=round(10 * k), tau_safe=round(0.02 * k, 6)), 0.2, 20),
-        Family("fixed", lambda k: E2CRF(preset="fixed_schedule", R=round(k)), 2, 200),
-        Family("teacache", lambda k: TeaCache(tau=k), 1e-3, 10),
-        Family("firstblock", lambda k: FirstBlock(tau=k), 1e-3, 3),
-        Family("fastcache", lambda k: FastCache(cap=k), 1e-7, 1),
-        Family("spectrum", lambda k: Spectrum(window=k, growth=0.0, history=8, ridge=1e-4), 2, 100),
-    ]
-    found.append(Family("tome", lambda k: ToMe(ratio=k), 1e-2, 0.5))
-    found.append(Family("deepcache", lambda k: DeepCache(interval=round(k)), 2, 100))
-    for forecaster in (FoCa, FreqCa, DMD, SVDCache, L2P, AdaCorrection):
-        found.append(Family(forecaster.__name__.lower(), lambda k, f=forecaster: f(interval=round(k)), 2, 100))
-    found.append(Family("magcache", lambda k: MagCache(tau=k, skips=1000, retention=0.0), 1e-3, 10))
-    found.append(Family("predit", lambda k: PrediT(tau=k, skips=1000), 1e-2, 10))
-    for order in (0, 1, 2):
-        found.append(Family(f"taylorseer-{order}", lambda k, o=order: TaylorSeer(interval=round(k), order=o), 2, 100))
-    for bands in ("channel", "frequency"):
-        found.append(
-            Family(f"spectralcache-{bands}", lambda k, b=bands: SpectralCache(tau=k, c_max=1000, bands=b), 1e-3, 10)  # type: ignore[misc]
-        )
-    return found
+PARTS = 4
+"""Parts of a set of samples, between which chance is seen."""
 
 
 @dataclass
@@ -140,6 +78,7 @@ class Tuner:
         self.fresh = replace(bench.sampling, seed=bench.sampling.seed + 1, num_samples=confirm)
         self.console = console or Console()
         self.references: dict[int, tuple[Run, Any]] = {}
+        self.trials: list[Trial] = []
 
     def run(self, wanted: list[Family]) -> tuple[list[Trial], Trial | None]:
         """Return every family's fastest setting within the tolerance, and the fastest that is confirmed, if any."""
@@ -190,8 +129,11 @@ class Tuner:
 
     def measure(self, family: Family, knob: float, sampling: Sampling) -> Trial:
         """Draw with one setting, and measure it against the uncached samples of the same noise."""
+        contender = family.contender(knob, sampling)
+        if contender.kind == "solver" and self.metric == "relative_l2":
+            raise ValueError("its samples are others than the uncached ones: set `metric` sw, or that of `evaluate`")
         reference, known = self._reference(sampling)
-        run = Run(Contender(family.name, "cache", sampling, family.make(knob)))
+        run = Run(contender)
         self.bench.draw(run)
         assert run.series is not None
         assert reference.series is not None
@@ -199,13 +141,34 @@ class Tuner:
             found = relative_l2(run.series, reference.series)
             value, upper = found["relative_l2"], found["relative_l2_upper"]
         elif self.metric == "sw":
-            assert self.evaluator is not None
-            changed = self.evaluator.changes(self.evaluator.distances(run.series), known)
-            value = max(abs(changed[f"sw_{d}_change"]) for d in DOMAINS)
-            upper = max(abs(changed[f"sw_{d}_change"]) + changed[f"sw_{d}_change_two_se"] for d in DOMAINS)
+            value, upper = self._change(run.series, reference.series, known, paired=contender.kind == "cache")
         else:
             value = upper = abs(self._named(run.series) - known) / max(abs(known), 1e-300)
-        return Trial(family, knob, run.seconds[0], run.totals["network_calls"], value, upper)
+        trial = Trial(family, knob, run.seconds[0], run.totals["network_calls"], value, upper)
+        if sampling is self.bench.sampling:
+            self.trials.append(trial)
+        return trial
+
+    def _change(self, series: Tensor, uncached: Tensor, known: Any, paired: bool) -> tuple[float, float]:
+        """Return the relative change of the sliced Wasserstein distance, and its upper bound.
+
+        Samples of the same noise share its luck. Of others chance is a part of the change: what it is by itself is
+        seen between parts of the samples.
+        """
+        assert self.evaluator is not None
+        changed = self.evaluator.changes(self.evaluator.distances(series), known)
+        value = max(abs(changed[f"sw_{d}_change"]) for d in DOMAINS)
+        if paired or len(series) < 2 * PARTS:
+            return value, max(abs(changed[f"sw_{d}_change"]) + changed[f"sw_{d}_change_two_se"] for d in DOMAINS)
+        upper = 0.0
+        for d in DOMAINS:
+            ours, theirs = (
+                torch.stack([self.evaluator.distances(part)[d].mean() for part in one.chunk(PARTS)])
+                for one in (series, uncached)
+            )
+            two_se = float(2 * (ours - theirs).std() / PARTS**0.5 / known[d].mean())
+            upper = max(upper, abs(changed[f"sw_{d}_change"]) + two_se)
+        return value, upper
 
     def _reference(self, sampling: Sampling) -> tuple[Run, Any]:
         """Return the uncached samples of a seed, drawn once."""
@@ -246,14 +209,25 @@ class Tuner:
         return f"{trial.value:.4f}" + (f" (95 % below {trial.upper:.4f})" if self.metric in OWN else "")
 
 
-def as_yaml(policy: CachePolicy, comment: list[str]) -> str:
-    """Write a cache as a preset, ready to be plugged in."""
-    settings = {k: v for k, v in vars(policy).items() if v is not None and not k.startswith("_") and k != "settings"}
-    defaults = type(policy)()
-    changed = {k: v for k, v in settings.items() if v != getattr(defaults, k)}
-    lines = [*(f"# {line}" for line in comment), "trainer:", "  callbacks+:", "    - class_path: CacheCallback"]
-    lines += ["      init_args:", "        policy:", f"          class_path: {type(policy).__name__}"]
-    if changed:
-        lines += ["          init_args:"]
-        lines += [f"            {k}: {float(f'{v:.4g}') if isinstance(v, float) else v}" for k, v in changed.items()]
-    return "\n".join(lines) + "\n"
+def as_yaml(contender: Contender, comment: list[str]) -> str:
+    """Write a cache, or a solver with its steps, as a preset ready to be plugged in."""
+    lines = [f"# {line}" for line in comment]
+    if contender.policy is None:
+        sampling = contender.sampling
+        lines += ["sampling:", *_component("  solver", sampling.solver)]
+        return "\n".join([*lines, f"  grid: {sampling.grid}", f"  num_steps: {sampling.num_steps}"]) + "\n"
+    lines += ["trainer:", "  callbacks+:", "    - class_path: CacheCallback", "      init_args:"]
+    return "\n".join([*lines, *_component("        policy", contender.policy)]) + "\n"
+
+
+def _component(place: str, component: Any) -> list[str]:
+    """Write a dataclass under a key as its name, and what is set otherwise than by default."""
+    indent = " " * (len(place) - len(place.lstrip()) + 2)
+    defaults, settings = type(component)(), {f.name: getattr(component, f.name) for f in fields(component)}
+    changed = {k: v for k, v in settings.items() if v is not None and v != getattr(defaults, k)}
+    lines = [f"{place}:", f"{indent}class_path: {type(component).__name__}"]
+    lines += [f"{indent}init_args:"] if changed else []
+    for name, value in changed.items():
+        shown = str(value).lower() if isinstance(value, bool) else value
+        lines.append(f"{indent}  {name}: {float(f'{value:.4g}') if isinstance(value, float) else shown}")
+    return lines

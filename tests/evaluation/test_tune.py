@@ -1,6 +1,8 @@
 # A figure that is not there fails its test.
 # pyright: reportOperatorIssue=false
 
+from dataclasses import replace
+
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -11,12 +13,14 @@ from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.evaluator import Evaluator
+from lightning_freqdiff.evaluation.families import Family, families, solvers
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
-from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml, families
+from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import MLP
 from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling.solvers import ExponentialWiener
 
 SAMPLING = Sampling(num_samples=4, num_steps=40, batch_size=4)
 
@@ -50,9 +54,8 @@ def test_what_is_promised_holds_on_noise_that_was_not_seen(model, calls_for_seco
     assert confirmed is not None
     assert confirmed.upper <= 0.1
     sampling = Sampling(num_samples=16, num_steps=40, batch_size=16, seed=99)
-    runs = [
-        Run(Contender("x", "cache", sampling, policy)) for policy in (None, confirmed.family.make(confirmed.knob))
-    ]
+    found = confirmed.family.contender(confirmed.knob, SAMPLING).policy
+    runs = [Run(Contender("x", "cache", sampling, policy)) for policy in (None, found)]
     for run in runs:
         Bench(model, sampling).draw(run)
     assert relative_l2(runs[1].series, runs[0].series)["relative_l2"] < 0.15
@@ -120,10 +123,42 @@ def test_any_metric_as_the_measure(model):
 )
 def test_the_preset_that_is_written_is_the_cache_that_was_found(policy, tmp_path):
     path = tmp_path / "x.yaml"
-    path.write_text(as_yaml(policy, ["one", "two"]))
+    path.write_text(as_yaml(Contender("x", "cache", SAMPLING, policy), ["one", "two"]))
     assert OmegaConf.load(path).trainer
     read = read_preset(path)
     assert type(read) is type(policy)
     for name, value in vars(policy).items():
         if isinstance(value, float):
             assert getattr(read, name) == pytest.approx(value, rel=1e-3)
+
+
+def test_the_preset_of_a_solver_is_taken_by_predict(tmp_path):
+    family = Family("x", lambda knob: ExponentialWiener("ode"), 2, 250, "edm")
+    found = family.contender(8, replace(SAMPLING, num_steps=40))
+    (tmp_path / "x.yaml").write_text(as_yaml(found, ["one"]))
+    read = OmegaConf.to_container(OmegaConf.load(tmp_path / "x.yaml"))
+    assert read == {
+        "sampling": {
+            "solver": {"class_path": "ExponentialWiener", "init_args": {"kind": "ode"}},
+            "grid": "edm",
+            "num_steps": 5,
+        }
+    }
+
+
+def test_solvers_are_searched_by_the_distribution_of_their_samples(model, calls_for_seconds):
+    """They draw other samples, so that chance is a part of the change, and of its bound."""
+    sampling = replace(SAMPLING, num_samples=16, batch_size=16)
+    evaluator = Evaluator(SyntheticECG(num_series=256, length=64))
+    search = Tuner(Bench(model, sampling), 0.8, "sw", evaluator, confirm=16, console=Console(quiet=True))
+    wanted = [family for family in solvers() if family.name in ("dpm++2m", "fitted")]
+    best, confirmed = search.run(wanted)
+    assert [trial.family.name for trial in best] == ["dpm++2m"]  # no steps were learnt for the other
+    assert confirmed is not None
+    assert confirmed.calls < 40
+    assert confirmed.value < confirmed.upper <= 0.8
+    with pytest.raises(ValueError, match="others than the uncached ones: set `metric` sw"):
+        tuner(model, 0.5).measure(wanted[1], 4, SAMPLING)
+    fitted = wanted[0].contender(4, sampling)
+    assert fitted.sampling.num_steps == 10
+    assert wanted[0].contender(1, replace(sampling, num_steps=1000)).sampling.num_steps == 12
