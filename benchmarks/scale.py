@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-METHODS = ("uncached", "wiener", "wiener-fast", "dpm++2m-24")
+METHODS = ("uncached", "wiener", "wiener-fast", "fitted-8")
 COUNTS = (10**6, 10**8, 10**10)
 
 

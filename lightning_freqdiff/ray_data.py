@@ -36,7 +36,7 @@ def units(num_samples: int = Sampling.num_samples, batch_size: int = Sampling.ba
         ValueError: Where Ray is not installed.
     """
     try:
-        import ray.data
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError('Ray Data is not here: pip install "lightning-freqdiff[ray]"') from error
     return ray.data.range(-(-num_samples // batch_size)).rename_columns({"id": "unit"})

@@ -12,8 +12,10 @@ from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.evaluation.bench import Bench, Run
+from lightning_freqdiff.evaluation.calibrate import calibrate
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.sampling import Sampling
 
 torch.set_num_threads(1)
 
@@ -94,3 +96,11 @@ def blank_pictures(monkeypatch) -> None:
 @pytest.fixture
 def model(checkpoint) -> ScoreModule:
     return ScoreModule.load_from_checkpoint(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def calibrated(checkpoint) -> ScoreModule:
+    """The same, with all that caches and few steps want to know."""
+    model = ScoreModule.load_from_checkpoint(checkpoint)
+    model.score.calibration = calibrate(model, Sampling(num_samples=4, num_steps=60, batch_size=4))[0]
+    return model

@@ -17,7 +17,7 @@ import torch
 
 import lightning_freqdiff as lf
 from lightning_freqdiff.__main__ import main
-from lightning_freqdiff.evaluation import jumps
+from lightning_freqdiff.evaluation import teacher
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.module import ScoreModule
 
@@ -380,7 +380,7 @@ def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path, well, calls
 
 
 def test_a_calibrated_model_samples_on_a_grid_of_its_own(trained, tmp_path, call, well, monkeypatch):
-    monkeypatch.setattr(jumps, "SAMPLES", 32)
+    monkeypatch.setattr(teacher, "SAMPLES", 32)
     checkpoint, path = tmp_path / "best.ckpt", tmp_path / "best.calibration.npz"
     checkpoint.write_bytes(trained.read_bytes())
     few = ["--ckpt_path", checkpoint, "--sampling.num_samples=4"]

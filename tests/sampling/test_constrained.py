@@ -9,7 +9,7 @@ from known_law import exact_score, observed_of
 from test_conditional import fitted, masks
 
 import lightning_freqdiff as lf
-from lightning_freqdiff.callbacks.sample_writer import sampling_settings
+from lightning_freqdiff.callbacks.identity import sampling_settings
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Known, gaussian_of
 from lightning_freqdiff.diffusion import VP
