@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from lightning_freqdiff.sampling import (
     GaussianPosterior,
     Given,
     Guidance,
+    Listed,
     Together,
 )
 from lightning_freqdiff.sampling.conditions import of_labels
 from lightning_freqdiff.sampling.noise import normal_stream
+from lightning_freqdiff.vocabulary import Vocabulary
 
 LINEAR = "linear"
 """The method that asks no network: the exact conditional law of the linear model."""
@@ -41,11 +43,15 @@ class Asked:
         series: One array ``(T, M)`` each, NaN where nothing is known.
         names: What they are called.
         library: Library of the data frame that they came in, if they did.
+        covariates: What came beside of each at its steps, one array ``(T, C)`` each, in the data's units.
+        columns: What came beside of each as a whole, label and static columns ``(B,)`` that the model knows.
     """
 
     series: list[np.ndarray]
     names: Sequence[Any]
     library: str | None = None
+    covariates: list[np.ndarray] | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of(cls, values: Any, module: ScoreModule, id: str | None = None, time: str | None = None) -> Asked:
@@ -64,8 +70,17 @@ class Asked:
         # Where a series is one number a step, tables may have a series a row.
         wide = channels == 1 and _width(data) == length
         ragged = data.as_given(long=not wide and not isinstance(array, (np.ndarray, list)))
-        series = [np.asarray(one, dtype=np.float32) for one in ragged.series]
-        names = ragged.channels
+        own = len(ragged.channels) - ragged.covariates  # what is known at every step is the last of the channels
+        series = [np.asarray(one, dtype=np.float32)[:, :own] for one in ragged.series]
+        names = ragged.channels[:own]
+        known = module.vocabulary
+        covariates = None
+        if ragged.covariates:
+            expect_covariates(ragged.channels[own:], known)
+            order = [ragged.channels.index(column.name, own) for column in known.covariates]
+            covariates = [np.asarray(one)[:, order] for one in ragged.series]
+        facts = {one.name: ragged.static[one.name] for one in known.static if one.name in ragged.static}
+        facts |= {"label": ragged.y} if known.classes and ragged.y is not None else {}
         if set(names) == set(module.channels) and tuple(names) != module.channels:
             order = [names.index(name) for name in module.channels]
             series = [one[:, order] for one in series]
@@ -80,7 +95,8 @@ class Asked:
             raise ValueError(
                 "expected numbers, or NaN where a value is not known, got infinite ones: set `data.path`"
             )
-        return cls(series, ragged.names if any(ragged.names) else range(len(series)), data.frame)
+        named = ragged.names if any(ragged.names) else range(len(series))
+        return cls(series, named, data.frame, covariates, facts)
 
     def whole(self, length: int) -> Tensor:
         """Return all series in one piece ``(B, N, M)``, of the model's length."""
@@ -103,12 +119,35 @@ class Asked:
                 f"expected a horizon from 1 to {length - 1}, less than the {length} steps that the model was trained "
                 f"on, got {horizon}: set `horizon`"
             )
-        room = length - horizon
-        values = np.full((len(self.series), length, self.series[0].shape[1]), np.nan, np.float32)
-        for row, one in zip(values, self.series, strict=True):
-            kept = one[-room:]
-            row[room - len(kept) : room] = kept
-        return torch.from_numpy(values)
+        return torch.from_numpy(_last(self.series, length - horizon, length).astype(np.float32))
+
+    def told(self, length: int, horizon: int = 0) -> Tensor | None:
+        """Return the covariates ``(B, N, C)`` at the same steps, if any came; NaN, which is not known, elsewhere."""
+        return None if self.covariates is None else torch.from_numpy(_last(self.covariates, length - horizon, length))
+
+    def conditions(self, of: Sequence[int], num_samples: int) -> Conditions | None:
+        """Return what is known of some series as a whole, for so many samples of each."""
+        columns = {name: np.repeat(column[list(of)], num_samples) for name, column in self.columns.items()}
+        return Listed({name: column.tolist() for name, column in columns.items()}) if columns and len(of) else None
+
+
+def _last(values: Sequence[np.ndarray], room: int, length: int) -> np.ndarray:
+    """Return ``length`` steps of each array ``(T, C)``: its last ones in the first ``room`` steps, and NaN."""
+    found = np.full((len(values), length, values[0].shape[1]), np.nan)
+    for row, one in zip(found, values, strict=True):
+        kept = one[-room:]
+        row[room - len(kept) : room] = kept
+    return found
+
+
+def expect_covariates(names: Sequence[str], known: Vocabulary) -> None:
+    """Refuse other covariates than a model was trained with."""
+    if set(names) != {one.name for one in known.covariates}:
+        wanted = ", ".join(one.name for one in known.covariates) or "none"
+        raise ValueError(
+            f"expected the covariates that the model was trained with ({wanted}), got {', '.join(names)}: set "
+            "`data.covariates` and `data.calendar`"
+        )
 
 
 def _width(data: ArrayData) -> int | None:
@@ -249,7 +288,8 @@ class Imputing:
             method: Name of a guidance or constraint that keeps to what is observed, or one with its settings;
                 ``"linear"`` for the linear model's conditional law alone, which asks no network. If not given,
                 ``GaussianPosterior``, and a model that was trained with ``observe`` is told the values as well.
-            covariates: Covariates at every step, ``(B, N, C)`` or ``(N, C)``, of a model that was trained with them.
+            covariates: Covariates at every step, ``(B, N, C)`` or ``(N, C)``, of a model that was trained with them,
+                in the data's units; if not given, those of a data set `x` with `covariates`. NaN is not known.
             seed: Sample ``i`` of series ``b`` depends on ``(seed, b, i)`` and on this series alone.
             id: Column of a table that tells series apart; not needed for ``id`` or ``sample``.
             time: Column with time stamps; not needed for ``time`` or ``step``.
@@ -278,7 +318,8 @@ class Imputing:
             known = covariates_of(
                 covariates, len(values), layout.length, layout.length, self.module.score.sizes.covariates
             )
-            drawn = self._fill(values, num_samples, method, known, seed, settings)
+            known = asked.told(layout.length) if known is None else known
+            drawn = self._fill(asked, values, num_samples, method, known, seed, settings)
         return self._shaped(drawn, asked, settings)
 
     def forecast(
@@ -322,11 +363,13 @@ class Imputing:
             room = max(min(len(one), length - horizon) for one in asked.series)
             size = self.module.score.sizes.covariates
             known = covariates_of(covariates, len(values), length, room + horizon, size)
-            drawn = self._fill(values, num_samples, method, known, seed, settings)
+            known = asked.told(length, horizon) if known is None else known
+            drawn = self._fill(asked, values, num_samples, method, known, seed, settings)
         return self._shaped(drawn[:, :, -horizon:], asked, settings)
 
     def _fill(
         self,
+        asked: Asked,
         values: Tensor,
         num_samples: int,
         method: Method,
@@ -341,7 +384,8 @@ class Imputing:
         if (label := settings.pop("label", None)) is not None:
             each = isinstance(label, (int, str))  # the same for each, or one a series
             beside = of_labels(label if each else [label[b] for b in gaps.tolist() for _ in range(num_samples)])
-        told = None if covariates is None else covariates[gaps]
+        told = None if covariates is None else self.module.vocabulary.at_steps(covariates)[gaps]
+        beside = asked.conditions(gaps.tolist(), num_samples) if beside is None else beside
         given = Given(values[gaps], num_samples, gaps.tolist(), told, beside)
         drawn = values.unsqueeze(1).repeat(1, num_samples, 1, 1).numpy()
         if not len(gaps):

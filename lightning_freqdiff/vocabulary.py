@@ -152,6 +152,13 @@ class Vocabulary:
         label = self.number(columns["label"]) if "label" in columns else None
         return Condition(label, _side_by_side(self.static, columns), _side_by_side(self.covariates, columns))
 
+    def at_steps(self, values: Tensor) -> Tensor:
+        """Return covariates ``(..., C)``, given in the data's units, in the model's."""
+        if not self.covariates:
+            return values  # of a model that knows numbers alone
+        units = torch.tensor([(one.mean, one.scale) for one in self.covariates], dtype=torch.float64)
+        return ((values - units[:, 0]) / units[:, 1]).float()
+
     def as_dict(self) -> dict[str, Any]:
         """Write it as plain values, for a checkpoint."""
         parts = {name: [_plain(one) for one in part] for name, part in vars(self).items() if part and name != "label"}

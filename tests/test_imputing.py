@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import lightning_freqdiff as lf
+from lightning_freqdiff.callbacks.identity import sampling_settings
+from lightning_freqdiff.cli.tasks import for_task
 from lightning_freqdiff.conditional import gaussian_of
-from lightning_freqdiff.sampling import GaussianPosterior, Replacement
+from lightning_freqdiff.sampling import GaussianPosterior, Given, Replacement, Same, Sampling
 
 pd = pytest.importorskip("pandas")
 
@@ -191,3 +193,94 @@ def test_covariates_have_to_reach_the_horizon():
     padded = covariates_of(np.arange(14.0).reshape(14, 1), 1, 16, 14, 1)
     assert padded is not None
     assert padded[0, :, 0].tolist() == [0, 0, *range(14)]
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A model of series with labels, a category and a covariate in degrees, and a table of such series with gaps."""
+    rng, n = np.random.default_rng(2), 24
+    steps = {"id": np.repeat(np.arange(n), N), "time": np.tile(np.arange(N), n)}
+    beside = {
+        "kind": np.repeat(["calm", "storm"] * (n // 2), N),
+        "area": np.repeat(["n", "s", "s", "n"] * (n // 4), N),
+    }
+    table = pd.DataFrame({**steps, "load": rng.normal(size=n * N), "degrees": rng.normal(20, 5, n * N), **beside})
+    names = {"labels": "kind", "static": "area", "covariates": "degrees"}
+    model = train(tmp_path_factory.mktemp("labelled"), table, **names)
+    gappy = table[table.id < 3].copy()
+    gappy.loc[gappy.time.between(4, 7) & (gappy.id != 1), "load"] = np.nan
+    return model, gappy, lf.ArrayData.of(gappy, **names)
+
+
+def heard(model, monkeypatch) -> list:
+    """What samples are drawn under, instead of drawing them."""
+    known = []
+
+    def note(self, num_samples, condition, **settings):
+        known.append(condition.said_in(self.module.vocabulary).rows(0, num_samples))
+        return np.zeros((num_samples, *self.shape), np.float32)
+
+    monkeypatch.setattr(lf.Model, "sample", note)
+    return known
+
+
+def standardised(model, degrees):
+    (column,) = model.module.vocabulary.covariates
+    return torch.tensor((degrees - column.mean) / column.scale).float()
+
+
+def test_what_comes_beside_of_series_is_told(labelled, monkeypatch):
+    model, table, data = labelled
+    known = heard(model, monkeypatch)
+    filled = model.impute(data, 2)
+    assert filled.columns.tolist() == ["series", "sample", "step", "load"]
+    (told,) = known
+    degrees = table.degrees.to_numpy().reshape(3, N)[[0, 0, 2, 2]]
+    torch.testing.assert_close(told.covariates[..., 0], standardised(model, degrees))
+    assert told.label.tolist() == [0, 0, 0, 0]
+    assert told.static.tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+    model.impute(data, 2, label="storm")
+    assert known[1].label.tolist() == [1, 1, 1, 1]
+
+
+def test_of_a_horizon_no_covariates_came(labelled, monkeypatch):
+    model, table, data = labelled
+    known = heard(model, monkeypatch)
+    model.forecast(data, 5, 2)
+    told = known[0].covariates[..., 0]
+    degrees = table.degrees.to_numpy().reshape(3, N)[[0, 0, 1, 1, 2, 2], 5:]
+    torch.testing.assert_close(told[:, : N - 5], standardised(model, degrees))
+    assert told[:, N - 5 :].isnan().all()
+
+
+def test_covariates_are_given_in_the_units_of_the_data(labelled, monkeypatch):
+    model, table, _ = labelled
+    known = heard(model, monkeypatch)
+    degrees = table.degrees.to_numpy().reshape(3, N, 1)
+    model.impute(table[["id", "time", "load"]], 1, covariates=degrees)
+    torch.testing.assert_close(known[0].covariates, standardised(model, degrees[[0, 2]]))
+
+
+def test_the_command_line_tells_the_same(labelled, monkeypatch):
+    model, _, data = labelled
+    known = heard(model, monkeypatch)
+    model.impute(data, 2)
+    model.module.sampling = Sampling(num_samples=2)
+    given = for_task(model.module, data, {"task": "impute"}).condition
+    assert given is not None
+    told = given.said_in(model.module.vocabulary).rows(0, 6)
+    for name, part in known[0].parts():
+        torch.testing.assert_close(dict(told.parts())[name][[0, 1, 4, 5]], part, equal_nan=True)
+
+
+def test_other_covariates_are_refused(labelled, model):
+    _, _, data = labelled
+    with pytest.raises(ValueError, match=r"trained with \(none\), got degrees"):
+        model.impute(data, 2)
+
+
+def test_a_run_under_another_label_is_another_run():
+    values = torch.full((1, N, M), torch.nan)
+    runs = [Sampling(condition=Given(values, 2, beside=beside)) for beside in (None, Same("N"), Same("V"))]
+    written = [sampling_settings(run)["condition"] for run in runs]
+    assert all(a != b for i, a in enumerate(written) for b in written[:i])

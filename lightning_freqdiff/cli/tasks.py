@@ -48,7 +48,11 @@ def for_task(module: ScoreModule, data: SeriesData | None, config: Any) -> Sampl
     asked = Asked.of(data, module)
     length = module.layout.length
     values = asked.whole(length) if horizon is None else asked.before(horizon, length)
-    given = Given(values, sampling.num_samples, beside=sampling.condition)
+    told = asked.told(length, horizon or 0)
+    told = None if told is None else module.vocabulary.at_steps(told)
+    beside = sampling.condition
+    beside = asked.conditions(range(len(values)), sampling.num_samples) if beside is None else beside
+    given = Given(values, sampling.num_samples, covariates=told, beside=beside)
     guidance = sampling.guidance
     if sampling.constraint is None:
         guidance = keeping(guidance)

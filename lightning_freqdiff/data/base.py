@@ -63,7 +63,7 @@ class SeriesData(LightningDataModule, ABC):
         test_fraction: Share of the series to test on; at 0 the validation part is tested on.
         split_by: What series must share to stay on one side of the split, such as the patient: the name of an
             array or a column with a label for each series. Fractions are then met as nearly as whole groups allow.
-        conditional: Tell the model the label of each series.
+        conditional: Tell the model the label of each series; it is not told if not given.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SeriesData(LightningDataModule, ABC):
         num_workers: int = 0,
         test_fraction: float = 0.0,
         split_by: str | None = None,
-        conditional: bool = False,
+        conditional: bool | None = None,
     ) -> None:
         super().__init__()
         if not 0 < val_fraction < 1:
@@ -89,7 +89,8 @@ class SeriesData(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.test_fraction = test_fraction
         self.split_by = split_by
-        self.conditional = conditional
+        # None and not false by default: a class chosen by a flag keeps what the default one says.
+        self.conditional = bool(conditional)
         self._known: dict[str, Condition] = {}
         self._covariates: dict[str, Rows] = {}
         self._vocabulary = Vocabulary()
