@@ -85,4 +85,5 @@ class Given(Conditions):
         digest = hashlib.sha256(self.values.numpy().tobytes())
         if self.covariates is not None:
             digest.update(self.covariates.numpy().tobytes())
-        return {"given": digest.hexdigest()[:16], "num_samples": self.num_samples, "series": len(self.values)}
+        given = {"given": digest.hexdigest()[:16], "num_samples": self.num_samples, "series": len(self.values)}
+        return given if self.beside is None else {**given, "beside": self.beside.settings()}
