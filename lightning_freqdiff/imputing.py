@@ -211,6 +211,7 @@ def covariates_of(given: Any, rows: int, length: int, known: int, size: int) -> 
 def linear(module: ScoreModule, given: Given, seed: int) -> np.ndarray:
     """Return draws ``(R * S, N, M)`` of the linear model's conditional law, under the noise that samples meet."""
     codec = module.score.codec
+    given = given.said_in(module.vocabulary)
     gaussian, parts = gaussian_of(codec), []
     for row in range(len(given.values)):
         first, count = row * given.num_samples, given.num_samples
@@ -221,6 +222,18 @@ def linear(module: ScoreModule, given: Given, seed: int) -> np.ndarray:
         noise = next(normal_stream(seed, given.numbers(first, count), shape, gaussian.mean.device))  # pyright: ignore
         parts.append(gaussian.draw(known.observed, known.mask, noise.flatten(1)))
     return torch.cat(parts).cpu().float().numpy()
+
+
+def _each_label(label: Any, of: list[int], num_samples: int, count: int) -> int | str | list[int | str]:
+    """Return the label of all samples, or one for each sample of some series where there is one for each series."""
+    if isinstance(label, (int, str)):
+        return label
+    labels = np.asarray(label).tolist()
+    if not isinstance(labels, list):
+        return labels
+    if len(labels) != count:
+        raise ValueError(f"expected one label, or one for each of {count} series, got {len(labels)}: set `label`")
+    return [labels[b] for b in of for _ in range(num_samples)]
 
 
 def keeping(guidance: Guidance | None) -> Guidance:
@@ -381,9 +394,14 @@ class Imputing:
         settings = {k: v for k, v in settings.items() if k != "format"}
         gaps = values.isnan().flatten(1).any(1).nonzero().flatten()
         beside: Conditions | None = settings.pop("condition", None)
-        if (label := settings.pop("label", None)) is not None:
-            each = isinstance(label, (int, str))  # the same for each, or one a series
-            beside = of_labels(label if each else [label[b] for b in gaps.tolist() for _ in range(num_samples)])
+        label = settings.pop("label", None)
+        if beside is not None and (label is not None or not isinstance(beside, Conditions)):
+            got = "both" if label is not None else type(beside).__name__
+            raise ValueError(
+                f"expected `label`, or `condition` as one of Conditions, got {got}: leave one of them out"
+            )
+        if label is not None:
+            beside = of_labels(_each_label(label, gaps.tolist(), num_samples, len(values)))
         told = None if covariates is None else self.module.vocabulary.at_steps(covariates)[gaps]
         beside = asked.conditions(gaps.tolist(), num_samples) if beside is None else beside
         given = Given(values[gaps], num_samples, gaps.tolist(), told, beside)

@@ -8,7 +8,16 @@ import lightning_freqdiff as lf
 from lightning_freqdiff.callbacks.identity import sampling_settings
 from lightning_freqdiff.cli.tasks import for_task
 from lightning_freqdiff.conditional import gaussian_of
-from lightning_freqdiff.sampling import GaussianPosterior, Given, Replacement, Same, Sampling
+from lightning_freqdiff.sampling import (
+    Constrained,
+    Fixed,
+    GaussianPosterior,
+    Given,
+    Listed,
+    Replacement,
+    Same,
+    Sampling,
+)
 
 pd = pytest.importorskip("pandas")
 
@@ -284,3 +293,34 @@ def test_a_run_under_another_label_is_another_run():
     runs = [Sampling(condition=Given(values, 2, beside=beside)) for beside in (None, Same("N"), Same("V"))]
     written = [sampling_settings(run)["condition"] for run in runs]
     assert all(a != b for i, a in enumerate(written) for b in written[:i])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"label": ["calm"]}, "one label, or one for each of 3 series, got 1: set `label`"),
+        ({"label": "calm", "condition": Same("calm")}, "`label`, or `condition` .* got both"),
+        ({"condition": {"kind": ["calm"]}}, "`condition` as one of Conditions, got dict"),
+        ({"condition": Listed({"kind": ["calm"] * 3}), **FEW}, "conditions for each of 4 samples, got 3"),
+        ({"method": "linear", "label": "fog"}, "one of calm, storm, got 'fog'"),
+        ({"constraint": lambda: Constrained(["Bounds"])}, "expected rules.* got 'Bounds'"),
+        ({"constraint": lambda: Constrained([Fixed(value=float("nan"))])}, "expected rules.* got Fixed"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_told_is_refused_in_one_line(labelled, settings, says):
+    model, _, data = labelled
+    with pytest.raises(ValueError, match=says):
+        model.impute(data, 2, **{k: v() if callable(v) else v for k, v in settings.items()})
+
+
+def test_the_linear_model_hears_no_labels(labelled):
+    model, table, data = labelled
+    plain = model.impute(table[["id", "time", "load"]], 2, "linear")
+    pd.testing.assert_frame_equal(model.impute(data, 2, "linear", label=np.array(["calm"] * 3)), plain)
+
+
+@pytest.mark.parametrize("count", [0, 2.5])
+def test_a_number_of_samples_that_is_none_is_refused(model, count):
+    with pytest.raises(ValueError, match="expected num_samples from 1 to"):
+        model.impute(gappy(), count)

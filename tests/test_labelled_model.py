@@ -164,6 +164,13 @@ def test_those_who_measure_draw_under_the_labels_of_the_data(model):
     assert fitted["wiener.rate"].isfinite().all()
 
 
+def test_caches_are_compared_under_the_labels_of_the_data(model, tmp_path, blank_pictures):
+    few = {"num_samples": 2, "num_steps": 8, "rounds": 1, "output": tmp_path / "compared"}
+    assert "foca" in [row["name"] for row in lf.compare(model, ["foca"], data=model.data, **few)]
+    known = json.loads((tmp_path / "compared/compare.json").read_text())["sampling"]["condition"]
+    assert known == {"digest": model.module.as_trained(Sampling()).condition.digest}
+
+
 def test_covariates_and_the_calendar_are_asked_for_by_a_table(tmp_path):
     rng, count = np.random.default_rng(0), 60
     series = np.arange(count).repeat(N)

@@ -12,7 +12,7 @@ from lightning_freqdiff.checkpoint import tensors_hash, weights_hash
 from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Conditions, Constrained, Given, Sampling
+from lightning_freqdiff.sampling import Constrained, Sampling
 
 
 def identity_of(trainer: Trainer, module: ScoreModule) -> dict[str, Any]:
@@ -36,13 +36,5 @@ def sampling_settings(sampling: Sampling) -> dict[str, Any]:
     values = {f.name: getattr(sampling, f.name) for f in fields(sampling) if f.name != "batch_size"}
     values |= {k: v.settings() for k, v in values.items() if isinstance(v, Constrained)}
     if sampling.condition is not None:
-        values["condition"] = _condition_settings(sampling.condition)
+        values["condition"] = sampling.condition.settings()
     return {k: as_settings(v) if is_dataclass(v) else v for k, v in values.items() if v is not None}
-
-
-def _condition_settings(known: Conditions) -> dict[str, Any]:
-    """Write down what is known of the samples, or what tells it apart."""
-    if isinstance(known, Given):
-        beside = {} if known.beside is None else {"beside": _condition_settings(known.beside)}
-        return {**known.settings(), **beside}
-    return as_settings(known) if known.digest is None else {"digest": known.digest}

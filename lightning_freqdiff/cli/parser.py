@@ -24,6 +24,7 @@ CHOICES = {
     "condition": "lightning_freqdiff.sampling.Conditions",
     "guidance": "lightning_freqdiff.sampling.guidance.Guidance",
     "constraint": "lightning_freqdiff.sampling.constraints.Constraint",
+    "rules": "lightning_freqdiff.sampling.rules.Rule",
     "policy": "lightning_freqdiff.caching.CachePolicy",
     "callbacks": "lightning.pytorch.Callback",
     "logger": "lightning.pytorch.loggers.Logger",

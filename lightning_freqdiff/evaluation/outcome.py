@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,11 @@ class Outcome:
             "complete": self.complete,
             "checkpoint": self.module.checkpoint_hash,
             "machine": describe_hardware(self.module.score.noise_scale.device),
-            "sampling": {**asdict(self.sampling), "solver": as_settings(self.sampling.solver)},
+            "sampling": {
+                **asdict(replace(self.sampling, condition=None)),
+                "solver": as_settings(self.sampling.solver),
+                "condition": None if self.sampling.condition is None else self.sampling.condition.settings(),
+            },
             "precision": "bf16-mixed" if torch.is_autocast_enabled(self.module.device.type) else "32-true",
             "compile": self.module.score.network.compiled,
             "rounds": self.rounds,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.sampling.noise import Numbers
 from lightning_freqdiff.vocabulary import Vocabulary
@@ -35,6 +36,10 @@ class Conditions(ABC):
         """Return the indices, in runs, under which these samples draw their noise: by default their own."""
         return [(first, count)]
 
+    def settings(self) -> dict[str, Any]:
+        """Return what identifies them, as plain values."""
+        return as_settings(self) if self.digest is None else {"digest": self.digest}
+
     def said_in(self, vocabulary: Vocabulary) -> Conditions:
         """Return the same in the numbers of a model, where it is in the words of its data; here as it is."""
         return self
@@ -49,6 +54,12 @@ class InTurn(Conditions):
     """
 
     condition: Condition
+
+    @property
+    def digest(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """SHA-256 of all rows."""
+        text = "".join(f"{name}{part.tolist()}" for name, part in self.condition.parts())
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def rows(self, first: int, count: int) -> Condition:
         """Take the rows of these samples."""

@@ -56,6 +56,13 @@ class Constrained(Constraint):
             )
         if not self.rules:
             raise ValueError("expected a rule at least, got none: set `sampling.constraint.rules`")
+        for rule in self.rules:
+            missing = isinstance(rule, Rule) and any(value != value for value in vars(rule).values())
+            if missing or not (isinstance(rule, Rule) or callable(rule)):
+                raise ValueError(
+                    f"expected rules, of numbers, and functions of series, got {rule!r}: set "
+                    "`sampling.constraint.rules`"
+                )
 
     def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Constraint:
         """Return what moves the estimates, once it is seen that the rules can hold."""

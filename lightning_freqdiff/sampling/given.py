@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -41,12 +42,17 @@ class Given(Conditions):
         covariates: Tensor | None = None,
         beside: Conditions | None = None,
     ) -> None:
-        if not 1 <= num_samples <= MOST:
+        if not isinstance(num_samples, Integral) or not 1 <= num_samples <= MOST:
             raise ValueError(
-                f"expected num_samples from 1 to {MOST:,}, got {num_samples}: set `sampling.num_samples`"
+                f"expected num_samples from 1 to {MOST:,}, got {num_samples!r}: set `sampling.num_samples`"
             )
         self.values, self.num_samples, self.covariates, self.beside = values, num_samples, covariates, beside
         self.series = list(range(len(values))) if numbers is None else list(numbers)
+
+    @property
+    def count(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of how many samples something is known besides."""
+        return None if self.beside is None else self.beside.count
 
     def rows(self, first: int, count: int) -> Condition:
         """Return what is known of the series that the samples are of."""
@@ -67,7 +73,7 @@ class Given(Conditions):
             first += size
         return runs
 
-    def said_in(self, vocabulary: Vocabulary) -> Conditions:
+    def said_in(self, vocabulary: Vocabulary) -> Given:
         """Say what is known besides in the numbers of a model."""
         if self.beside is None:
             return self
@@ -79,4 +85,5 @@ class Given(Conditions):
         digest = hashlib.sha256(self.values.numpy().tobytes())
         if self.covariates is not None:
             digest.update(self.covariates.numpy().tobytes())
-        return {"given": digest.hexdigest()[:16], "num_samples": self.num_samples, "series": len(self.values)}
+        given = {"given": digest.hexdigest()[:16], "num_samples": self.num_samples, "series": len(self.values)}
+        return given if self.beside is None else {**given, "beside": self.beside.settings()}
