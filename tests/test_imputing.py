@@ -306,7 +306,6 @@ def test_a_run_under_another_label_is_another_run():
         ({"constraint": lambda: Constrained(["Bounds"])}, "expected rules.* got 'Bounds'"),
         ({"constraint": lambda: Constrained([Fixed(value=float("nan"))])}, "expected rules.* got Fixed"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_told_is_refused_in_one_line(labelled, settings, says):
     model, _, data = labelled
