@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
-from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_freqdiff import __version__
 from lightning_freqdiff.checkpoint import (
@@ -35,16 +32,14 @@ from lightning_freqdiff.diffusion.losses import (
     stratified_times,
     time_quantiles,
 )
-from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score, ScoreFunction
+from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score
 from lightning_freqdiff.diffusion.sde import SDE, VP
-from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
-from lightning_freqdiff.sampling import InTurn, Sampling, WorkUnit, sample
-from lightning_freqdiff.sampling.batches import unit_loader
+from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.sampling_module import SamplingModule
 from lightning_freqdiff.schedule import warmup_cosine
 from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
-from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""
@@ -53,7 +48,7 @@ STATISTICS_NUMBERS = 2**22
 """Numbers in those series, at most."""
 
 
-class ScoreModule(LightningModule):
+class ScoreModule(SamplingModule):
     """Score-based diffusion of time series, by default on their half-spectrum.
 
     Args:
@@ -169,28 +164,6 @@ class ScoreModule(LightningModule):
         self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
         self.score.network.compiled = self.compile_network
 
-    @property
-    def layout(self) -> Representation:
-        """Layout of the tokens, and with it the shape of a series."""
-        return self.score.codec.layout
-
-    def _hooks(self) -> list[SamplingCallback]:
-        callbacks = [] if self._trainer is None else self._trainer.callbacks  # pyright: ignore
-        return [callback for callback in callbacks if isinstance(callback, SamplingCallback)]
-
-    @property
-    def score_function(self) -> ScoreFunction:
-        """What sampling asks: the model's own score, or what a callback puts in its place.
-
-        Raises:
-            ValueError: Where several callbacks do.
-        """
-        found = [(hook, score) for hook in self._hooks() if (score := hook.score_function()) is not None]
-        if len(found) > 1:
-            names = " and ".join(type(hook).__name__ for hook, _ in found)
-            raise ValueError(f"expected at most one cache, got {names}: remove one from `trainer.callbacks`")
-        return found[0][1] if found else self.score
-
     def configure_model(self) -> None:
         """Build the network for the data's shape and take the training statistics, once."""
         precision = "32-true" if self._trainer is None else str(self._trainer.precision)
@@ -226,52 +199,6 @@ class ScoreModule(LightningModule):
         """Add up a tensor over all ranks; where they talk by NCCL, that takes a GPU's memory."""
         strategy = self.trainer.strategy
         return cast(Tensor, strategy.reduce(x.clone().to(strategy.root_device), reduce_op="sum")).to(x.device)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the channels, from the training data or made up."""
-        default = [f"channel_{m}" for m in range(self.layout.channels)]
-        return tuple(self.data_facts.get("channels") or default)
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """Names and units, in the training data, of what the model can be told."""
-        return Vocabulary.from_dict(self.data_facts.get("vocabulary", {}))
-
-    def as_trained(self, sampling: Sampling) -> Sampling:
-        """Tell samples in turn what training series were told, where nothing else is said; for those who measure."""
-        if sampling.condition is not None or "examples" not in self.data_facts:
-            return sampling
-        return replace(sampling, condition=InTurn(Examples(self.data_facts["examples"]).condition))
-
-    def said(self, sampling: Sampling) -> Sampling:
-        """Return a sampling whose conditions are in the model's numbers, whatever words they were given in."""
-        known = sampling.condition
-        return sampling if known is None else replace(sampling, condition=known.said_in(self.vocabulary))
-
-    def check(self, sampling: Sampling) -> None:
-        """Refuse a sampling that this model cannot do, before anything is drawn.
-
-        Raises:
-            ValueError: For a grid that is not there, a label that the model never saw, or a table with other rows
-                than there are samples.
-        """
-        self.times(sampling)
-        known, said = sampling.condition, self.said(sampling).condition
-        if known is None or said is None:
-            return
-        if known.count is not None and known.count != sampling.num_samples:
-            raise ValueError(
-                f"expected a row of conditions for each of {sampling.num_samples} samples, got {known.count}: set "
-                f"`sampling.num_samples` {known.count}, or `sampling.condition`"
-            )
-        first = said.rows(0, 1)
-        self.score.sizes.check(first)
-        if first.covariates is not None and first.covariates.shape[1] != self.layout.length:
-            raise ValueError(
-                f"expected covariates at {self.layout.length} steps of each sample, got {first.covariates.shape[1]}: "
-                "set `sampling.condition`"
-            )
 
     def on_fit_start(self) -> None:
         """Compile the layers for training; sampling compiles in its own way, see ``networks/compiled.py``."""
@@ -345,55 +272,6 @@ class ScoreModule(LightningModule):
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(self.trainer, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_predict_start(self) -> None:
-        """Refuse two caches, and what cannot be sampled, before anything is drawn."""
-        _ = self.score_function
-        self.check(self.sampling)
-
-    def predict_dataloader(self) -> DataLoader[WorkUnit]:
-        """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""
-        left = [units for hook in self._hooks() if (units := hook.remaining(self.sampling)) is not None]
-        units = left[0] if left else self.sampling.units()
-        return unit_loader(units, self.trainer.world_size, self.global_rank)
-
-    def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
-        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32; none if they are there."""
-        if any(hook.drawn(unit) for hook in self._hooks()):
-            unit = unit._replace(count=0)
-        return self.draw(unit, self.sampling, self.score_function, self._tell)
-
-    def draw(
-        self,
-        unit: WorkUnit,
-        sampling: Sampling,
-        score: ScoreFunction | None = None,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Tensor:
-        """Draw the samples of a work unit.
-
-        Args:
-            unit: Which samples.
-            sampling: How.
-            score: What is asked; the model's own score if not given.
-            on_step: Called with the number of each step.
-
-        Returns:
-            Series ``(count, N, M)`` in the data's units, float32.
-        """
-        if unit.count == 0:
-            return torch.empty(0, self.layout.length, self.layout.channels, device=self.device)
-        sampling = self.said(sampling)
-        z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
-        return sampling.finish(self.score.codec.decode(z), unit)
-
-    def times(self, sampling: Sampling) -> Tensor:
-        """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""
-        return sampling.solver.times(self.sde, sampling.num_steps, sampling.grid, self.score.calibration)
-
-    def _tell(self, step: int) -> None:
-        for hook in self._hooks():
-            hook.on_sampling_step(step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Mark the checkpoint as ours and note what it was trained on, and how well."""
