@@ -81,6 +81,17 @@ def test_a_guidance_of_1_is_none_through_every_cache(model):
     assert not np.allclose(told, model.sample(4, label="V", guidance_scale=3.0, **FEW), atol=1e-3)
 
 
+def test_gaps_are_filled_towards_a_class(model):
+    series = np.full((1, N, 1), np.nan, np.float32)
+    series[:, :3] = 0.5
+    told = model.impute(series, 3, label="V", **FEW)
+    towards = model.impute(series, 3, label="V", guidance_scale=3.0, **FEW)
+    assert (towards[:, :, :3] == 0.5).all()
+    assert not np.allclose(told, towards, atol=1e-2)  # the class was heard
+    alone = model.impute(series, 3, ClassifierFree(3.0), label="V", **FEW)
+    assert not np.allclose(alone[:, :, 3:], towards[:, :, 3:], atol=1e-2)  # and so were the values
+
+
 def test_a_table_of_conditions(model, tmp_path):
     table = pd.DataFrame({"beat": ["V", "N", None], "age": [40.0, np.nan, 70.0], "sex": ["f", "m", None]})
     table.to_csv(tmp_path / "asked.csv", index=False)
