@@ -6,7 +6,7 @@ from test_conditional import fitted, masks
 
 from lightning_freqdiff.condition import Condition, ConditionSizes
 from lightning_freqdiff.conditional import gaussian_of
-from lightning_freqdiff.data import ArrayData
+from lightning_freqdiff.data import ArrayData, Batch
 from lightning_freqdiff.diffusion import VP, Score
 from lightning_freqdiff.diffusion.losses import linear_loss, score_matching_loss
 from lightning_freqdiff.masks import draw_masks
@@ -131,3 +131,13 @@ def test_a_model_that_observes_is_told_and_says_so_in_its_checkpoint(tmp_path):
 def test_a_share_that_is_none_is_refused():
     with pytest.raises(ValueError, match="share from 0 to 1 to observe, got 1.5: set `model.observe`"):
         ScoreModule(observe=1.5)
+
+
+def test_a_missing_value_is_never_told():
+    module = ScoreModule(TINY, observe=1.0, shape=(12, 2))
+    seen = torch.ones(64, 12, 2)
+    seen[:, 5:, 1] = 0
+    condition = module._told(Batch(torch.randn(64, 12, 2), seen=seen), generator())
+    assert condition.mask is not None
+    assert float(condition.mask[:, 5:, 1].sum()) == 0
+    assert float(condition.mask[:, :5].mean()) > 0.2

@@ -8,9 +8,10 @@ from random_networks import told_score
 
 from lightning_freqdiff.caching import CachedScore, TeaCache, Wiener
 from lightning_freqdiff.condition import NOTHING, Condition, ConditionSizes
-from lightning_freqdiff.diffusion.score import ScoreFunction
+from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.networks import UNet
 from lightning_freqdiff.sampling import ClassifierFree, InTurn, Sampling, sample
+from lightning_freqdiff.sampling.guidance import Guided
 from lightning_freqdiff.sampling.solvers import DDIM, Heun
 
 SIZES = ConditionSizes(classes=3, static=2)
@@ -151,3 +152,14 @@ def test_short_ways_to_say_it():
         Sampling(label=1, condition=InTurn(KNOWN))
     with pytest.raises(ValueError, match="`sampling.guidance_scale` or `sampling.guidance`, got both"):
         Sampling(guidance_scale=1.0, guidance=ClassifierFree())
+
+
+def test_a_last_step_that_blows_up_is_said(score):
+    guided = Guided(score, ClassifierFree(2.0))
+    guided.start(Trajectory(torch.tensor([0.9, 0.5, 0.1]).double(), 1, (2, *score.noise_scale.shape), 0, 0))
+    z = torch.zeros(2, *score.noise_scale.shape)
+    for t in (0.9, 0.5, 0.1):
+        guided(z, torch.tensor(t), Condition(label=torch.tensor([0, 1]), static=torch.zeros(2, 2)))
+    guided.expect_sane(z, 1)
+    with pytest.raises(ValueError, match="from step 2 of 3 on"):
+        guided.expect_sane(z / 0, 1)
