@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         USDroughts,
     )
     from lightning_freqdiff.diffusion import VE, VP, SubVP
+    from lightning_freqdiff.distilling import distill
     from lightning_freqdiff.model import Model, fit, load
     from lightning_freqdiff.module import ScoreModule
     from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
@@ -134,6 +135,7 @@ __all__ = [
     "Wiener",
     "compare",
     "describe",
+    "distill",
     "evaluate",
     "fit",
     "load",
@@ -148,6 +150,7 @@ _ROOMS = {
     "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData ShardedData "
     "Sines Stocks SyntheticECG UCR USDroughts",
     "diffusion": "SubVP VE VP",
+    "distilling": "distill",
     "model": "Model fit load",
     "module": "ScoreModule",
     "networks": "LSTM MLP Transformer UNet",

@@ -35,6 +35,9 @@ from lightning_freqdiff.outputs import make_folder
 MARK = "lightning_freqdiff"
 """The key under which a checkpoint says that it is ours, and what it was trained on."""
 
+DISTILLED = "distilled"
+"""The note on a model that was distilled: into how many calls."""
+
 RENAMED = {"parametrization": {"noise": "eps", "clean": "x0"}, "weighting": {"noise": "eps"}}
 MOVED = {
     "lightning_freqdiff.sde": "lightning_freqdiff.diffusion",

@@ -11,11 +11,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_freqdiff.checkpoint import DISTILLED
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.sampling import InTurn, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
+from lightning_freqdiff.sampling.solvers import Fitted
 from lightning_freqdiff.spectral import Representation
 from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
@@ -83,9 +85,15 @@ class SamplingModule(LightningModule):
         """Refuse a sampling that this model cannot do, before anything is drawn.
 
         Raises:
-            ValueError: For a grid that is not there, a label that the model never saw, or a table with other rows
-                than there are samples.
+            ValueError: For a grid that is not there, a label that the model never saw, a table with other rows than
+                there are samples, or other calls than a model was distilled into.
         """
+        calls = self.data_facts.get(DISTILLED)
+        if calls is not None and (not isinstance(sampling.solver, Fitted) or sampling.num_steps != calls):
+            raise ValueError(
+                f"expected {calls} steps of Fitted, which the model was distilled into, got {sampling.num_steps} of "
+                f"{type(sampling.solver).__name__}: set `sampling.solver` Fitted and `sampling.num_steps` {calls}"
+            )
         self.times(sampling)
         known, said = sampling.condition, self.said(sampling).condition
         if known is None or said is None:

@@ -19,6 +19,7 @@ STUDIES = {
     "compare": "Compare caches, and solvers with fewer steps, on a checkpoint: speed against damage.",
     "tune": "Find the fastest cache that keeps to a tolerance on a checkpoint, and write its preset.",
     "calibrate": "Fit what caches and few steps want to know about a checkpoint, into a file beside it.",
+    "distill": "Train a copy of a checkpoint to draw its samples with a few calls.",
     "describe": "Describe a data set, and say whether the frequency domain suits it.",
     "evaluate": "Measure generated series, of whatever model, against real ones: figures, pictures, copies.",
     "app": "Open a page to play with a checkpoint: draw with and without a cache, timed.",

@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse import ArgumentParser
+from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from lightning_freqdiff.callbacks.presets import read_presets
 from lightning_freqdiff.checkpoint import calibration_path, check_calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.app import add_app, app
 from lightning_freqdiff.cli.commands import STUDIES
+from lightning_freqdiff.cli.distill import add_distill, distill
 from lightning_freqdiff.cli.errors import spell
 from lightning_freqdiff.cli.evaluate import add_evaluate, add_metrics, evaluate
 from lightning_freqdiff.cli.parser import PROG, Parser
@@ -80,6 +82,9 @@ def build_parser(command: str) -> ArgumentParser:
         "--compile", type=bool, default=False, help="Sample through torch.compile, as --model.compile of predict."
     )
     add_matmul_precision(parser)
+    if command == "distill":
+        add_distill(parser)
+        return parser
     if command == "compare":
         parser.add_argument(
             "--callbacks", type=str, nargs="+", default=[], help="Presets of caches, by name or path."
@@ -163,8 +168,12 @@ def _on_checkpoint(command: str, config: Any, console: Console) -> None:
     if data is not None:
         data.prepare_data()
         data.expect_shape(module.layout.length, module.layout.channels)
-    config.sampling = module.as_trained(config.sampling)
-    module.check(replace(config.sampling, grid="uniform"))
+    if command == "distill":
+        config.sampling = Sampling(num_samples=config.lessons, batch_size=config.batch_size, seed=config.seed)
+        seed_everything(config.seed, workers=True, verbose=False)
+    else:
+        config.sampling = module.as_trained(config.sampling)
+        module.check(replace(config.sampling, grid="uniform"))
     with torch.autocast(module.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
         RUNNERS[command](config, module, data, console)
 
@@ -250,4 +259,9 @@ def _calibrate(config: Any, module: ScoreModule, data: SeriesData | None, consol
     console.print(f"calibration: {path}", highlight=False, soft_wrap=True)
 
 
-RUNNERS: dict[str, Callable[..., None]] = {"compare": _compare, "tune": _tune, "calibrate": _calibrate}
+RUNNERS: dict[str, Callable[..., None]] = {
+    "compare": _compare,
+    "tune": _tune,
+    "calibrate": _calibrate,
+    "distill": distill,
+}

@@ -10,11 +10,12 @@ nearly all variance are stretched to the teacher's deviations.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.evaluation.placing import best_places, positive, step_costs
 from lightning_freqdiff.evaluation.teacher import Paths
@@ -31,13 +32,16 @@ HELD = 0.99
 
 
 @torch.no_grad()
-def fit_steps(score: Score, paths: Paths, batch_size: int = 64) -> tuple[dict[str, Tensor], dict[int, float]]:
-    """Learn times and weights for every number of steps in ``COUNTS``.
+def fit_steps(
+    score: Score, paths: Paths, batch_size: int = 64, counts: Iterable[int] | None = None
+) -> tuple[dict[str, Tensor], dict[int, float]]:
+    """Learn times and weights for some numbers of steps.
 
     Args:
         score: The model.
         paths: What a teacher did.
         batch_size: Samples that the network is asked for at once.
+        counts: The numbers of steps; ``COUNTS`` if not given.
 
     Returns:
         What the solver works with, by its name in a calibration; and for each number of steps the distance to the
@@ -54,34 +58,36 @@ def fit_steps(score: Score, paths: Paths, batch_size: int = 64) -> tuple[dict[st
     leading = codec.power.argsort(descending=True)[:LEADING]
     costs = step_costs(rows[..., leading], clean[..., leading], ratio, codec.power[leading])
     fitted, distances = {}, {}
-    for count in COUNTS:
+    for count in COUNTS if counts is None else counts:
         places = best_places(*costs, count)
-        weights, distances[count] = fit_weights(score, paths, rows, places, batch_size)
-        times, named_weights = named(count)
-        fitted |= {times: paths.times[places], named_weights: weights}
+        times = paths.times[places]
+        weights, distances[count] = fit_weights(score, times, rows[places], paths.condition, batch_size)
+        fitted |= dict(zip(named(count), (times, weights), strict=True))
     return fitted, distances
 
 
-def fit_weights(score: Score, paths: Paths, rows: Tensor, places: list[int], batch_size: int) -> tuple[Tensor, float]:
-    """Fit the weights of the steps between some of the teacher's times, one step after another.
+@torch.no_grad()
+def fit_weights(
+    score: Score, times: Tensor, rows: Tensor, condition: Condition, batch_size: int
+) -> tuple[Tensor, float]:
+    """Fit the weights of the steps between some times, one step after another.
 
     Args:
         score: The model.
-        paths: What a teacher did.
-        rows: Its ``y``, ``(T + 1, B, n)``.
-        places: Numbers of the times.
+        times: Where the steps are, ``(n + 1,)``.
+        rows: The teacher's ``y`` there, ``(n + 1, B, size)``.
+        condition: What is known of its samples.
         batch_size: Samples that the network is asked for at once.
 
     Returns:
-        Weights ``(len(places) - 1, 2 + HISTORY, n)``, and the distance at the end relative to the samples' spread.
+        Weights ``(n, 2 + HISTORY, size)``, and the distance at the end relative to the samples' spread.
     """
-    times = paths.times[places]
     ratio = (score.sde.sigma(times) / score.sde.alpha(times)).tolist()
-    y, known, found = rows[places[0]], [], []
-    for number, wanted in enumerate(rows[places[1:]]):
-        clean = torch.cat(list(_clean(score, paths, y, times[number], batch_size)))
+    y, known, found = rows[0], [], []
+    for number, wanted in enumerate(rows[1:]):
+        clean = torch.cat(list(_clean(score, condition, y, times[number], batch_size)))
         known = [clean, *known][:HISTORY]
-        last = number == len(places) - 2
+        last = number == len(rows) - 2
         weights = _second_order(ratio[: number + 2], 1 if last else len(known), y.shape[1]).to(y)
         if not last:
             weights = weights + _fit(y, known, wanted - weigh(weights, y, known))
@@ -90,18 +96,22 @@ def fit_weights(score: Score, paths: Paths, rows: Tensor, places: list[int], bat
     stretch, offset = _stretch(y, rows[-1])
     y, found[-1] = stretch * y + offset, found[-1] * stretch
     found[-1][1] += offset
-    distance = (y - rows[-1]).norm() / (rows[-1] - rows[-1].mean(0)).norm()
-    return torch.stack(found), float(distance)
+    return torch.stack(found), distance(y, rows[-1])
 
 
-def _clean(score: Score, paths: Paths, y: Tensor, time: Tensor, batch_size: int) -> Iterator[Tensor]:
+def distance(y: Tensor, wanted: Tensor) -> float:
+    """Return how far rows ``(B, n)`` are from those that are wanted, relative to the spread of these."""
+    return float((y - wanted).norm() / (wanted - wanted.mean(0)).norm())
+
+
+def _clean(score: Score, condition: Condition, y: Tensor, time: Tensor, batch_size: int) -> Iterator[Tensor]:
     """Yield the clean estimates of rows, batch by batch."""
     t = time.to(y.device, torch.float32)
     alpha, sigma = float(score.sde.alpha(time)), float(score.sde.sigma(time))
     for start in range(0, len(y), batch_size):
         part = slice(start, start + batch_size)
         z = alpha * score.codec.tokens_along(y[part])
-        lifted = (sigma * score.noise_scale).square() * score(z, t, paths.condition.take(part))
+        lifted = (sigma * score.noise_scale).square() * score(z, t, condition.take(part))
         yield score.codec.along(z + lifted) / alpha
 
 

@@ -20,6 +20,10 @@ SAMPLES = 256
 """Samples that it draws; fewer, but ``LEAST``, where the paths of so many would hold more than ``NUMBERS``."""
 NUMBERS = 2**26
 LEAST = 32
+BETWEEN = 14
+"""Steps of a teacher who is asked for few times alone."""
+APART = 0.1
+"""They are left out where they are nearer than so much, in log-SNR, to a time that is asked for."""
 
 
 class Paths(NamedTuple):
@@ -101,3 +105,36 @@ def teach(score: Score, sampling: Sampling, on_step: Callable[[int], None] | Non
         answers.append(torch.stack([*recorder.eps, recorder.eps[-1]]))
     condition = NOTHING if known is None else known.rows(0, sampling.num_samples).to(score.noise_scale.device)
     return Paths(time_grid(score.sde, STEPS, "edm"), torch.cat(paths, 1), torch.cat(answers, 1), condition)
+
+
+@torch.no_grad()
+def lessons(
+    score: Score, sampling: Sampling, times: Tensor, on_step: Callable[[int], None] | None = None
+) -> tuple[Tensor, Condition]:
+    """Draw samples in steps that go through some times, ``BETWEEN`` of them and more, and keep where they were then.
+
+    Args:
+        score: The model.
+        sampling: Seed, number of samples, batch size and condition; the steps are the teacher's own.
+        times: Decreasing times, ``(n + 1,)``, float64.
+        on_step: Called with the number of each step.
+
+    Returns:
+        Rows ``y = z / α`` along the principal directions at those times, ``(n + 1, B, size)``, and what is known of
+        the samples.
+    """
+    own = time_grid(score.sde, BETWEEN, "edm")
+    apart = (score.sde.log_snr(own).unsqueeze(1) - score.sde.log_snr(times)).abs().amin(1) > APART
+    through = torch.cat([own[apart], times]).sort(descending=True).values
+    places = torch.searchsorted(-through, -times).tolist()
+    sampling = replace(sampling, solver=DPMSolverPP("ode"), guidance=None, constraint=None)
+    kept, alpha = [], score.sde.alpha(times).tolist()
+    for unit in sampling.units():
+        recorder = Recorder(score)
+        last = sample(recorder, score.sde, score.codec, unit, sampling, on_step, through)
+        expect_finite(last)
+        met = [*recorder.asked, last]
+        kept.append(torch.stack([score.codec.along(met[i]) / a for i, a in zip(places, alpha, strict=True)]))
+    known, device = sampling.condition, score.noise_scale.device
+    condition = NOTHING if known is None else known.rows(0, sampling.num_samples).to(device)
+    return torch.cat(kept, 1), condition

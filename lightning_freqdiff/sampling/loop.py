@@ -121,6 +121,7 @@ def sample(
     unit: WorkUnit,
     sampling: Sampling,
     on_step: Callable[[int], None] | None = None,
+    times: Tensor | None = None,
 ) -> Tensor:
     """Draw the samples of a work unit.
 
@@ -131,13 +132,15 @@ def sample(
         unit: Which samples.
         sampling: Solver, steps and grid, and what is known of the samples.
         on_step: Called with the number of each step once it is queued.
+        times: Times that the steps are between, ``(T + 1,)``, float64; if not given, as the sampling has it.
 
     Returns:
         Standardised tokens ``(count, K, F)`` at ``t = ε``.
     """
     solver, scale = sampling.solver, codec.noise_scale
     calibration = score.calibration
-    times = solver.times(sde, sampling.num_steps, sampling.grid, calibration)
+    if times is None:
+        times = solver.times(sde, sampling.num_steps, sampling.grid, calibration)
     steps = plan(sde, times, scale.device)
     shape = (unit.count, scale.shape[0], scale.shape[1])
     condition, numbers = sampling.known(unit)

@@ -183,7 +183,7 @@ def test_weights_are_fitted_to_what_is_known_of_each_sample(monkeypatch):
         Score, "forward", lambda self, z, t, condition: asked.append(condition) or torch.zeros_like(z)
     )
     rows = torch.stack([score.codec.along(z) for z in paths.tokens])
-    fit_weights(score, paths, rows, [0, 8, 16], 4)
+    fit_weights(score, paths.times[[0, 8, 16]], rows[[0, 8, 16]], paths.condition, 4)
     assert [len(condition.static) for condition in asked] == [4, 2, 4, 2]
 
 
