@@ -123,6 +123,7 @@ def cut_down(args: list[str]) -> list[str]:
             "compare": [*studied, "--rounds=1", "--data.length=64", "--data.num_series=64"],
             "tune": [*studied, "--tolerance=0.99", "--families", "fixed", "--confirm=2", "--output=presets"],
             "calibrate": studied,
+            "distill": ["--lessons=64", "--max_steps=2"],
             "describe": [],
             "presets": [],
             "evaluate": ["--metrics=skewness"],
@@ -139,6 +140,7 @@ def cut_down(args: list[str]) -> list[str]:
         return [*args, *one, *small, "--trainer.fast_dev_run=1", "--model.compile=false"]
     plain = ["--model.compile=false"] if "--model.compile" in args else []
     # What E²-CRF warns of at so few steps is not what is tried here.
+    few = ["--sampling.num_samples=4"] if "student.ckpt" in args else few  # its calls are its own
     return [*args, *one, *few, *plain, "--sampling.output=out"]
 
 
@@ -150,7 +152,9 @@ def test_the_documents_commands_run(project, monkeypatch, capfd, calls_for_secon
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     # The files are there, the network is not.
     args = shlex.split(os.path.expandvars(command.replace("--data.download true", "--data.path data")))
-    if {"tuned", "Fitted"} & set(args):  # needs what the command before it left
+    if "student.ckpt" in args and args[0] == "predict":
+        assert run(monkeypatch, cut_down("distill --ckpt_path C --calls 4 --output student.ckpt".split())) == 0
+    elif {"tuned", "Fitted"} & set(args):  # needs what the command before it left
         assert run(monkeypatch, cut_down(["calibrate", "--ckpt_path", "C"])) == 0
     assert run(monkeypatch, cut_down(args)) == 0, capfd.readouterr().err
 
@@ -218,6 +222,7 @@ LESS = {
     r"evaluate\((?!.*metrics)(.*?)\)": r'evaluate(\1, metrics="sw")',
     r'sample\(2, cache="wiener"\)': 'sample(2, cache="wiener", num_steps=12)',
     r'accelerator="auto", devices="auto"': 'accelerator="cpu", devices=1',
+    r"distill\(model, 4\)": "distill(model, 4, lessons=64, max_steps=2, enable_progress_bar=False)",
     r'output="compared"': 'output="compared", rounds=1, solvers=False',
 }
 """What is cut down in Python: a reader waits some minutes for it."""
