@@ -27,9 +27,10 @@ SCORES = ("discriminative", "context_fid", "correlational", "predictive")
 
 
 def beside(row: dict[str, Any], name: str) -> str:
-    """Show a score, and in brackets what fresh real rows score."""
-    floor = row.get(f"{name}_floor")
-    return number(row.get(name), ".3f") + (f" ({floor:.3f})" if floor is not None else "")
+    """Show a score, twice its standard error where it was repeated, and in brackets what fresh real rows score."""
+    floor, error = row.get(f"{name}_floor"), row.get(f"{name}_two_se")
+    chance = "" if error is None else f" ± {error:.3f}"
+    return number(row.get(name), ".3f") + chance + (f" ({floor:.3f})" if floor is not None else "")
 
 
 def quality_section(results: Results) -> list[str]:
@@ -45,7 +46,8 @@ def quality_section(results: Results) -> list[str]:
         "stands means over several sets, with twice the standard error of ours; the same for the Gaussian with the "
         "training set's covariance, the linear model. "
         "Times: mean and deviation of the log-normal density in training. Brackets: fresh real rows. Windows of 24 "
-        "steps by the published protocol on 3,000 samples, all else by the project's settings on 1,000.",
+        "steps by the published protocol on 3,000 samples, all else by the project's settings on 1,000. Scores with "
+        "± are means of five repetitions on the same samples.",
     ]
     head = ["set", "network", "seed", "times", "minutes", "steps", "SW over floor", "Gaussian"]
     head += ["discriminative", "published", "predictive", "Context-FID", "correlation"]
@@ -64,7 +66,8 @@ def quality_section(results: Results) -> list[str]:
     for row in runs:
         if "flat_tails" in row:
             ours, real = row["flat_tails"], row["flat_tails_real"]
-            lines += [f"Heartbeats with a flat tail, seed {row['seed']}: {ours:.1%}, of real ones {real:.1%}.", ""]
+            who = f"{row['network']}, seed {row['seed']}"
+            lines += [f"Heartbeats with a flat tail, {who}: {ours:.1%}, of real ones {real:.1%}.", ""]
     return [*lines, *against_diffusion_ts(runs), *plates(results, runs)]
 
 
@@ -81,8 +84,8 @@ def against_diffusion_ts(runs: list[dict[str, Any]]) -> list[str]:
         ]
         rows.append([name, *(cell for pair in cells for cell in pair)])
     return [
-        "Windows of 24 steps beside what Diffusion-TS publishes after its whole training; less is better. Ours are "
-        "single runs of the scores, theirs means of five. Our predictive score of sines is in twice their unit, as "
+        "Windows of 24 steps beside what Diffusion-TS publishes after its whole training; less is better. Both are "
+        "means of five repetitions of the scores. Our predictive score of sines is in twice their unit, as "
         "windows are scaled to [0, 1], and theirs lie in [0.5, 1].",
         "",
         *table(head, rows),
