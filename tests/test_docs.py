@@ -153,7 +153,10 @@ def test_the_documents_commands_run(project, monkeypatch, capfd, calls_for_secon
     # The files are there, the network is not.
     args = shlex.split(os.path.expandvars(command.replace("--data.download true", "--data.path data")))
     if "student.ckpt" in args and args[0] == "predict":
-        assert run(monkeypatch, cut_down("distill --ckpt_path C --calls 4 --output student.ckpt".split())) == 0
+        assert (
+            run(monkeypatch, cut_down(["distill", "--ckpt_path", "C", "--calls", "4", "--output", "student.ckpt"]))
+            == 0
+        )
     elif {"tuned", "Fitted"} & set(args):  # needs what the command before it left
         assert run(monkeypatch, cut_down(["calibrate", "--ckpt_path", "C"])) == 0
     assert run(monkeypatch, cut_down(args)) == 0, capfd.readouterr().err

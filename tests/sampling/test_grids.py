@@ -11,6 +11,7 @@ from lightning_freqdiff.diffusion.score import ScoreFunction
 from lightning_freqdiff.diffusion.sde import VE, VP
 from lightning_freqdiff.sampling import Sampling, WorkUnit, grids, sample, time_grid
 from lightning_freqdiff.sampling.grids import COSTS, TIMES, cheapest_path
+from lightning_freqdiff.sampling.solvers import DPMSolverPP, Fitted
 
 POINTS = 9
 
@@ -91,3 +92,9 @@ def test_a_score_function_has_nothing_learnt_unless_it_says_so():
 
     with pytest.raises(ValueError, match="run calibrate"):
         sample(Zero(), VP(), random_score(16, 1).codec, WorkUnit(0, 0, 2), Sampling(num_steps=4, grid="tuned"))
+
+
+def test_a_sampling_says_whether_it_depends_on_a_calibration():
+    assert Sampling(solver=Fitted()).calibrated
+    assert Sampling(grid="tuned").calibrated
+    assert not Sampling(solver=DPMSolverPP(), grid="edm").calibrated
