@@ -14,12 +14,11 @@ from lightning_freqdiff.evaluation.fitting import fit_steps, fit_weights
 from lightning_freqdiff.evaluation.placing import best_places, step_costs
 from lightning_freqdiff.evaluation.teacher import teach
 from lightning_freqdiff.networks import MLP
-from lightning_freqdiff.sampling import Given, InTurn, Listed, Replacement, Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling import Given, InTurn, Replacement, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.conditions import Same
 from lightning_freqdiff.sampling.solvers import DPMSolverPP, Fitted, Heun
 from lightning_freqdiff.sampling.solvers.fitted import named
 from lightning_freqdiff.spectral import Representation
-from lightning_freqdiff.vocabulary import Column, Vocabulary
 
 N = 12
 
@@ -202,10 +201,7 @@ def test_a_teacher_draws_as_many_as_it_wants_of_what_goes_in_turn():
     """A few examples that samples are told in turn say nothing of how many samples there are to be."""
     score = trained(VP())
     known = Condition(static=torch.tensor([[1.0], [2.0], [3.0]]))
-    ages = Vocabulary(static=(Column("age"),))
     in_turn = teach(score, Sampling(num_samples=3, condition=InTurn(known)))
     assert in_turn.tokens.shape[1] == 48
     assert in_turn.condition.static is not None
     assert in_turn.condition.static.flatten().tolist() == [1.0, 2.0, 3.0] * 16
-    listed = teach(score, Sampling(num_samples=3, condition=Listed({"age": [1.0, 2.0, 3.0]}).said_in(ages)))
-    assert listed.tokens.shape[1] == 3
