@@ -24,6 +24,7 @@ from lightning_freqdiff.checkpoint import (
     translate,
     weights_hash,
 )
+from lightning_freqdiff.codec import COLOURS, NoiseColour
 from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.condition import UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.data import Batch, SeriesData
@@ -37,13 +38,13 @@ from lightning_freqdiff.diffusion.losses import (
 )
 from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE, VP
+from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.sampling import InTurn, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.schedule import warmup_cosine
-from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
 from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
 STATISTICS_BATCH = 4096
@@ -65,7 +66,9 @@ class ScoreModule(LightningModule):
             papers'. If not given, unit for the Wiener form and eps for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
             as in EDM but wider, which learns faster. Validation is always uniform.
-        domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
+        domain: What is diffused: half-spectrum tokens (frequency), time steps (time, the papers' baseline), wavelet
+            coefficients (wavelet) or those of a lapped cosine transform (lapped); or a Domain, whose settings can be
+            chosen.
         colour: Colour of the noise: white (0), white in the data's own units, as in DDPM; equal (1), the same
             signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
         covariance: Whether the covariance of all coordinates is used (joint), so that the network is shown the best
@@ -98,7 +101,7 @@ class ScoreModule(LightningModule):
         parametrization: Parametrization = "wiener",
         weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
-        domain: Domain = "frequency",
+        domain: DomainName | Domain = "frequency",
         colour: NoiseColour | float = "white",
         covariance: Covariance = "joint",
         condition_dropout: float = 0.1,
@@ -125,7 +128,7 @@ class ScoreModule(LightningModule):
         self.architecture, self.sde, self.compile_network, self.observe = network, sde, compile, observe
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
-        self.domain: Domain = domain
+        self.domain = domain_of(domain)
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
         self.covariance: Covariance = covariance
         self.condition_dropout = condition_dropout
@@ -142,7 +145,7 @@ class ScoreModule(LightningModule):
                 "parametrization": parametrization,
                 "weighting": weighting,
                 "times": times,
-                "domain": domain,
+                "domain": as_settings(domain) if isinstance(domain, Domain) else domain,
                 "colour": colour,
                 "covariance": covariance,
                 "condition_dropout": condition_dropout,
