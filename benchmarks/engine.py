@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
-from lightning_freqdiff.spectral import Representation
 
 WAYS = {"float32": (False, False), "compiled": (True, False), "bfloat16": (False, True), "both": (True, True)}
 """Whether compiled, and whether in bfloat16 (autocast)."""

@@ -19,11 +19,11 @@ from torch.profiler import ProfilerActivity, profile
 from lightning_freqdiff.caching import CachedScore, Wiener
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Transformer
 from lightning_freqdiff.networks.flops import count_flops
 from lightning_freqdiff.networks.plain import EncoderBlock, PlainTransformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
-from lightning_freqdiff.spectral import Representation
 
 # The first group with a word in an operator's name is the operator's.
 GROUPS = {

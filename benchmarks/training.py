@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from lightning_freqdiff.data import Batch, SyntheticECG
 from lightning_freqdiff.diffusion.losses import score_matching_loss, stratified_times
 from lightning_freqdiff.diffusion.sde import T_MIN, VP
+from lightning_freqdiff.domains import to_half_spectrum
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.spectral import to_half_spectrum
 
 LEARNING_RATE = 1e-3
 VARIANTS = {

@@ -23,7 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.spectral import Codec, Representation
+from lightning_freqdiff.codec import Codec
+from lightning_freqdiff.domains import Representation
 
 JITTER = 1e-6
 """``τ²`` as a share of the mean variance of what is known: what hardly varied in training explains nothing."""
@@ -270,7 +271,7 @@ def _factor(maps: list[tuple[Block, Tensor]], spreads: list[Tensor]) -> Tensor:
 
 def _by_channel(layout: Representation, unit: Tensor, power: Tensor) -> Iterator[Block]:
     """Make a block of each channel, whose coordinates are independent."""
-    single = Representation(layout.domain, layout.length, 1)
+    single = Representation(layout.domain, layout.length, 1).to(unit.device)
     size = single.tokens * single.features
     whole = torch.eye(size, dtype=unit.dtype, device=unit.device).view(-1, single.tokens, single.features)
     transform = single.decode(whole).flatten(1).T

@@ -21,6 +21,7 @@ from lightning_freqdiff.checkpoint import (
     translate,
     weights_hash,
 )
+from lightning_freqdiff.codec import COLOURS, NoiseColour
 from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.condition import UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.data import Batch, SeriesData
@@ -34,12 +35,12 @@ from lightning_freqdiff.diffusion.losses import (
 )
 from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score
 from lightning_freqdiff.diffusion.sde import SDE, VP
+from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
 from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.sampling_module import SamplingModule
 from lightning_freqdiff.schedule import warmup_cosine
-from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""
@@ -60,7 +61,9 @@ class ScoreModule(SamplingModule):
             papers'. If not given, unit for the Wiener form and eps for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
             as in EDM but wider, which learns faster. Validation is always uniform.
-        domain: Diffuse half-spectrum tokens (frequency) or time steps (time, the papers' baseline).
+        domain: What is diffused: half-spectrum tokens (frequency), time steps (time, the papers' baseline), wavelet
+            coefficients (wavelet) or those of a lapped cosine transform (lapped); or a Domain, whose settings can be
+            chosen.
         colour: Colour of the noise: white (0), white in the data's own units, as in DDPM; equal (1), the same
             signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
         covariance: Whether the covariance of all coordinates is used (joint), so that the network is shown the best
@@ -93,7 +96,7 @@ class ScoreModule(SamplingModule):
         parametrization: Parametrization = "wiener",
         weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
-        domain: Domain = "frequency",
+        domain: DomainName | Domain = "frequency",
         colour: NoiseColour | float = "white",
         covariance: Covariance = "joint",
         condition_dropout: float = 0.1,
@@ -120,7 +123,7 @@ class ScoreModule(SamplingModule):
         self.architecture, self.sde, self.compile_network, self.observe = network, sde, compile, observe
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
-        self.domain: Domain = domain
+        self.domain = domain_of(domain)
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
         self.covariance: Covariance = covariance
         self.condition_dropout = condition_dropout
@@ -137,7 +140,7 @@ class ScoreModule(SamplingModule):
                 "parametrization": parametrization,
                 "weighting": weighting,
                 "times": times,
-                "domain": domain,
+                "domain": as_settings(domain) if isinstance(domain, Domain) else domain,
                 "colour": colour,
                 "covariance": covariance,
                 "condition_dropout": condition_dropout,

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 from lightning_freqdiff.checkpoint import DISTILLED
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.sampling import InTurn, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.sampling.solvers import Fitted
-from lightning_freqdiff.spectral import Representation
 from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
 

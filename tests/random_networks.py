@@ -7,9 +7,9 @@ import torch
 from lightning_freqdiff.condition import UNCONDITIONAL, ConditionSizes
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Architecture, Transformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
-from lightning_freqdiff.spectral import Representation
 
 
 def random_score(length: int, channels: int, seed: int = 0, preset: Literal["plain", "small"] = "plain") -> Score:

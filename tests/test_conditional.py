@@ -5,8 +5,9 @@ import pytest
 import torch
 from test_covariance import bumps
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.conditional import Gaussian, Known, gaussian_of
-from lightning_freqdiff.spectral import Codec, Representation
+from lightning_freqdiff.domains import Lapped, Representation
 
 torch.set_num_threads(1)
 
@@ -53,6 +54,9 @@ KINDS = [
     {"joint": False},
     {"joint": False, "colour": 1.0, "length": 12},
     {"domain": "time", "joint": False, "channels": 1},
+    {"domain": "wavelet", "colour": 0.5},
+    {"domain": Lapped(4), "colour": 0.5},
+    {"domain": Lapped(4), "joint": False},
 ]
 
 

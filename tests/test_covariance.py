@@ -6,10 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL
 from lightning_freqdiff.diffusion import VE, VP, Score, SubVP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import MLP, Steps, Transformer, UNet
-from lightning_freqdiff.spectral import Codec, Representation
 
 TINY = UNet(width=8, heads=2)
 
@@ -38,7 +39,7 @@ def known(codec: Codec) -> torch.Tensor:
 @given(
     st.integers(2, 13),
     st.integers(1, 3),
-    st.sampled_from(["frequency", "time"]),
+    st.sampled_from(["frequency", "time", "wavelet", "lapped"]),
     st.sampled_from([0.0, 0.5, 1.0]),
     st.sampled_from([VP(), SubVP(), VE()]),
     st.floats(0.01, 1.0),
@@ -141,7 +142,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", "lapped"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_networks_see_it(network, domain):
     """What is embedded depends on the covariance that is known, and is the old network's where none is."""

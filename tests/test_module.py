@@ -10,6 +10,7 @@ from lightning_freqdiff.callbacks import E2CRFCache, WienerCache
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.diffusion.losses import score_matching_loss
 from lightning_freqdiff.diffusion.sde import VE, SubVP
+from lightning_freqdiff.domains import Lapped, domain_of
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
@@ -33,7 +34,7 @@ def fit(module, data=None, **settings):
     return trainer
 
 
-@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", Lapped(4)], ids=str)
 @pytest.mark.parametrize(
     "network", [TINY, LSTM(layers=1, width=8), MLP(layers=1, width=8)], ids=lambda n: type(n).__name__
 )
@@ -44,6 +45,7 @@ def test_fit_save_load_sample(network, domain, tmp_path):
     loaded = ScoreModule.load_from_checkpoint(tmp_path / "a.ckpt")
     assert loaded.architecture == network
     assert loaded.sde == SubVP()
+    assert loaded.layout.domain == module.layout.domain == domain_of(domain)
     assert loaded.layout.length == 17
     assert loaded.channels == module.channels
     module.eval()

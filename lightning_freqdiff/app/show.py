@@ -7,12 +7,12 @@ from html import escape
 from matplotlib.figure import Figure
 
 from lightning_freqdiff.app.studio import Pair, Relatives, Studio, series_of
+from lightning_freqdiff.domains import spectral_density
 from lightning_freqdiff.hub import WEIGHTS
 from lightning_freqdiff.model import Model
 from lightning_freqdiff.reporting.likeness import nearest_series
 from lightning_freqdiff.reporting.page import Page, shown
 from lightning_freqdiff.reporting.pairs import COLUMNS, spectra, twins
-from lightning_freqdiff.spectral import spectral_density
 
 SHOWN = 8
 """Series that are drawn, at most."""

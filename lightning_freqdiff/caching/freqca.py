@@ -21,7 +21,7 @@ FORECAST: Acts = ("with an order above 0", lambda s: s.order > 0)
 
 
 @lru_cache(maxsize=64)
-def high_pass(bands: Bands, tokens: int, cutoff: float) -> Tensor:
+def high_pass(bands: Bands, tokens: int, cutoff: float, frequencies: tuple[float, ...] | None = None) -> Tensor:
     """Return the matrix that leaves of tokens their high band alone, ``(tokens, tokens)``, float64.
 
     Args:
@@ -29,6 +29,7 @@ def high_pass(bands: Bands, tokens: int, cutoff: float) -> Tensor:
             the cut-off from token to token; ``frequency`` leaves the tokens above it, where tokens are frequencies.
         tokens: Number of tokens.
         cutoff: End of the low band, as a share of the largest frequency.
+        frequencies: Those that tokens stand for; as many as there are tokens, evenly, if not given.
     """
     identity = torch.eye(tokens, dtype=torch.float64)
     if bands == "fourier":
@@ -36,9 +37,10 @@ def high_pass(bands: Bands, tokens: int, cutoff: float) -> Tensor:
         kept = torch.fft.rfft(identity, dim=0) * (k > cutoff * (tokens // 2)).unsqueeze(1)
         return torch.fft.irfft(kept, n=tokens, dim=0)
     k = torch.arange(tokens, dtype=torch.float64)
-    low = k <= cutoff * (tokens - 1)
     if bands == "frequency":
-        return identity * ~low
+        places = k if frequencies is None else k.new_tensor(frequencies)
+        return identity * (places > cutoff * places[-1] * (1 + 1e-9))
+    low = k <= cutoff * (tokens - 1)
     waves = torch.cos(math.pi / tokens * k[low].unsqueeze(1) * (k + 0.5))  # DCT-II
     waves = waves / waves.norm(dim=1, keepdim=True)
     return identity - waves.T @ waves
@@ -102,13 +104,13 @@ class FreqCa(Forecaster):
         """Start with no history, where there are such bands."""
         state = super().begin(score, trajectory)
         if state.settings.order and state.settings.bands == "frequency":
-            require_frequencies(score, state.settings.stale, "`policy.bands` fourier")
+            state.fit = tuple(require_frequencies(score, state.settings.stale, "`policy.bands` fourier").tolist())
         return state
 
     def learn(self, state: ForecastState, kept: Tensor, t: float) -> None:
         """Take the differences of the high band."""
         s = state.settings
-        high = high_pass(s.bands, kept.shape[1], s.cutoff).to(kept) @ kept
+        high = high_pass(s.bands, kept.shape[1], s.cutoff, state.fit).to(kept) @ kept
         state.history = differences(state.history, high, state.skipped + 1, s.order)
         state.terms = [kept, *state.history[1:]]
 

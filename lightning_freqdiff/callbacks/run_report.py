@@ -21,6 +21,7 @@ from lightning_freqdiff.callbacks.quantiles import leave_quantiles
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
 from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.domains import spectral_density
 from lightning_freqdiff.evaluation.evaluator import DRAWN, Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.report import add_memorization, add_scores
@@ -30,7 +31,6 @@ from lightning_freqdiff.outputs import Kind, claim
 from lightning_freqdiff.reporting import plots
 from lightning_freqdiff.reporting.page import Page, size_of
 from lightning_freqdiff.sampling import Given
-from lightning_freqdiff.spectral import spectral_density
 
 KIND = Kind("an earlier test", (*LEFT, "report.html"))
 """What `test` leaves."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lightning_freqdiff.spectral import Codec
+from lightning_freqdiff.codec import Codec
 
 MOST, LEVELS = 16, 12
 """Leading directions that are corrected, and noise levels at which that is measured."""

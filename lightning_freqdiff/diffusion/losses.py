@@ -32,11 +32,11 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion.score import Coefficients, Score
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
-from lightning_freqdiff.spectral import Codec
 
 Weighting = Literal["unit", "edm", "eps", "likelihood", "fd"]
 TimeDensity = Literal["uniform", "lognormal"]

@@ -1,7 +1,7 @@
 """What the network's raw output means: the one place that turns it into a score.
 
 Write ``s = σ(t) Λ`` for the deviation of the noise and ``v`` for the variance of a coordinate, which is 1 or 0 unless
-the noise has another colour (:class:`~lightning_freqdiff.spectral.Codec`). Every parametrisation is a way to write
+the noise has another colour (:class:`~lightning_freqdiff.codec.Codec`). Every parametrisation is a way to write
 the noise prediction ``eps``, and ``score = -eps / s``:
 
 | name | raw output ``F`` | ``eps`` |
@@ -30,12 +30,13 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.covariance import OverRanks
 from lightning_freqdiff.diffusion.correction import Correction
 from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Architecture, Backbone, Compiled, Embedding
-from lightning_freqdiff.spectral import Codec, Representation
 
 Parametrization = Literal["wiener", "eps", "x0", "score"]
 Covariance = Literal["joint", "diagonal"]
@@ -129,7 +130,7 @@ class Score(nn.Module, ScoreFunction):
         parametrization: Meaning of the raw output.
         layout: Layout of the tokens.
         sizes: Which conditions the backbone will be given.
-        colour: Colour of the noise, see :class:`~lightning_freqdiff.spectral.Codec`.
+        colour: Colour of the noise, see :class:`~lightning_freqdiff.codec.Codec`.
         covariance: Whether the covariance of all coordinates is known (``joint``), so that the network is shown the
             best linear prediction, and its own is corrected in the leading directions; or their variances alone.
 

@@ -19,10 +19,10 @@ from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.evaluation.outcome import Outcome
 from lightning_freqdiff.metrics import relative_l2
+from lightning_freqdiff.metrics.samples import Domain
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.outputs import claim
 from lightning_freqdiff.sampling.loop import Sampling
-from lightning_freqdiff.spectral import Domain
 
 MATCHED = 3
 """Numbers of network calls, beside ``FEW``, at which solvers are run, at most: from few to many, as the caches made

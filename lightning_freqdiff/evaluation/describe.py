@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.domains import DOMAINS, DomainName, Representation, spectral_density
 from lightning_freqdiff.files import replace_json, replacing
 from lightning_freqdiff.metrics.spectral import spectral_localisation
 from lightning_freqdiff.outputs import Kind
 from lightning_freqdiff.reporting.plots import series_and_spectra
-from lightning_freqdiff.spectral import Codec, Representation, spectral_density
 
 SERIES = 4096
 """Training series that are looked at, at most; drawn with the seed of the data set."""
@@ -67,12 +68,32 @@ def both_domains(x: Tensor) -> tuple[float, float]:
     return float(delocalisation(time).mean()), float(delocalisation(frequency).mean())
 
 
+def gathered(x: Tensor, domain: DomainName, share: float = 0.95) -> float:
+    """Return how few of the numbers of series ``(n, N, M)`` hold a share of their energy in a domain, in the mean.
+
+    Args:
+        x: The series.
+        domain: Where their numbers are looked at.
+        share: Share of the energy.
+
+    Examples:
+        >>> gathered(torch.ones(1, 8, 1), "time"), gathered(torch.ones(1, 8, 1), "wavelet")
+        (1.0, 0.125)
+    """
+    layout = Representation(domain, x.shape[1], x.shape[2])
+    unit = layout.noise_scale().to(x)
+    energy = torch.where(unit > 0, layout.encode(x) / torch.where(unit > 0, unit, 1.0), 0.0).square().flatten(1)
+    summed = energy.sort(dim=1, descending=True).values.cumsum(1)
+    needed = (summed < share * (1 - 1e-9) * summed[:, -1:]).sum(1) + 1
+    return float(needed.double().mean()) / (x.shape[1] * x.shape[2])
+
+
 def describe(data: SeriesData) -> dict[str, Any]:
     """Gather facts about a data set: sizes, range, localisation, what is constant, and warnings.
 
     Localisation is that of up to 4,096 training series. It is told twice: of the series as they are, as in the
     papers, where the mean counts as frequency 0; and of what varies between series (mean series removed, channels
-    at unit variance), which is what a model has to learn.
+    at unit variance), which is what a model has to learn; and how few numbers hold most of that in each domain.
     """
     data.setup()
     steps, channels = data.shape
@@ -106,6 +127,7 @@ def describe(data: SeriesData) -> dict[str, Any]:
         time, frequency = both_domains(series)
         low = float(spectral_localisation(series, LOW).mean())
         facts[name] = {"low_energy": low, "delocalisation_time": time, "delocalisation_frequency": frequency}
+    facts["gathered"] = {domain: gathered(varying, domain) for domain in DOMAINS}
     facts["warnings"] = cautions(facts)
     return facts
 
@@ -119,7 +141,7 @@ def cautions(facts: dict[str, Any]) -> list[str]:
         said.append(
             f"What varies in these series is gathered in time ({time:.4g}) more than in frequency ({frequency:.4g}): "
             "spikes, steps or bursts rather than waves. The frequency domain is a poor choice for them; try "
-            "`model.domain` time as well."
+            f"`model.domain` {min((d for d in DOMAINS if d != 'frequency'), key=facts['gathered'].get)} as well."
         )
     if varies["low_energy"] < 0.5:
         said.append(
@@ -165,6 +187,10 @@ def show(facts: dict[str, Any], console: Console | None = None) -> None:
     for name, one in (("series as they are", whole), ("what varies", varies)):
         spreads = (f"{one[f'delocalisation_{domain}']:.4g}" for domain in ("time", "frequency"))
         table.add_row(name, f"{one['low_energy']:.1%}", *spreads)
+    console.print(table)
+    table = Table("domain", "share of numbers that hold 95 % of what varies")
+    for domain, share in facts["gathered"].items():
+        table.add_row(domain, f"{share:.1%}")
     console.print(table)
     table = Table("channel", "min", "mean", "max", "std")
     for name, one in facts["range"].items():

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.domains import spectral_density
 from lightning_freqdiff.evaluation import evaluate
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings, Score
 from lightning_freqdiff.evaluation.judges import choose
@@ -20,10 +21,9 @@ from lightning_freqdiff.evaluation.scores import DOMAINS, Measurement, make_metr
 from lightning_freqdiff.evaluation.sets import Sets
 from lightning_freqdiff.metrics import SortedReference
 from lightning_freqdiff.metrics.baselines import bootstrap_floor, dummy_baseline, floor, self_baseline
-from lightning_freqdiff.metrics.samples import coordinates
+from lightning_freqdiff.metrics.samples import Domain, coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import sliced_distances, summarize
 from lightning_freqdiff.reporting import plots
-from lightning_freqdiff.spectral import Domain, spectral_density
 
 DIRECTIONS = 1000
 DRAWN = 2048

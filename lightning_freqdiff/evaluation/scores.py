@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_freqdiff.metrics import MarginalWasserstein, SlicedWasserstein, SpectralDensityDistance
-from lightning_freqdiff.spectral import Domain
+from lightning_freqdiff.metrics.samples import Domain
 
 DOMAINS: tuple[Domain, ...] = ("time", "frequency")
 

@@ -7,10 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from lightning_freqdiff.metrics.base import TwoSampleMetric
-from lightning_freqdiff.metrics.samples import check_domain, check_pair, coordinates
+from lightning_freqdiff.metrics.samples import Domain, check_domain, check_pair, coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import summarize
 from lightning_freqdiff.metrics.wasserstein import check_order, wasserstein_1d
-from lightning_freqdiff.spectral import Domain
 
 
 def marginal_wasserstein(generated: Tensor, reference: Tensor, p: float = 2) -> dict[str, Tensor]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.spectral import Domain, Representation, to_half_spectrum
+from lightning_freqdiff.domains import Representation, to_half_spectrum
+
+Domain = Literal["frequency", "time"]
+"""Where samples are looked at, whatever was diffused."""
 
 
 def check_samples(x: Tensor, name: str, ndim: tuple[int, ...] = (3,)) -> Tensor:

@@ -12,6 +12,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.projections import Projections, SortedReference, exact_matmul, random_directions
 from lightning_freqdiff.metrics.samples import (
+    Domain,
     check_count,
     check_domain,
     check_pair,
@@ -26,7 +27,6 @@ from lightning_freqdiff.metrics.wasserstein import (
     values_at_once,
     wasserstein_1d,
 )
-from lightning_freqdiff.spectral import Domain
 
 __all__ = [
     "SlicedWasserstein",

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.domains import spectral_density
 from lightning_freqdiff.metrics.base import TwoSampleMetric
 from lightning_freqdiff.metrics.marginal import marginal_wasserstein
 from lightning_freqdiff.metrics.samples import check_pair, check_samples, widen
 from lightning_freqdiff.metrics.wasserstein import check_order
-from lightning_freqdiff.spectral import spectral_density
 
 
 def spectral_density_distance(generated: Tensor, reference: Tensor, p: float = 2) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks.tokens import AttentionBlock
 from lightning_freqdiff.networks.unet import Residual
-from lightning_freqdiff.spectral import Representation, from_half_spectrum, to_half_spectrum
 
 
 class Modulation(nn.Module):
@@ -74,10 +74,12 @@ class AdaptiveBlock(AttentionBlock):
 
 
 class OverTime(nn.Module):
-    """Features of frequencies, on the time axis through a residual block, and back: half of them real parts.
+    """Features of tokens, on the time axis through a residual block, and back.
+
+    They are taken for the parts of ``d / parts`` channels: half of those of frequencies are real parts.
 
     Args:
-        layout: Layout of the tokens, one for each frequency.
+        layout: Layout of the tokens.
         width: Width of a token's features, and of the context.
         kernel: Steps that a convolution sees, odd.
         dropout: Share of features dropped in training.
@@ -85,11 +87,11 @@ class OverTime(nn.Module):
 
     def __init__(self, layout: Representation, width: int, kernel: int, dropout: float) -> None:
         super().__init__()
-        self.length = layout.length
-        self.residual = Residual(width // 2, width // 2, width, kernel, dropout)
+        self.layout, channels = layout, width // layout.parts
+        self.residual = Residual(channels, channels, width, kernel, dropout)
 
     def forward(self, h: Tensor, context: Tensor) -> Tensor:
         """Mix features ``(B, K, d)`` over time."""
         exact = torch.promote_types(h.dtype, torch.float32)  # no transform is made in bfloat16
-        series = from_half_spectrum(h.to(exact), self.length).to(h.dtype).transpose(1, 2)
-        return to_half_spectrum(self.residual(series, context).transpose(1, 2).to(exact)).to(h.dtype)
+        series = self.layout.decode(h.to(exact)).to(h.dtype).transpose(1, 2)
+        return self.layout.tokenize(self.residual(series, context).transpose(1, 2).to(exact)).to(h.dtype)

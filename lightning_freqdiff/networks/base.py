@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.kernels import Compiled, Derived
-from lightning_freqdiff.spectral import Codec
 
 
 class Embedding(NamedTuple):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, check_positive, refuse_conditions
 from lightning_freqdiff.networks.context import FourierTime
-from lightning_freqdiff.spectral import Codec
 
 
 @dataclass(frozen=True)

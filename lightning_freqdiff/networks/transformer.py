@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.adaptive import AdaptiveBlock, Modulation, OverTime
 from lightning_freqdiff.networks.base import (
@@ -25,7 +26,6 @@ from lightning_freqdiff.networks.plain import PlainTransformer
 from lightning_freqdiff.networks.tokens import TokenTransformer
 from lightning_freqdiff.networks.unet import GROUP
 from lightning_freqdiff.networks.view import Frequencies, Steps
-from lightning_freqdiff.spectral import Codec
 
 PRESETS: dict[str, dict[str, float]] = {
     "small": {"layers": 4, "heads": 4, "width": 64, "feedforward": 128, "time_scale": 4.0},
@@ -46,11 +46,12 @@ class Transformer(Architecture):
             and condition, and have gated feed-forward layers. ``paper`` is the encoder of arXiv 2402.05933 (10
             layers, 12 heads, 72 wide, feed-forward 2048, 3.2 M parameters), ``plain`` the same on a small scale: they
             add the time to their tokens, and can be told nothing.
-        axis: What the tokens are: frequencies, or steps, to which they are transformed and back.
-        group: Neighbouring frequencies or steps that make one token; more are faster. Caches that choose tokens want
-            the frequencies one by one.
-        mix: Steps that a convolution over time sees, odd: after each block over frequencies the features go to the
-            time axis, through a residual block of two convolutions, and back. 0: none.
+        axis: What the tokens are: ``frequency`` those of the domain, which are frequencies unless another is chosen
+            (``model.domain``); or steps, to which these are transformed and back.
+        group: Neighbouring tokens or steps that make one; more are faster. Caches that choose tokens want them one by
+            one.
+        mix: Steps that a convolution over time sees, odd: after each block over tokens the features go to the time
+            axis, through a residual block of two convolutions, and back. 0: none.
         layers: Number of blocks.
         heads: Attention heads; must divide the width.
         width: Width of a token's features.
@@ -79,14 +80,15 @@ class Transformer(Architecture):
         """Make a transformer."""
         chosen = {name: self.setting(name) for name in ("layers", "heads", "width", "feedforward")}
         check_positive(**chosen, group=self.group)
-        if self.mix and (self.axis, self.group, codec.layout.domain) != ("frequency", 1, "frequency"):
+        if self.mix and (self.axis, self.group) != ("frequency", 1):
             raise ValueError(
-                f"expected single frequencies where mix is set, got axis {self.axis}, group {self.group} in the "
-                f"domain {codec.layout.domain}: set `model.network.mix` 0"
+                f"expected single frequencies where mix is set, got axis {self.axis} and group {self.group}: "
+                "set `model.network.mix` 0"
             )
-        if self.mix and (self.mix < 0 or not self.mix % 2 or chosen["width"] % (2 * GROUP)):
+        channels = codec.layout.parts * GROUP
+        if self.mix and (self.mix < 0 or not self.mix % 2 or chosen["width"] % channels):
             raise ValueError(
-                f"expected an odd mix and a width that {2 * GROUP} divides, got {self.mix} and "
+                f"expected an odd mix and a width that {channels} divides, got {self.mix} and "
                 f"{chosen['width']}: set `model.network.mix` or `model.network.width`"
             )
         if chosen["width"] % chosen["heads"] or chosen["width"] % 2:

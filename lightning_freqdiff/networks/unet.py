@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, check_positive
 from lightning_freqdiff.networks.context import Context
 from lightning_freqdiff.networks.view import Steps
-from lightning_freqdiff.spectral import Codec
 
 PRESETS: dict[str, dict[str, int]] = {
     "small": {"width": 32, "levels": 3, "depth": 1, "heads": 4},

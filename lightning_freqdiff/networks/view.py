@@ -14,9 +14,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition, ConditionSizes
 from lightning_freqdiff.networks.kernels import Derived
-from lightning_freqdiff.spectral import Codec
 
 
 class View(Derived, ABC):
@@ -100,9 +100,7 @@ class Frequencies(View):
         super().__init__(codec, sizes)
         layout = codec.layout
         self.rows, self.outputs = layout.tokens, layout.features
-        self.inputs = layout.features * (1 + self.linear) + self.conditions * (
-            2 if layout.domain == "frequency" else 1
-        )
+        self.inputs = layout.features * (1 + self.linear) + self.conditions * layout.parts
 
     def see(self, z: Tensor, condition: Condition) -> Tensor:
         """Return tokens, what is predicted of them in their deviations, and conditions as tokens."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Block, Known, gaussian_of
@@ -17,7 +18,6 @@ from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.observed import OnEstimate
 from lightning_freqdiff.sampling.rules import Equation, Rule, Shape
 from lightning_freqdiff.sampling.solvers import Level
-from lightning_freqdiff.spectral import Codec
 
 ROUNDS = 500
 """Projections in turn at the end, at most."""

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.solvers import Level
-from lightning_freqdiff.spectral import Codec
 
 
 class Constraint(ABC):

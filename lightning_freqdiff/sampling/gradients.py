@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Known
 from lightning_freqdiff.diffusion.score import ScoreFunction
@@ -19,7 +20,6 @@ from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.guidance import Guidance
 from lightning_freqdiff.sampling.observed import Replacement, known_values
 from lightning_freqdiff.sampling.solvers import Level
-from lightning_freqdiff.spectral import Codec
 
 
 def _expect_network(score: ScoreFunction) -> None:

@@ -11,10 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.spectral import Codec
 
 BEYOND = 1e6
 """Training deviations that no series of any data has."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
@@ -21,7 +22,6 @@ from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.guidance import Guidance, Guided, Together
 from lightning_freqdiff.sampling.noise import CONSTRAINT_STREAM, Numbers, normal_stream
 from lightning_freqdiff.sampling.solvers import EulerMaruyama, Level, Solver, plan
-from lightning_freqdiff.spectral import Codec
 
 
 class WorkUnit(NamedTuple):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Block, Known, gaussian_of
 from lightning_freqdiff.diffusion.score import ScoreFunction
@@ -18,7 +19,6 @@ from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.guidance import Guidance
 from lightning_freqdiff.sampling.solvers import Level
-from lightning_freqdiff.spectral import Codec
 
 
 def known_values(codec: Codec, condition: Condition) -> Known | None:

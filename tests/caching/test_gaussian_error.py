@@ -7,10 +7,10 @@ from lightning_freqdiff.caching import E2CRF, CachedScore
 from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Embedding
 from lightning_freqdiff.networks.plain import PlainTransformer
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
-from lightning_freqdiff.spectral import Representation
 
 N = 32
 

@@ -50,7 +50,7 @@ from lightning_freqdiff.sampling.solvers import (
     SASolver,
     UniPC,
 )
-from lightning_freqdiff.spectral import Representation
+from lightning_freqdiff.domains import Representation
 
 STEPS = 25
 STALE = ("output", "features", "residual", "wiener")

@@ -13,6 +13,7 @@ from lightning_freqdiff.caching.integrating_factor import Frame
 from lightning_freqdiff.caching.local_error import expected_rate, local_error
 from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import MLP, Transformer
 from lightning_freqdiff.networks.base import Backbone, Embedding
 from lightning_freqdiff.sampling import time_grid
@@ -26,7 +27,6 @@ from lightning_freqdiff.sampling.solvers import (
     PredictorCorrector,
     plan,
 )
-from lightning_freqdiff.spectral import Representation
 
 STEPS = 25
 AFFINE = [EulerMaruyama(), DDIM(0.0), DDIM(0.6), DDIM(1.0)]
@@ -252,7 +252,7 @@ def test_called_at_every_step_the_integrated_samples_are_the_uncached_ones(solve
     close(made, exact, 1e-3 if parametrization == "score" else 1e-4)
 
 
-@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", "lapped"])
 @pytest.mark.parametrize("length", [12, 13])
 def test_the_local_error_is_a_norm_in_data_units(length, domain):
     """By decoding: of the change, and of a series with the data's mean and variance."""

@@ -11,8 +11,8 @@ from lightning_freqdiff.diffusion.losses import (
 )
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP, SubVP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.spectral import Representation
 
 LAYOUT = Representation("frequency", 9, 2)
 

@@ -6,10 +6,10 @@ import torch
 from lightning_freqdiff.condition import ConditionSizes
 from lightning_freqdiff.diffusion import VP, Score
 from lightning_freqdiff.diffusion.refit import refit
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import UNet
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.solvers import Heun
-from lightning_freqdiff.spectral import Representation
 
 LENGTH = 12
 
@@ -111,7 +111,7 @@ def test_it_is_not_done_where_it_could_not_be():
     assert not refit(model(sizes=ConditionSizes(classes=2)), series(500), 500, generator())
 
 
-@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", "lapped"])
 def test_before_any_statistics_nothing_is_corrected(domain):
     score = Score(UNet(width=8, heads=2), VP(), "wiener", Representation(domain, LENGTH, 1), covariance="joint")
     z = torch.randn(3, *score.noise_scale.shape)

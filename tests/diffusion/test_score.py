@@ -5,8 +5,8 @@ from torch import nn
 
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.spectral import Representation
 
 TINY = Transformer(layers=1, heads=1, width=4, feedforward=4)
 LAYOUT = Representation("frequency", 8, 2)

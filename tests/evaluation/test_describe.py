@@ -62,6 +62,8 @@ def test_waves_suit_the_frequency_domain_and_spikes_do_not(tmp_path):
     poor, noise = spike["warnings"]
     assert "The frequency domain is a poor choice" in poor
     assert "`model.domain` time" in poor
+    assert spike["gathered"]["time"] < 0.5 * spike["gathered"]["frequency"]
+    assert wave["gathered"]["frequency"] < 0.5 * min(wave["gathered"][d] for d in ("time", "wavelet", "lapped"))
     assert "of what varies is at low frequencies" in noise
 
 

@@ -9,6 +9,7 @@ import torch
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VE, VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.evaluation import fitting, teacher
 from lightning_freqdiff.evaluation.fitting import fit_steps, fit_weights
 from lightning_freqdiff.evaluation.placing import best_places, step_costs
@@ -18,7 +19,6 @@ from lightning_freqdiff.sampling import Given, InTurn, Replacement, Sampling, Wo
 from lightning_freqdiff.sampling.conditions import Same
 from lightning_freqdiff.sampling.solvers import DPMSolverPP, Fitted, Heun
 from lightning_freqdiff.sampling.solvers.fitted import named
-from lightning_freqdiff.spectral import Representation
 
 N = 12
 
@@ -54,7 +54,7 @@ def draw(score, sampling, count=32, seed=9):
 
 
 @pytest.mark.parametrize("sde", [VP(), VE(sigma_max=20.0)], ids=["VP", "VE"])
-@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", "lapped"])
 def test_fitted_steps_are_the_teachers_where_all_is_linear(sde, domain):
     """Of independent Gaussian coordinates, where two steps of any other solver are far off."""
     score = trained(sde, "diagonal", domain)

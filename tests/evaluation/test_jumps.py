@@ -6,6 +6,7 @@ import torch
 from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.evaluation import teacher
 from lightning_freqdiff.evaluation.jumps import jump_costs
 from lightning_freqdiff.evaluation.teacher import Paths, teach
@@ -14,7 +15,6 @@ from lightning_freqdiff.sampling import Sampling, sample, time_grid
 from lightning_freqdiff.sampling.conditions import Same
 from lightning_freqdiff.sampling.grids import COSTS, TIMES, cheapest_path
 from lightning_freqdiff.sampling.solvers import Heun, plan, predict_eps
-from lightning_freqdiff.spectral import Representation
 
 N = 12
 SAMPLING = Sampling(num_samples=8, seed=3)
@@ -46,7 +46,7 @@ def damage(score: Score, times: torch.Tensor, solver, monkeypatch) -> float:
 
 
 @pytest.mark.parametrize("sde", [VP(), VE(sigma_max=20.0)], ids=["VP", "VE"])
-@pytest.mark.parametrize("domain", ["time", "frequency"])
+@pytest.mark.parametrize("domain", ["time", "frequency", "wavelet", "lapped"])
 def test_a_tuned_grid_does_less_damage_than_edms_with_a_solver_of_such_jumps(sde, domain, monkeypatch):
     score = gaussian(sde, domain)
     learnt = learn_jumps(score, SAMPLING)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.metrics import (
     SlicedWasserstein,
     random_directions,
     sliced_wasserstein,
 )
 from lightning_freqdiff.metrics.samples import coordinates
-from lightning_freqdiff.spectral import Representation
 
 
 def series(n: int, seed: int = 0, length: int = 12, channels: int = 2) -> Tensor:

@@ -3,12 +3,13 @@ import pytest
 import torch
 from random_networks import random_score, told_score
 
+from lightning_freqdiff.codec import Codec
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
 from lightning_freqdiff.networks.adaptive import OverTime
 from lightning_freqdiff.networks.kernels import cpu
 from lightning_freqdiff.networks.kernels.chunks import chunked
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.spectral import Codec, Representation
 
 ARCHITECTURES = [
     Transformer(preset="plain", layers=2, heads=2, width=16, feedforward=24),

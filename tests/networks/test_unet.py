@@ -11,7 +11,7 @@ from lightning_freqdiff.networks import UNet
 TINY = UNet(width=8, heads=2)
 
 
-@given(st.integers(2, 70), st.integers(1, 4), st.sampled_from(["frequency", "time"]))
+@given(st.integers(2, 70), st.integers(1, 4), st.sampled_from(["frequency", "time", "wavelet", "lapped"]))
 @settings(deadline=None, max_examples=25)
 def test_any_length_and_any_number_of_channels(length, channels, domain):
     model = score(TINY, length, channels, domain)

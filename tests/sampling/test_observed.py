@@ -78,6 +78,8 @@ def test_the_posterior_is_exact_where_data_are_gaussian(name):
         ({"colour": 1.0}, VP()),
         ({"colour": 0.5, "length": 9}, VE()),
         ({"domain": "time", "colour": 1.0}, SubVP()),
+        ({"domain": "wavelet", "colour": 0.5}, VP()),
+        ({"domain": "lapped", "colour": 0.5}, VP()),
         ({"joint": False, "colour": 0.0}, VP()),
         ({"joint": False, "colour": 1.0}, VP()),
     ],

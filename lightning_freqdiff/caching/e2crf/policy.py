@@ -75,7 +75,8 @@ class E2CRF(CachePolicy):
     Args:
         preset: ``paper``, ``balanced`` (ours: it skips whole calls), or an ablation of Table 2:
             ``naive`` (filled once), ``fixed_schedule``, ``no_feedback``, ``uniform_threshold``.
-        K_low: Highest frequency that is always recomputed; N // 10 if not given, -1 for none.
+        K_low: Highest frequency that is always recomputed, by the number of its token; N // 10 if not given, or what
+            else is below a tenth of a cycle per step; -1 for none, as there is where tokens are no frequencies.
         tau0: Base threshold of the event trigger.
         epsilon: Added to a token's energy in the threshold.
         R: Steps between refreshes.
@@ -189,14 +190,11 @@ class E2CRF(CachePolicy):
             require_tokens(score.network)
         batch, tokens, _ = trajectory.shape
         device, samples = score.noise_scale.device, batch // trajectory.copies
-        low = s.K_low
-        if low is None:
-            low = score.codec.layout.length // 10
         shape = (samples, tokens, 1)
         draws = normal_stream(trajectory.seed, trajectory.first, shape, device, PROBE_STREAM)
         return TokenState(
             settings=s,
-            low=torch.arange(tokens, device=device) <= low,
+            low=_low(score, s.K_low).to(device),
             probes=(draw.repeat(trajectory.copies, 1, 1) for draw in draws),
             intensity=torch.full((batch,), math.inf, device=device),
             rate=torch.full((batch,), math.inf, device=device),
@@ -216,6 +214,14 @@ class E2CRF(CachePolicy):
         if s.since == "previous":
             state.z = z
         return outcome, state
+
+
+def _low(score: Score, highest: int | None) -> Tensor:
+    """Return which tokens are always recomputed, ``(K,)``."""
+    layout = score.codec.layout
+    if highest is None and layout.frequencies is not None:
+        return layout.frequencies <= 0.1
+    return torch.arange(layout.tokens) <= (-1 if highest is None else highest)
 
 
 def _plan(z: Tensor, call: Call, state: TokenState) -> Plan:

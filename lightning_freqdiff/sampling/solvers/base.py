@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.diffusion.score import Affine
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.grids import Grid, time_grid
-from lightning_freqdiff.spectral import Codec
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.solvers.base import Ask, Solver, Step, predict_eps
-from lightning_freqdiff.spectral import Codec
 
 HISTORY = 3
 """Clean estimates that a step is made of, at most: its own, and those of the steps before."""

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step, predict_eps
-from lightning_freqdiff.spectral import Codec
 
 NODES, NODE_WEIGHTS = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(16))
 """Gauss-Legendre quadrature on [-1, 1]; the weights here are smooth over a step."""

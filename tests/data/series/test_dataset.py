@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DistributedSampler, RandomSampler
 
+from lightning_freqdiff.codec import Moments
 from lightning_freqdiff.data import ArrayData, Batch
 from lightning_freqdiff.data.series.dataset import Rows, Shuffled
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.spectral import Moments
 
 PARTS = ("train", "val", "test")
 TINY = Transformer(layers=1, heads=1, width=8, feedforward=8)

@@ -100,7 +100,7 @@ def test_the_best_linear_denoiser_of_the_truth_is_the_best_under_gaps():
     assert straight > 3 * drawn
 
 
-@pytest.mark.parametrize("domain", ["frequency", "time"])
+@pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", "lapped"])
 def test_the_loss_of_what_is_not_observed_is_not_taken(domain):
     score = told_score(UNet(width=8, heads=2), length=11, channels=2, domain=domain)
     error = torch.randn(3, *score.noise_scale.shape) * (score.noise_scale > 0)

@@ -11,10 +11,10 @@ from random_networks import draw, random_score
 from lightning_freqdiff.caching import E2CRF, CachedScore, Wiener
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import LSTM
 from lightning_freqdiff.networks.kernels import compiled
 from lightning_freqdiff.networks.kernels.compiled import Compiled
-from lightning_freqdiff.spectral import Representation
 
 STEPS = 25
 

@@ -9,6 +9,7 @@ from oracle import GaussianScore, MixtureScore, units
 
 from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP, SubVP
+from lightning_freqdiff.domains import Lapped, Representation
 from lightning_freqdiff.sampling import Sampling, WorkUnit, sample, time_grid
 from lightning_freqdiff.sampling.solvers import (
     DDIM,
@@ -23,7 +24,6 @@ from lightning_freqdiff.sampling.solvers import (
     UniPC,
     plan,
 )
-from lightning_freqdiff.spectral import Representation
 
 SCALE = torch.tensor([[0.5, 0.0]], dtype=torch.float64)  # one token, its imaginary part masked
 VARIANCE = 0.3
@@ -131,11 +131,17 @@ def test_weak_convergence_order_of_sde_solvers(solver, order, grid):
     assert measured[-1] > order - 0.25, (errors, measured)
 
 
-@pytest.mark.parametrize("solver", ALL, ids=str)
-@pytest.mark.parametrize("n", [8, 9])
-def test_moments_of_samples(solver, n):
+@pytest.mark.parametrize(
+    ("solver", "domain", "n"),
+    [
+        *[(solver, "frequency", n) for solver in ALL for n in (8, 9)],
+        *[(Heun(), domain, n) for domain in ("time", "wavelet", Lapped(4)) for n in (8, 9)],
+    ],
+    ids=str,
+)
+def test_moments_of_samples(solver, domain, n):
     """Correlated Gaussian series: mean and covariance of many samples against the exact ones."""
-    layout = Representation("frequency", n, 2)
+    layout = Representation(domain, n, 2)
     mix = torch.randn(n * 2, n * 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     covariance_time = 0.5 * torch.eye(n * 2) + 0.5 * mix @ mix.T / (n * 2)
     linear = layout.encode(torch.eye(n * 2, dtype=torch.float64).reshape(-1, n, 2)).flatten(1)

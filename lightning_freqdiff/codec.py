@@ -1,23 +1,16 @@
-"""Series and their half-spectrum: the transform, its mirrored noise and its units.
-
-A real series ``x`` of shape ``(B, N, M)`` has the unitary spectrum ``rfft(x, norm="ortho")`` over
-``K = N // 2 + 1`` frequencies; the others mirror them. One token per frequency holds its real, then its
-imaginary parts: ``z_k = [Re, Im]`` of width ``2M`` (E2-CRF, arXiv 2604.22901, section 3.3).
-"""
+"""Series to standardised tokens and back: units, statistics and principal directions of what is diffused."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lightning_freqdiff.covariance import LARGEST, Directions, OverRanks
+from lightning_freqdiff.domains import Representation
 
-Domain = Literal["frequency", "time"]
 NoiseColour = Literal["equal", "white"]
 
 COLOURS: dict[NoiseColour, float] = {"equal": 1.0, "white": 0.0}
@@ -25,111 +18,6 @@ COLOURS: dict[NoiseColour, float] = {"equal": 1.0, "white": 0.0}
 
 # Below this share of the largest spread in its channel, a coordinate's spread is rounding and not data.
 CONSTANT_TOLERANCE = 1e-6
-
-
-def to_half_spectrum(x: Tensor) -> Tensor:
-    """Transform series into half-spectrum tokens.
-
-    Args:
-        x: Real series, ``(B, N, M)``.
-
-    Returns:
-        Tokens ``(B, K, 2M)``, real parts before imaginary parts, ``K = N // 2 + 1``.
-
-    Examples:
-        >>> to_half_spectrum(torch.ones(1, 4, 1)).squeeze(0).tolist()
-        [[2.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
-    """
-    # The mean goes to DC by itself: beside a large offset, float32 would leave no digits to the other frequencies.
-    mean = x.mean(dim=1, keepdim=True)
-    spectrum = torch.fft.rfft(x - mean, dim=1, norm="ortho")
-    real = torch.cat([mean * math.sqrt(x.shape[1]), spectrum.real[:, 1:]], dim=1)
-    return torch.cat([real, spectrum.imag], dim=-1)
-
-
-def from_half_spectrum(z: Tensor, length: int) -> Tensor:
-    """Transform half-spectrum tokens ``(B, K, 2M)`` back into series ``(B, N, M)`` with ``N = length``.
-
-    Exact to float rounding for even and odd ``N``; the imaginary parts at DC and, for even ``N``, at the
-    Nyquist frequency carry no data and are ignored.
-    """
-    real, imag = z.chunk(2, dim=-1)
-    mean = real[:, :1] / math.sqrt(length)
-    rest = torch.complex(torch.cat([torch.zeros_like(mean), real[:, 1:]], dim=1), imag)
-    return torch.fft.irfft(rest, n=length, dim=1, norm="ortho") + mean
-
-
-def spectral_density(x: Tensor) -> Tensor:
-    """Return the energy per frequency of series ``(B, N, M)``: ``|x~_k|^2``, shape ``(B, K, M)``."""
-    return torch.fft.rfft(x, dim=1, norm="ortho").abs().square()
-
-
-@dataclass(frozen=True)
-class Representation:
-    """How a series is laid out as tokens: which transform, how many, and the scale of white noise in it.
-
-    Args:
-        domain: ``frequency`` for half-spectrum tokens, ``time`` for the steps themselves.
-        length: Steps of the series, ``N >= 2``.
-        channels: Channels of the series, ``M >= 1``.
-    """
-
-    domain: Domain
-    length: int
-    channels: int
-
-    def __post_init__(self) -> None:
-        if self.domain not in ("frequency", "time"):
-            raise ValueError(f"domain must be 'frequency' or 'time', got {self.domain!r}: set `model.domain`")
-        if self.length < 2 or self.channels < 1:
-            raise ValueError(
-                f"a series needs at least 2 steps and 1 channel, got (N, M) = ({self.length}, {self.channels}): "
-                "check the data set (`data`)"
-            )
-
-    @property
-    def tokens(self) -> int:
-        """Tokens per series: ``N // 2 + 1`` frequencies, or ``N`` steps."""
-        return self.length // 2 + 1 if self.domain == "frequency" else self.length
-
-    @property
-    def features(self) -> int:
-        """Width of a token: ``2M`` (real, imaginary), or ``M``."""
-        return 2 * self.channels if self.domain == "frequency" else self.channels
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Lay out series ``(B, N, M)`` as tokens ``(B, tokens, features)``."""
-        if x.ndim != 3 or tuple(x.shape[1:]) != (self.length, self.channels):
-            raise ValueError(
-                f"expected series of shape (B, {self.length}, {self.channels}), got {tuple(x.shape)}: "
-                "the model was built for other data (`data`, `ckpt_path`)"
-            )
-        return self.tokenize(x)
-
-    def tokenize(self, x: Tensor) -> Tensor:
-        """Lay out any number of channels ``(B, N, C)`` as tokens, ``(B, tokens, 2C)`` or ``(B, tokens, C)``."""
-        return to_half_spectrum(x) if self.domain == "frequency" else x
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Bring tokens ``(B, tokens, features)`` back to series ``(B, N, M)``."""
-        return from_half_spectrum(z, self.length) if self.domain == "frequency" else z
-
-    def noise_scale(self) -> Tensor:
-        r"""Return :math:`\Lambda`, the standard deviation of white noise in each coordinate.
-
-        In frequency, white noise of unit variance has deviation 1 on the real part at DC and Nyquist, 0 on
-        their imaginary parts and :math:`1/\sqrt 2` elsewhere (E2-CRF appendix A.9; Crabbé et al., arXiv
-        2402.05933, proposition 3.1); in time it is 1 everywhere.
-
-        Returns:
-            Shape ``(tokens, features)``, float32.
-        """
-        if self.domain == "time":
-            return torch.ones(self.tokens, self.features)
-        scale = torch.full((self.tokens, 2, self.channels), math.sqrt(0.5))
-        unpaired = [0, self.tokens - 1] if self.length % 2 == 0 else [0]
-        scale[unpaired, 0], scale[unpaired, 1] = 1.0, 0.0
-        return scale.flatten(1)
 
 
 class Moments:
@@ -316,8 +204,5 @@ class Codec(nn.Module):
         return self.layout.decode(self.unstandardize(z))
 
     def density(self) -> Tensor | None:
-        """Return the training set's mean spectral density ``(K, M)``; ``None`` where tokens are time steps."""
-        if self.layout.domain != "frequency":
-            return None
-        power = self.mean.square() + self.deviation.square()
-        return torch.stack(power.cpu().chunk(2, dim=-1)).sum(0)
+        """Return the training set's mean spectral density ``(K, M)``; ``None`` where tokens do not tell it."""
+        return self.layout.density((self.mean.square() + self.deviation.square()).cpu())
