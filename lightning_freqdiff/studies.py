@@ -16,7 +16,7 @@ from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.presets import read_preset
 from lightning_freqdiff.condition_table import KINDS, Table
-from lightning_freqdiff.data import ArrayData, SeriesData
+from lightning_freqdiff.data import ArrayData, LoadedData, SeriesData
 from lightning_freqdiff.data.readers.table import is_frame
 from lightning_freqdiff.evaluation import describe as description
 from lightning_freqdiff.evaluation import evaluate as evaluation
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Cache = str | Path | CachePolicy | CacheCallback
 """A preset's name, a preset's path, a policy, or a callback around one."""
 Precision = Literal["32-true", "bf16-mixed"]
-DATA = names(ArrayData, SeriesData, without=("path", "seed"))
+DATA = names(ArrayData, LoadedData, SeriesData, without=("path", "seed"))
 """Settings of series that are given as they are."""
 SAMPLING, EVALUATE = names(Sampling), names(EvaluateSettings)
 

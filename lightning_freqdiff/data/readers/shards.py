@@ -149,3 +149,7 @@ class Part:
         read = [*(pool.map if pool else map)(self.shards.read, self.pieces)]
         empty = np.empty((0, self.shards.length, len(self.shards.channels)), np.float32)
         return torch.from_numpy(np.concatenate(read) if read else empty)
+
+    def some(self, count: int, seed: int) -> Tensor:
+        """Return so many series, of row groups in random order; no more of these are read than it takes."""
+        return self.shuffled(seed, 2).cut(0, count).whole()
