@@ -213,9 +213,9 @@ class ScoreModule(LightningModule):
         ranks = self.trainer.world_size if data.streamed else 1
         if ranks > 1:
             share = self.trainer.global_rank, ranks
-            self.score.fit(lambda: data.train_batches(size, *share), self._over_ranks)
+            self.score.codec.fit(data.train_batches(size, *share), self._over_ranks)
         else:  # every rank streams all of them, so that all have the same figures without a word between them
-            self.score.fit(lambda: data.train_batches(size))
+            self.score.codec.fit(data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
         if data.frame is not None:
             self.data_facts["frame"] = data.frame

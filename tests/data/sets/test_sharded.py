@@ -180,7 +180,7 @@ def statistics(data, ranks=1):
             barrier.wait(20)
             return total
 
-        modules[rank].score.fit(lambda: data.train_batches(64, rank, ranks), over_ranks if ranks > 1 else None)
+        modules[rank].score.codec.fit(data.train_batches(64, rank, ranks), over_ranks if ranks > 1 else None)
 
     with ThreadPoolExecutor(ranks) as pool:
         list(pool.map(fit, range(ranks)))
