@@ -28,6 +28,7 @@ from lightning_freqdiff.evaluation.families import families
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.evaluation.reading import locate
+from lightning_freqdiff.evaluation.stored import fetched, local, read_stored
 from lightning_freqdiff.evaluation.tune import Tuner
 from lightning_freqdiff.keywords import allot, check, make, names, spelt
 from lightning_freqdiff.module import ScoreModule
@@ -289,7 +290,16 @@ def _every(series: Any, settings: Mapping[str, Any], differ: bool = True) -> tup
     if isinstance(series, SeriesData):
         return series.reference_series(), series.channels
     if isinstance(series, (str, Path)):
-        series = locate(Path(series).expanduser(), "data.path")
+        path = local(str(series), "data.path")
+        if not settings and (stored := read_stored(path, "data.path")) is not None:
+            return torch.from_numpy(stored.x), stored.channels
+        with fetched(path, "data.path") as file:
+            return _loaded(locate(file, "data.path"), settings, differ)
+    return _loaded(series, settings, differ)
+
+
+def _loaded(series: Any, settings: Mapping[str, Any], differ: bool) -> tuple[Tensor, tuple[str, ...]]:
+    """Return all series of what ``ArrayData.of`` takes."""
     read = ArrayData.of(series, **check(ArrayData, settings)).all_series(differ)
     x = read.x if read.rows is None else read.x[read.rows]
     return torch.as_tensor(x).float(), read.channels

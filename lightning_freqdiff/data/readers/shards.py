@@ -95,6 +95,18 @@ class Shards:
         return x
 
 
+def has_lists(store: Store) -> bool:
+    """Tell whether there is Parquet in a folder, or in a file, whose rows hold lists, as `Shards` reads them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = next((name for name in sorted(store.fs.find(store.root)) if name.endswith(".parquet")), None)
+    try:
+        return name is not None and any(_is_list(field.type) for field in pq.read_schema(name, filesystem=store.fs))
+    except pa.ArrowInvalid:  # for who reads it to complain of
+        return False
+
+
 def _is_list(kind: Any) -> bool:
     import pyarrow.types as types
 
