@@ -4,6 +4,7 @@ from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.checkpoints import SafeCheckpoints
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
 from lightning_freqdiff.callbacks.finite import FiniteLoss
+from lightning_freqdiff.callbacks.metrics_file import MetricsFile
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
 from lightning_freqdiff.callbacks.progress import SamplingProgress, TrainingProgress
 from lightning_freqdiff.callbacks.refit import Refit
@@ -18,6 +19,7 @@ __all__ = [
     "CacheCallback",
     "E2CRFCache",
     "FiniteLoss",
+    "MetricsFile",
     "Refit",
     "RunReport",
     "SafeCheckpoints",

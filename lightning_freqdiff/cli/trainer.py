@@ -29,12 +29,13 @@ from lightning_freqdiff.cli.tasks import add_task, for_task
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.running import check_processes
 from lightning_freqdiff.sampling import Label, Sampling
 
 FIT_DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lightning_freqdiff.data.SyntheticECG"},
     "trainer.logger": {
-        "class_path": "lightning.pytorch.loggers.CSVLogger",
+        "class_path": "lightning_freqdiff.callbacks.MetricsFile",
         "init_args": {"save_dir": "runs", "name": "fit"},
     },
     "early_stopping": {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": recipe.STOPPING},
@@ -184,6 +185,7 @@ class CLI(LightningCLI):
         """Keep the written configuration for training, where it has a budget: a predict run has its manifest."""
         config = self.config[self.config.subcommand]
         torch.set_float32_matmul_precision(config.matmul_precision)
+        check_processes(config.trainer.devices, config.trainer.accelerator)
         if self.subcommand != "fit":
             self.save_config_callback = None
         else:
