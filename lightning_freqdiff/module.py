@@ -40,9 +40,11 @@ from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
+from lightning_freqdiff.networks.recompute import recompute
 from lightning_freqdiff.sampling import InTurn, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
 from lightning_freqdiff.schedule import warmup_cosine
+from lightning_freqdiff.sharding import check_strategy, shard
 from lightning_freqdiff.spectral import COLOURS, Domain, NoiseColour, Representation
 from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
@@ -79,6 +81,8 @@ class ScoreModule(LightningModule):
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
             steps or, under a time limit, by the clock.
         compile: Compile the network with torch.compile: its layers for training, whole calls for sampling.
+        recompute: Compute the features of every block again for its gradients, and do not keep them: training takes a
+            third more time, and a fraction of the memory.
         observe: Share of the training series of which values at some places are told, so that the model learns to
             fill gaps and to forecast; 0.8 is a good one. At 0 it does so all the same, by the linear model's word.
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
@@ -106,6 +110,7 @@ class ScoreModule(LightningModule):
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         compile: bool = False,
+        recompute: bool = False,
         observe: float = 0.0,
         shape: tuple[int, int] | None = None,
         conditions: ConditionSizes = UNCONDITIONAL,
@@ -122,7 +127,8 @@ class ScoreModule(LightningModule):
             raise ValueError(
                 f"expected condition_dropout in [0, 1), got {condition_dropout}: set `model.condition_dropout`"
             )
-        self.architecture, self.sde, self.compile_network, self.observe = network, sde, compile, observe
+        self.architecture, self.sde, self.observe = network, sde, observe
+        self.compile_network, self.recompute = compile, recompute
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain: Domain = domain
@@ -150,6 +156,7 @@ class ScoreModule(LightningModule):
                 "weight_decay": weight_decay,
                 "warmup": warmup,
                 "compile": compile,
+                "recompute": recompute,
                 "observe": observe,
                 "shape": list(shape) if shape else None,
                 "conditions": asdict(conditions),
@@ -168,6 +175,8 @@ class ScoreModule(LightningModule):
         )
         self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
         self.score.network.compiled = self.compile_network
+        if self.recompute:
+            recompute(self.score.network.parts)
 
     @property
     def layout(self) -> Representation:
@@ -192,7 +201,15 @@ class ScoreModule(LightningModule):
         return found[0][1] if found else self.score
 
     def configure_model(self) -> None:
-        """Build the network for the data's shape and take the training statistics, once."""
+        """Build the model, once, and share its weights out over the devices where the strategy says so."""
+        if self._trainer is not None:
+            check_strategy(self.trainer)
+        self.build()
+        if self._device_mesh is not None:
+            shard(self.score.network, self._device_mesh)
+
+    def build(self) -> None:
+        """Build the network for the data's shape and take the training statistics, where that is not done."""
         precision = "32-true" if self._trainer is None else str(self._trainer.precision)
         if precision in ("16-true", "bf16-true"):
             raise ValueError(

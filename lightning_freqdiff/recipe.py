@@ -64,15 +64,15 @@ def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> d
         folder: Where checkpoints and figures go.
         stopping: Whether the run ends early where ``val_loss`` no longer falls.
     """
-    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-    from lightning_freqdiff.callbacks import MetricsFile
+    from lightning_freqdiff.callbacks import Averaging, MetricsFile
     from lightning_freqdiff.running import check_processes
 
     check_processes(given.get("devices", "auto"), given.get("accelerator", "auto"))
     asked = list_of(given.get("callbacks"))
     own: list[Callback] = watching(asked, progress=given.get("enable_progress_bar") is not False)
-    own.append(EMAWeightAveraging(**AVERAGING))
+    own.append(Averaging(**AVERAGING))
     if given.get("enable_checkpointing") is not False:
         own.append(ModelCheckpoint(folder / "checkpoints", **CHECKPOINT))
     if stopping:

@@ -1,5 +1,6 @@
 """Lightning callbacks around training and sampling, one a file."""
 
+from lightning_freqdiff.callbacks.averaging import Averaging
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.checkpoints import SafeCheckpoints
 from lightning_freqdiff.callbacks.e2crf import E2CRFCache
@@ -16,6 +17,7 @@ from lightning_freqdiff.callbacks.wiener import WienerCache
 from lightning_freqdiff.hooks import SamplingCallback
 
 __all__ = [
+    "Averaging",
     "CacheCallback",
     "E2CRFCache",
     "FiniteLoss",

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lightning_freqdiff import recipe
-from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress, ShardWriter
+from lightning_freqdiff.callbacks import Averaging, RunReport, SampleWriter, SamplingProgress, ShardWriter
 from lightning_freqdiff.callbacks.run_config import RunConfig
 from lightning_freqdiff.callbacks.table import Format
 from lightning_freqdiff.callbacks.writers import writer
@@ -129,7 +129,7 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
-            parser.add_lightning_class_args(EMAWeightAveraging, "ema")  # pyright: ignore[reportArgumentType]
+            parser.add_lightning_class_args(Averaging, "ema")  # pyright: ignore[reportArgumentType]
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")  # pyright: ignore[reportArgumentType]
             # Not as a callback of Lightning's parser, where null would not turn it off.
             parser.add_subclass_arguments(EarlyStopping, "early_stopping", required=False)
