@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_freqdiff.covariance import LARGEST, Directions, OverRanks
+from lightning_freqdiff.covariance import LARGEST, Directions, JointMoments, OverRanks
 from lightning_freqdiff.domains import Representation
 
 NoiseColour = Literal["equal", "white"]
@@ -101,13 +101,13 @@ class Codec(nn.Module):
         self.directions = Directions(size) if joint and size <= LARGEST else None
 
     def fit(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
-        """Set the statistics from batches of series ``(B, N, M)`` in one float64 pass (:class:`Moments`).
+        """Set all statistics from batches of series ``(B, N, M)`` in one float64 pass.
 
         Args:
             batches: The series.
             over_ranks: Adds up a tensor over all ranks, where each was given a share of the series.
         """
-        moments = Moments()
+        moments = Moments() if self.directions is None else JointMoments(self.mean.shape)
         for batch in batches:
             moments.update(self.layout.encode(batch.double()))
         if over_ranks is not None:
@@ -123,12 +123,9 @@ class Codec(nn.Module):
         self.mean.copy_(moments.mean)
         self.scale.copy_(torch.where(varies, scale, 1.0))
         self.variance.copy_(torch.where(varies, (deviation / scale).square(), 0.0))
-
-    def fit_directions(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
-        """Set the principal directions from the same batches, once all else is known."""
         if self.directions is not None:
-            rows = (self.whiten(self.encode(batch)) for batch in batches)
-            self.directions.fit(rows, self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0), over_ranks)
+            assert isinstance(moments, JointMoments)
+            self.directions.fit(moments, self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0))
 
     def whiten(self, z: Tensor) -> Tensor:
         """Return tokens ``(B, K, F)`` over ``Λ`` as rows ``(B, n)``, whose noise is white; 0 where there is none."""

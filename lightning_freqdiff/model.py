@@ -17,8 +17,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_freqdiff import recipe, studies
 from lightning_freqdiff.callbacks import CacheCallback
-from lightning_freqdiff.callbacks.sample_writer import check_finite
 from lightning_freqdiff.callbacks.table import to_frame
+from lightning_freqdiff.callbacks.unit_writer import check_finite
 from lightning_freqdiff.callbacks.verdict import verdict
 from lightning_freqdiff.callbacks.writers import writer
 from lightning_freqdiff.data import SeriesData

@@ -38,9 +38,11 @@ from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
 from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
+from lightning_freqdiff.networks.recompute import recompute
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.sampling_module import SamplingModule
 from lightning_freqdiff.schedule import warmup_cosine
+from lightning_freqdiff.sharding import check_strategy, shard
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""
@@ -77,6 +79,8 @@ class ScoreModule(SamplingModule):
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
             steps or, under a time limit, by the clock.
         compile: Compile the network with torch.compile: its layers for training, whole calls for sampling.
+        recompute: Compute the features of every block again for its gradients, and do not keep them: training takes a
+            third more time, and a fraction of the memory.
         observe: Share of the training series of which values at some places are told, so that the model learns to
             fill gaps and to forecast; 0.8 is a good one. At 0 it does so all the same, by the linear model's word.
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
@@ -104,6 +108,7 @@ class ScoreModule(SamplingModule):
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         compile: bool = False,
+        recompute: bool = False,
         observe: float = 0.0,
         shape: tuple[int, int] | None = None,
         conditions: ConditionSizes = UNCONDITIONAL,
@@ -120,7 +125,8 @@ class ScoreModule(SamplingModule):
             raise ValueError(
                 f"expected condition_dropout in [0, 1), got {condition_dropout}: set `model.condition_dropout`"
             )
-        self.architecture, self.sde, self.compile_network, self.observe = network, sde, compile, observe
+        self.architecture, self.sde, self.observe = network, sde, observe
+        self.compile_network, self.recompute = compile, recompute
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
         self.domain = domain_of(domain)
@@ -148,6 +154,7 @@ class ScoreModule(SamplingModule):
                 "weight_decay": weight_decay,
                 "warmup": warmup,
                 "compile": compile,
+                "recompute": recompute,
                 "observe": observe,
                 "shape": list(shape) if shape else None,
                 "conditions": asdict(conditions),
@@ -166,9 +173,19 @@ class ScoreModule(SamplingModule):
         )
         self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
         self.score.network.compiled = self.compile_network
+        if self.recompute:
+            recompute(self.score.network.parts)
 
     def configure_model(self) -> None:
-        """Build the network for the data's shape and take the training statistics, once."""
+        """Build the model, once, and share its weights out over the devices where the strategy says so."""
+        if self._trainer is not None:
+            check_strategy(self.trainer)
+        self.build()
+        if self._device_mesh is not None:
+            shard(self.score.network, self._device_mesh)
+
+    def build(self) -> None:
+        """Build the network for the data's shape and take the training statistics, where that is not done."""
         precision = "32-true" if self._trainer is None else str(self._trainer.precision)
         if precision in ("16-true", "bf16-true"):
             raise ValueError(
@@ -189,9 +206,9 @@ class ScoreModule(SamplingModule):
         ranks = self.trainer.world_size if data.streamed else 1
         if ranks > 1:
             share = self.trainer.global_rank, ranks
-            self.score.fit(lambda: data.train_batches(size, *share), self._over_ranks)
+            self.score.codec.fit(data.train_batches(size, *share), self._over_ranks)
         else:  # every rank streams all of them, so that all have the same figures without a word between them
-            self.score.fit(lambda: data.train_batches(size))
+            self.score.codec.fit(data.train_batches(size))
         self.data_facts = {"channels": list(data.channels), "num_train": data.num_train, "format": data.format}
         if data.frame is not None:
             self.data_facts["frame"] = data.frame

@@ -64,12 +64,15 @@ def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> d
         folder: Where checkpoints and figures go.
         stopping: Whether the run ends early where ``val_loss`` no longer falls.
     """
-    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-    from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+    from lightning_freqdiff.callbacks import Averaging, MetricsFile
+    from lightning_freqdiff.running import check_processes
+
+    check_processes(given.get("devices", "auto"), given.get("accelerator", "auto"))
     asked = list_of(given.get("callbacks"))
     own: list[Callback] = watching(asked, progress=given.get("enable_progress_bar") is not False)
-    own.append(EMAWeightAveraging(**AVERAGING))
+    own.append(Averaging(**AVERAGING))
     if given.get("enable_checkpointing") is not False:
         own.append(ModelCheckpoint(folder / "checkpoints", **CHECKPOINT))
     if stopping:
@@ -77,7 +80,7 @@ def training(given: Mapping[str, Any], folder: Path, stopping: bool = True) -> d
     budget = (given.get(name) for name in ("max_epochs", "max_time"))
     return {
         **TRAINER,
-        "logger": CSVLogger(folder.parent, folder.name, ""),
+        "logger": MetricsFile(folder.parent, folder.name, ""),
         **given,
         "max_steps": steps_without_budget(given.get("max_steps", -1), *budget),
         "callbacks": [*asked, *(c for c in own if not any(isinstance(a, _kind(c)) for a in asked))],
@@ -89,7 +92,9 @@ def sampling(given: Mapping[str, Any]) -> dict[str, Any]:
     from lightning.pytorch.callbacks import ProgressBar
 
     from lightning_freqdiff.callbacks import SamplingProgress
+    from lightning_freqdiff.running import check_processes
 
+    check_processes(given.get("devices", "auto"), given.get("accelerator", "auto"))
     asked = list_of(given.get("callbacks"))
     silent = given.get("enable_progress_bar") is False or any(isinstance(c, ProgressBar) for c in asked)
     return {**SAMPLER, **given, "callbacks": [*asked, *([] if silent else [SamplingProgress()])]}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
+
+PROCESSES = 4
+"""Processes for each core of a machine: more of them than cores may be meant, for a trial; many more are a slip."""
 
 MatmulPrecision = Literal["highest", "high", "medium"]
 
@@ -28,6 +32,27 @@ INTENDED = (
 
 ADVERTISED = re.compile(r"litlogger|litmodels|💡|TPU available")
 """What Lightning logs about other things than the run."""
+
+
+def check_processes(devices: Any, accelerator: Any) -> None:
+    """Refuse more processes on CPUs than a machine could ever start.
+
+    Args:
+        devices: Of Lightning's ``Trainer``.
+        accelerator: The same.
+
+    Raises:
+        ValueError: Before the first one is started.
+    """
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    cores = os.cpu_count() or 1
+    if (accelerator != "cpu" and (accelerator != "auto" or gpu)) or not str(devices).isdecimal():
+        return
+    if int(devices) > PROCESSES * cores:
+        raise ValueError(
+            f"expected at most {PROCESSES * cores} processes on the {cores} cores of this machine, got {devices}: "
+            "set `trainer.devices`"
+        )
 
 
 def worth_logging(record: logging.LogRecord) -> bool:

@@ -16,7 +16,7 @@ from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.presets import read_preset
 from lightning_freqdiff.condition_table import KINDS, Table
-from lightning_freqdiff.data import ArrayData, SeriesData
+from lightning_freqdiff.data import ArrayData, LoadedData, SeriesData
 from lightning_freqdiff.data.readers.table import is_frame
 from lightning_freqdiff.evaluation import describe as description
 from lightning_freqdiff.evaluation import evaluate as evaluation
@@ -28,6 +28,7 @@ from lightning_freqdiff.evaluation.families import families
 from lightning_freqdiff.evaluation.findings import EvaluateSettings, Findings
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.evaluation.reading import locate
+from lightning_freqdiff.evaluation.stored import fetched, local, read_stored
 from lightning_freqdiff.evaluation.tune import Tuner
 from lightning_freqdiff.keywords import allot, check, make, names, spelt
 from lightning_freqdiff.module import ScoreModule
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 Cache = str | Path | CachePolicy | CacheCallback
 """A preset's name, a preset's path, a policy, or a callback around one."""
 Precision = Literal["32-true", "bf16-mixed"]
-DATA = names(ArrayData, SeriesData, without=("path", "seed"))
+DATA = names(ArrayData, LoadedData, SeriesData, without=("path", "seed"))
 """Settings of series that are given as they are."""
 SAMPLING, EVALUATE = names(Sampling), names(EvaluateSettings)
 
@@ -289,7 +290,16 @@ def _every(series: Any, settings: Mapping[str, Any], differ: bool = True) -> tup
     if isinstance(series, SeriesData):
         return series.reference_series(), series.channels
     if isinstance(series, (str, Path)):
-        series = locate(Path(series).expanduser(), "data.path")
+        path = local(str(series), "data.path")
+        if not settings and (stored := read_stored(path, "data.path")) is not None:
+            return torch.from_numpy(stored.x), stored.channels
+        with fetched(path, "data.path") as file:
+            return _loaded(locate(file, "data.path"), settings, differ)
+    return _loaded(series, settings, differ)
+
+
+def _loaded(series: Any, settings: Mapping[str, Any], differ: bool) -> tuple[Tensor, tuple[str, ...]]:
+    """Return all series of what ``ArrayData.of`` takes."""
     read = ArrayData.of(series, **check(ArrayData, settings)).all_series(differ)
     x = read.x if read.rows is None else read.x[read.rows]
     return torch.as_tensor(x).float(), read.channels

@@ -16,7 +16,6 @@ def fitted(length=11, channels=2, domain="frequency", colour=0.0, joint=True, co
     codec = Codec(Representation(domain, length, channels), colour, joint)
     x = bumps(count, length, channels) * torch.linspace(1, 3, channels)
     codec.fit([x])
-    codec.fit_directions([x])
     return codec
 
 
@@ -117,7 +116,6 @@ def test_constant_channels_explain_nothing_and_are_returned_as_given():
     x[..., 1] = 4.0
     codec = Codec(Representation("frequency", 9, 2), 0.0, joint=True)
     codec.fit([x])
-    codec.fit_directions([x])
     mask = torch.zeros(1, 9, 2)
     mask[:, :, 1] = 1
     seen = torch.full((1, 9, 2), 7.0)

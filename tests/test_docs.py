@@ -130,7 +130,11 @@ def cut_down(args: list[str]) -> list[str]:
             "app": ["--help"],  # it serves until Ctrl-C, and has tests of its own
         }
         return args + more[args[0]]
-    one = ["--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto"] if "ddp" in args else []
+    one = (
+        ["--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto"]
+        if {"ddp", "fsdp2"} & set(args)
+        else []
+    )
     if "--ckpt_path" in args and args[0] == "fit":  # the checkpoint at hand is of shorter series, four epochs old
         return [*args, "--data.length=64", "--trainer.max_epochs=5", "--trainer.limit_train_batches=1"]
     if args[0] == "test":

@@ -16,6 +16,7 @@ import lightning_freqdiff as lf
 from lightning_freqdiff import recipe
 from lightning_freqdiff.__main__ import main
 from lightning_freqdiff.caching import Wiener
+from lightning_freqdiff.callbacks import Averaging
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 SMALL = {"network": lf.MLP(layers=1, width=8), **QUIET}
@@ -194,10 +195,10 @@ def test_callbacks_take_the_place_of_those_of_their_kind(folder):
     assert kinds == [*map(type, own), *map(type, recipe.watching([]))]
     kinds = [type(c) for c in recipe.training({"callbacks": Mine()}, folder)["callbacks"]]
     assert kinds[:1] == [Mine]
-    assert {EarlyStopping, ModelCheckpoint, EMAWeightAveraging} < set(kinds)
+    assert {EarlyStopping, ModelCheckpoint, Averaging} < set(kinds)
     bare = {"enable_progress_bar": False, "enable_checkpointing": False, "callbacks": []}
     kinds = [type(c) for c in recipe.training(bare, folder, stopping=False)["callbacks"]]
-    assert kinds == [*map(type, recipe.watching([], progress=False)), EMAWeightAveraging]
+    assert kinds == [*map(type, recipe.watching([], progress=False)), Averaging]
 
 
 def test_a_budget_of_any_kind_replaces_the_default(folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,15 @@ from lightning_freqdiff.callbacks.identity import identity_of
 from lightning_freqdiff.callbacks.measured import Measured
 from lightning_freqdiff.callbacks.run_folder import RunFolder, missing_ranges
 from lightning_freqdiff.callbacks.table import Format, check_format, convert
-from lightning_freqdiff.hooks import SamplingCallback
+from lightning_freqdiff.callbacks.unit_writer import UnitWriter
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import Sampling, WorkUnit
+from lightning_freqdiff.sampling import WorkUnit
 
 Finisher = Callable[[Trainer, ScoreModule, np.ndarray, Path, dict[str, Any]], None]
 """Called on rank zero with the samples ``(n, N, M)``, the run's folder and its facts, once all are on disk."""
 
 
-class SampleWriter(SamplingCallback):
+class SampleWriter(UnitWriter):
     """Write ``samples.npy`` and ``manifest.json``, each unit as soon as it is done.
 
     Args:
@@ -37,38 +37,37 @@ class SampleWriter(SamplingCallback):
     """
 
     def __init__(self, output: str = "samples", format: Format | None = None) -> None:
+        super().__init__()
         check_format(format)
         self.folder = RunFolder(output)
         self.finishers: list[Finisher] = []
         self.wanted: Format | None = format
         self.format: Format = format or "npy"
         self._since = 0.0
-        self._todo: list[tuple[int, int]] | None = None
+        self._todo = 0
         self._measured: Measured | None = None
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the run's folder and leave the module only the work that is not done yet."""
-        if stage != "predict":
-            return
-        assert isinstance(pl_module, ScoreModule)
-        pl_module.check(pl_module.sampling)  # what cannot be had is refused before a folder is made
+    def open(self, trainer: Trainer, module: ScoreModule) -> Sequence[WorkUnit]:
+        """Open the run's folder; a run that has all its samples is closed at once."""
         if self.wanted is None:
-            self.format = pl_module.data_facts.get("format", "npy")
+            self.format = module.data_facts.get("format", "npy")
             check_format(self.format)
-        identity = identity_of(trainer, pl_module)
-        shape = pl_module.layout.length, pl_module.layout.channels
-        total = pl_module.sampling.num_samples
+        identity = identity_of(trainer, module)
+        total = module.sampling.num_samples
         if trainer.is_global_zero:
-            self.folder.open(identity, (total, *shape))
+            self.folder.open(identity, (total, module.layout.length, module.layout.channels))
             self._check_result()
         trainer.strategy.barrier("run folder")
-        self._measured = Measured(self.folder, trainer, pl_module)
-        self._todo = todo = missing_ranges(self.folder.done(), total)
-        rest = sum(stop - start for start, stop in todo)
-        if rest < total:
-            rank_zero_info(f"{self.folder.path}: {total - rest} of {total} samples are there, {rest} to do")
-        if not todo and trainer.is_global_zero:
-            self._take_up_finished(trainer, pl_module)
+        self._measured = Measured(self.folder, trainer, module)
+        ranges = missing_ranges(self.folder.done(), total)
+        self._todo = sum(stop - start for start, stop in ranges)
+        if self._todo < total:
+            rank_zero_info(
+                f"{self.folder.path}: {total - self._todo} of {total} samples are there, {self._todo} to do"
+            )
+        if not ranges and trainer.is_global_zero:
+            self._take_up_finished(trainer, module)
+        return module.sampling.units(ranges)
 
     def _take_up_finished(self, trainer: Trainer, pl_module: ScoreModule) -> None:
         """Do what is left of a run that has all its samples: with no unit to do, the predict loop ends at once."""
@@ -97,38 +96,25 @@ class SampleWriter(SamplingCallback):
         """Start the unit's clock."""
         self._since = time.perf_counter()
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def put(self, trainer: Trainer, unit: WorkUnit, series: np.ndarray) -> None:
         """Write the unit's samples into their rows."""
-        if batch.count == 0:
-            return
-        series = outputs.float().cpu().numpy()
         seconds = time.perf_counter() - self._since
-        check_finite(series, batch.first)
         assert self._measured is not None
-        self._measured.add(batch.first, batch.count)
-        self.folder.write(trainer.global_rank, batch.first, series, seconds, self._measured.start)
+        self._measured.add(unit.first, unit.count)
+        self.folder.write(trainer.global_rank, unit.first, series, seconds, self._measured.start)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def close(self, trainer: Trainer, module: ScoreModule) -> None:
         """Let the finishers look at the samples, convert them, close the manifest."""
-        trainer.strategy.barrier("samples")
-        if not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module, ScoreModule)
-        missing = missing_ranges(self.folder.done(), pl_module.sampling.num_samples)
-        manifest = self.folder.read_manifest()
+        missing = missing_ranges(self.folder.done(), module.sampling.num_samples)
         if missing:  # `trainer.limit_predict_batches`, for instance
             count = sum(stop - start for start, stop in missing)
             rank_zero_info(f"{self.folder.path}: {count} samples are still missing; the same command draws them")
-        elif manifest["status"] == "running":
-            self._finish(trainer, pl_module)
+        elif self.folder.read_manifest()["status"] == "running":
+            self._finish(trainer, module)
+
+    def leave(self) -> None:
+        """Let other processes into the folder."""
+        self.folder.release()
 
     def _finish(self, trainer: Trainer, pl_module: ScoreModule) -> None:
         """Close a run whose samples are all on disk."""
@@ -144,19 +130,6 @@ class SampleWriter(SamplingCallback):
             self.folder.samples.unlink()
         rank_zero_info(f"samples: {file}")
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the folder to the next run."""
-        self._todo = None
-        self.folder.release()
-
-    def remaining(self, sampling: Sampling) -> list[WorkUnit] | None:
-        """Return what is not on disk yet."""
-        return None if self._todo is None else sampling.units(self._todo)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Do so after an error, too, when teardown is not called."""
-        self.teardown(trainer, pl_module, "predict")
-
     def _facts(self, trainer: Trainer) -> dict[str, Any]:
         """Collect what is worth knowing about the run but does not change the samples."""
         assert self._measured is not None
@@ -170,14 +143,5 @@ class SampleWriter(SamplingCallback):
             "checkpoint": getattr(trainer.lightning_module, "checkpoint_hash", None),
             "devices": trainer.world_size,
             "threads": torch.get_num_threads(),
-            **self._measured.facts(sum(stop - start for start, stop in self._todo or ())),
+            **self._measured.facts(self._todo),
         }
-
-
-def check_finite(series: np.ndarray, first: int) -> None:
-    """Refuse samples, from number ``first`` on, that are no numbers."""
-    if not np.isfinite(series).all():
-        raise ValueError(
-            f"samples {first} to {first + len(series) - 1} are not finite and were not kept: try more "
-            "`sampling.num_steps`, another `sampling.solver` or `trainer.precision` 32-true"
-        )

@@ -8,15 +8,14 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_freqdiff.callbacks.identity import identity_of
-from lightning_freqdiff.callbacks.sample_writer import check_finite
-from lightning_freqdiff.hooks import SamplingCallback
+from lightning_freqdiff.callbacks.unit_writer import UnitWriter
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.shards.dataset import SampleSet
@@ -51,7 +50,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class _Todo(Sequence[WorkUnit]):
+class _Numbered(Sequence[WorkUnit]):
     """Units by number: ten million of them take 80 MB, and not gigabytes."""
 
     sampling: Sampling
@@ -66,13 +65,13 @@ class _Todo(Sequence[WorkUnit]):
     def __getitem__(self, index: slice) -> Sequence[WorkUnit]: ...
     def __getitem__(self, index: int | slice) -> WorkUnit | Sequence[WorkUnit]:
         if isinstance(index, slice):
-            return _Todo(self.sampling, self.numbers[index])
+            return _Numbered(self.sampling, self.numbers[index])
         first = int(self.numbers[index]) * self.sampling.batch_size
         count = min(self.sampling.batch_size, self.sampling.num_samples - first)
         return WorkUnit(self.sampling.seed, first, count)
 
 
-class ShardWriter(SamplingCallback):
+class ShardWriter(UnitWriter):
     """Write every unit of ``batch_size`` samples as a file of its own, while the next one is drawn.
 
     Any number of workers may run the same command, at the same time or after each other: each draws what it finds
@@ -86,28 +85,24 @@ class ShardWriter(SamplingCallback):
     """
 
     def __init__(self, output: str, format: str = "parquet", shard: str | None = None) -> None:
+        super().__init__()
         check_format(format)
         self.output, self.format = output, format
         self.shard = None if shard is None else Shard.parse(shard)
         self.samples: SampleSet | None = None
-        self._todo: _Todo | None = None
         self._range = (0, 0)
         self._pool: ThreadPoolExecutor | None = None
         self._writing: deque[Future[None]] = deque()
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Start or join the data set, and leave the module only the work that is not done yet."""
-        if stage != "predict":
-            return
-        assert isinstance(pl_module, ScoreModule)
-        pl_module.times(pl_module.sampling)  # a grid that cannot be had is refused before a folder is made
-        sampling, layout = pl_module.sampling, pl_module.layout
+    def open(self, trainer: Trainer, module: ScoreModule) -> Sequence[WorkUnit]:
+        """Start or join the data set."""
+        sampling, layout = module.sampling, module.layout
         self.samples = SampleSet(self.output)
         shape = sampling.num_samples, layout.length, layout.channels
         found = np.empty(0, np.int64)
         if trainer.is_global_zero:
-            identity = identity_of(trainer, pl_module)
-            self.samples.open(identity, shape, sampling.batch_size, self.format, pl_module.channels)
+            identity = identity_of(trainer, module)
+            self.samples.open(identity, shape, sampling.batch_size, self.format, module.channels)
             self._range = (self.shard or Shard()).of(self.samples.units)
             found = self.samples.missing(*self._range)
             if self.shard is None:  # workers that go different ways seldom draw the same unit
@@ -116,15 +111,11 @@ class ShardWriter(SamplingCallback):
         numbers = trainer.strategy.broadcast(found)
         self.samples.read()
         self._range = (self.shard or Shard()).of(self.samples.units)
-        self._todo = _Todo(sampling, numbers)
         every = self._range[1] - self._range[0]
         if len(numbers) < every:
             rank_zero_info(f"{self.output}: {every - len(numbers)} of {every} units are there, {len(numbers)} to do")
         self._pool = ThreadPoolExecutor(1)
-
-    def remaining(self, sampling: Sampling) -> Sequence[WorkUnit] | None:
-        """Return what is not there yet."""
-        return self._todo
+        return _Numbered(sampling, numbers)
 
     def drawn(self, unit: WorkUnit) -> bool:
         """Tell whether another worker has drawn a unit since the start; none does in a shard."""
@@ -133,32 +124,19 @@ class ShardWriter(SamplingCallback):
         number = unit.first // self.samples.encoding.size
         return number in self.samples.entries(number, number + 1)
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def put(self, trainer: Trainer, unit: WorkUnit, series: np.ndarray) -> None:
         """Hand the unit to the thread that writes."""
-        if len(outputs) == 0:
-            return
         assert self.samples is not None
         assert self._pool is not None
-        series = outputs.float().cpu().numpy()
-        check_finite(series, batch.first)
         self._wait(WAITING - 1)
-        number = batch.first // self.samples.encoding.size
-        self._writing.append(self._pool.submit(self.samples.put, number, series))
+        self._writing.append(self._pool.submit(self.samples.put, unit.first // self.samples.encoding.size, series))
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait until all is written, and say what is there."""
+    def flush(self) -> None:
+        """Wait until all is written."""
         self._wait(0)
-        trainer.strategy.barrier("samples")
-        if not trainer.is_global_zero:
-            return
+
+    def close(self, trainer: Trainer, module: ScoreModule) -> None:
+        """Say what is there."""
         assert self.samples is not None
         missing, every = len(self.samples.missing(*self._range)), self._range[1] - self._range[0]
         what = "" if self.shard is None else f"shard {self.shard.number}/{self.shard.count}, "
@@ -174,13 +152,9 @@ class ShardWriter(SamplingCallback):
         while len(self._writing) > most:
             self._writing.popleft().result()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def leave(self) -> None:
         """Write to its end what was begun, and leave the store."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._writing.clear()
-        self.samples = self._todo = self._pool = None
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Do so after an error, too, when teardown is not called."""
-        self.teardown(trainer, pl_module, "predict")
+        self.samples = self._pool = None

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lightning_freqdiff import recipe
-from lightning_freqdiff.callbacks import RunReport, SampleWriter, SamplingProgress, ShardWriter
+from lightning_freqdiff.callbacks import Averaging, RunReport, SampleWriter, SamplingProgress, ShardWriter
 from lightning_freqdiff.callbacks.run_config import RunConfig
 from lightning_freqdiff.callbacks.table import Format
 from lightning_freqdiff.callbacks.writers import writer
@@ -29,12 +29,13 @@ from lightning_freqdiff.cli.tasks import add_task, for_task
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.judges import split
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.running import check_processes
 from lightning_freqdiff.sampling import Label, Sampling
 
 FIT_DEFAULTS: dict[str, Any] = {
     "data": {"class_path": "lightning_freqdiff.data.SyntheticECG"},
     "trainer.logger": {
-        "class_path": "lightning.pytorch.loggers.CSVLogger",
+        "class_path": "lightning_freqdiff.callbacks.MetricsFile",
         "init_args": {"save_dir": "runs", "name": "fit"},
     },
     "early_stopping": {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": recipe.STOPPING},
@@ -128,7 +129,7 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
-            parser.add_lightning_class_args(EMAWeightAveraging, "ema")  # pyright: ignore[reportArgumentType]
+            parser.add_lightning_class_args(Averaging, "ema")  # pyright: ignore[reportArgumentType]
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")  # pyright: ignore[reportArgumentType]
             # Not as a callback of Lightning's parser, where null would not turn it off.
             parser.add_subclass_arguments(EarlyStopping, "early_stopping", required=False)
@@ -184,6 +185,7 @@ class CLI(LightningCLI):
         """Keep the written configuration for training, where it has a budget: a predict run has its manifest."""
         config = self.config[self.config.subcommand]
         torch.set_float32_matmul_precision(config.matmul_precision)
+        check_processes(config.trainer.devices, config.trainer.accelerator)
         if self.subcommand != "fit":
             self.save_config_callback = None
         else:

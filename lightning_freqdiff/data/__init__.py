@@ -1,6 +1,7 @@
 """Data sets: LightningDataModules that yield series `(B, N, M)` and know nothing of diffusion."""
 
 from lightning_freqdiff.data.base import SeriesData
+from lightning_freqdiff.data.loaded import LoadedData
 from lightning_freqdiff.data.series.dataset import Batch
 from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.sets.array import ArrayData
@@ -27,6 +28,7 @@ __all__ = [
     "ArrayData",
     "Batch",
     "Energy",
+    "LoadedData",
     "NamedData",
     "Series",
     "SeriesData",

@@ -21,7 +21,7 @@ directions (``correction.py``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,7 +32,6 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.covariance import OverRanks
 from lightning_freqdiff.diffusion.correction import Correction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.domains import Representation
@@ -167,16 +166,6 @@ class Score(nn.Module, ScoreFunction):
         self.network: Backbone = architecture.build(self.codec, sizes)
         self.calibration: dict[str, Tensor] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
         self._compiled = Compiled(self._call)
-
-    def fit(self, batches: Callable[[], Iterable[Tensor]], over_ranks: OverRanks | None = None) -> None:
-        """Take the statistics of the training series.
-
-        Args:
-            batches: Gives them as batches ``(B, N, M)``, and is asked twice where the covariance is wanted.
-            over_ranks: Adds up a tensor over all ranks, where each was given a share of the series.
-        """
-        self.codec.fit(batches(), over_ranks)
-        self.codec.fit_directions(batches(), over_ranks)
 
     def start(self, trajectory: Trajectory) -> None:
         """Refuse a condition that the network was not built for, before anything is drawn."""

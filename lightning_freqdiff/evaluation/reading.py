@@ -21,6 +21,7 @@ from lightning_freqdiff.data.series.lengths import Lengths
 from lightning_freqdiff.data.series.missing import Missing
 from lightning_freqdiff.data.series.split import split
 from lightning_freqdiff.evaluation.sets import Sets
+from lightning_freqdiff.evaluation.stored import fetched, local, read_stored
 from lightning_freqdiff.files import read_arrays
 
 APART = "the part of the reference that is left out of training by its split"
@@ -74,6 +75,12 @@ class Reading:
         """Whether the settings say which part of the reference is held out."""
         return any((self.val_fraction, self.window, self.split_by, self.parts, self.test_fraction))
 
+    @property
+    def shaped(self) -> str | None:
+        """What settings, the first of them, make series of something else or look for columns beside them."""
+        named = ("window", "id", "time", "labels", "split_by", "parts")
+        return next((name for name in named if getattr(self, name)), None)
+
     def data(self, path: Path) -> ArrayData:
         """Return the data set of a file of real series."""
         fraction = HELD_OUT_SHARE if self.val_fraction is None else self.val_fraction
@@ -93,7 +100,7 @@ def read_sets(
     """Read the sets of an evaluation.
 
     Args:
-        generated: File or folder of generated series; also the output folder of `predict`.
+        generated: File or folder of generated series, or its URL; also what `predict` left.
         reference: Those of the training series.
         holdout: Those of real series that were not trained on.
         reading: How real series are read.
@@ -105,13 +112,12 @@ def read_sets(
     """
     reading = reading or Reading()
     given = {"generated": generated, "reference": reference, "holdout": holdout}
-    paths = {role: locate(Path(path).expanduser(), role) for role, path in given.items() if path is not None}
-    read = {role: _read(path, role, reading) for role, path in paths.items()}
+    read = {role: _read(path, role, reading) for role, path in given.items() if path is not None}
     channels = read["reference"].channels
     taken = {role: _take(series, channels) for role, series in read.items()}
     (fake, fake_rows), (real, rows) = taken["generated"], taken["reference"]
     labels = {role: one.y[taken[role][1]] for role, one in read.items() if one.y is not None}
-    held, origin = taken["holdout"][0] if holdout else None, f"the holdout, {paths.get('holdout', Path()).name}"
+    held, origin = taken["holdout"][0] if holdout else None, f"the holdout, {Path(holdout or '').name}"
     if held is None and reading.parted:
         with _named("reference"):
             inside = _held_out(read["reference"], reading)[rows]
@@ -148,11 +154,21 @@ def locate(path: Path, role: str) -> Path:
     return copied[0] if copied else path
 
 
-def _read(path: Path, role: str, reading: Reading) -> Series:
+def _read(given: str, role: str, reading: Reading) -> Series:
     with _named(role):
-        if role == "generated":
-            return reading.generated(path).all_series(differ=False)
-        return reading.data(path).all_series()
+        path = local(given, role)
+        if (stored := read_stored(path, role)) is not None:
+            if role != "generated" and reading.shaped is not None:
+                raise ValueError(
+                    f"expected series that are used as they are from a data set of many files, got {given}: leave "
+                    f"`data.{reading.shaped}` out"
+                )
+            return stored
+        with fetched(path, role) as file:
+            file = locate(file, role)
+            if role == "generated":
+                return reading.generated(file).all_series(differ=False)
+            return reading.data(file).all_series()
 
 
 @contextmanager

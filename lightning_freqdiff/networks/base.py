@@ -78,6 +78,11 @@ class Backbone(nn.Module, ABC):
     levels: int = 0
     sees_linear: bool = False
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        """Modules that large models share out over devices, or compute again, one at a time: here the layers."""
+        return list(self.layers)
+
     @abstractmethod
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)``, with :attr:`sees_linear` ``(B, K, 2F)``, knowing ``condition`` of each sample.

@@ -238,6 +238,11 @@ class UNetBackbone(Backbone):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The residual blocks and the attention: all of the U-Net is a single layer."""
+        return [part for part in self.layers.modules() if isinstance(part, (Residual, Attention))]
+
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` as features over time ``(B, L, C)``, time and condition as ``(B, c)``."""
         series = F.pad(self.view.see(z, condition).transpose(1, 2), (0, self.padding))

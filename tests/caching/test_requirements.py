@@ -34,6 +34,7 @@ from lightning_freqdiff.caching.presets import LONG
 from lightning_freqdiff.callbacks import CacheCallback
 from lightning_freqdiff.diffusion.score import Score, Trajectory
 from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
 from lightning_freqdiff.networks.flops import count_flops
@@ -50,7 +51,6 @@ from lightning_freqdiff.sampling.solvers import (
     SASolver,
     UniPC,
 )
-from lightning_freqdiff.domains import Representation
 
 STEPS = 25
 STALE = ("output", "features", "residual", "wiener")

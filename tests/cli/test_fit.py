@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+import lightning_freqdiff as lf
 from lightning_freqdiff.__main__ import main
+from lightning_freqdiff.callbacks import MetricsFile
+from lightning_freqdiff.running import check_processes
 
 SMALL = ["--model.network=MLP", "--model.network.layers=1", "--model.network.width=8"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
@@ -220,3 +223,38 @@ def test_a_disk_too_full_for_the_configuration_names_it(call, monkeypatch):
     assert "error: cannot write config.yaml" in said
     assert "No space left on device" in said
     assert "--trainer.logger" in said
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(call, tmp_path):
+    code, said = call("fit", *SMALL, *QUIET, "--data=ArrayData", "--data.path=none.npy")
+    assert code == 1
+    assert "none.npy" in said
+    assert not list(tmp_path.rglob("version_0"))
+
+
+def test_a_table_of_metrics_that_cannot_be_written_is_named(tmp_path):
+    log = MetricsFile(tmp_path, "fit", "one")
+    log.log_metrics({"loss": 1.0}, 1)
+    (tmp_path / "fit/one/metrics.csv").symlink_to("/dev/full")
+    with pytest.raises(
+        OSError, match=r"cannot write .*fit/one/metrics\.csv \(No space left on device\).*`trainer\.logger`"
+    ):
+        log.save()
+    log.finalize("failed")  # which has an error of its own to tell of
+    with pytest.raises(OSError, match="metrics"):
+        log.finalize("success")
+
+
+@pytest.mark.parametrize("command", [["fit"], ["predict", "--ckpt_path=C"]])
+def test_a_slip_in_the_number_of_processes_starts_none(call, monkeypatch, command):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    code, said = call(*command, "--trainer.devices=99", "--trainer.accelerator=cpu")
+    assert (code, said) == (
+        1,
+        "error: expected at most 8 processes on the 2 cores of this machine, got 99: set --trainer.devices\n",
+    )
+    with pytest.raises(ValueError, match="got 9: set `devices`"):
+        lf.fit(np.random.default_rng(0).normal(size=(9, 8, 1)), devices=9, accelerator="cpu")
+    check_processes(8, "cpu")
+    check_processes("auto", "cpu")
+    check_processes(99, "gpu")

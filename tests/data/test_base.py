@@ -13,11 +13,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lightning_freqdiff.data import Batch, Series, SeriesData
+from lightning_freqdiff.data import Batch, LoadedData, Series, SeriesData
 from lightning_freqdiff.data.series.series import validate
 
 
-class Given(SeriesData):
+class Given(LoadedData):
     """A data set that is there already, and counts how often it is loaded."""
 
     def __init__(self, x: np.ndarray, **kwargs: Any) -> None:
@@ -324,7 +324,7 @@ def test_too_large_a_validation_part() -> None:
 
 def test_the_base_is_abstract() -> None:
     with pytest.raises(TypeError, match="_load"):
-        SeriesData()  # type: ignore[abstract]
+        LoadedData()  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize(("names", "told"), [(("a", "a"), "'a' twice"), (("a", "\udce4"), "no text")])

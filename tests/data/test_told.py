@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from lightning_freqdiff.condition import NOTHING, ConditionSizes
 from lightning_freqdiff.data import ArrayData, SyntheticECG
+from lightning_freqdiff.data.series.units import columns_of
 
 RNG = np.random.default_rng(0)
 N = 6
@@ -104,6 +105,17 @@ def test_static_columns_of_all_kinds_of_files(tmp_path):
             torch.testing.assert_close(known.static[:, :2], torch.stack([house, 1 - house], 1))
             area = known.static[:, 2] * data.vocabulary.static[1].scale + data.vocabulary.static[1].mean
             torch.testing.assert_close(area, 10.0 + which % 3)
+
+
+def test_units_of_covariates_keep_their_digits_beside_a_large_offset_and_gaps():
+    values = 1e6 + torch.randn(300, 7, 2, generator=torch.Generator().manual_seed(0)).double()
+    values[::3, 2] = torch.nan
+    values[:50, :, 1] = torch.nan
+    first, second = columns_of(("a", "b"), values.split(50))
+    for column, known in ((first, values[..., 0]), (second, values[50:, :, 1])):
+        known = known[~known.isnan()]
+        assert column.mean == pytest.approx(float(known.mean()), rel=1e-14)
+        assert column.scale == pytest.approx(float(known.std(correction=0)), rel=1e-10)
 
 
 def test_static_columns_are_no_steps_of_a_wide_table(tmp_path):

@@ -42,7 +42,7 @@ def model(kind=Score, **settings):
     """Untrained, so that all it knows is the Wiener filter; or the whole Gaussian."""
     settings = {"colour": 0.0, "covariance": "joint", **settings}
     score = kind(UNet(width=8, heads=2), VP(), "wiener", Representation("frequency", LENGTH, 1), **settings)
-    score.fit(lambda: series(4000).split(500))
+    score.codec.fit(series(4000).split(500))
     return score.eval()
 
 

@@ -41,7 +41,7 @@ def trained(sde, covariance="joint", domain="frequency", bend=0.0) -> Score:
     score = Score(
         MLP(layers=2, width=8), sde, "wiener", Representation(domain, N, 1), colour=0.0, covariance=covariance
     )
-    score.fit(lambda: [series()])
+    score.codec.fit([series()])
     with torch.no_grad():
         for parameter in score.network.parameters():
             parameter.add_(bend * torch.randn(parameter.shape))

@@ -241,7 +241,7 @@ def test_two_starts_at_the_same_time_are_one_run(module, remote, monkeypatch):
 def test_memory_does_not_grow_with_the_number_of_samples(module):
     """Ten billion samples: what is remembered of each of the 2.4 million units is a few bytes."""
     sampling = Sampling(num_samples=10**10, num_steps=2, batch_size=4096)
-    todo = shard_writer._Todo(sampling, np.arange(-(-(10**10) // 4096)))
+    todo = shard_writer._Numbered(sampling, np.arange(-(-(10**10) // 4096)))
     assert todo.numbers.nbytes < 2e7
     assert todo[len(todo) - 1] == WorkUnit(0, 4096 * (len(todo) - 1), 10**10 - 4096 * (len(todo) - 1))
 

@@ -95,6 +95,18 @@ class Shards:
         return x
 
 
+def has_lists(store: Store) -> bool:
+    """Tell whether there is Parquet in a folder, or in a file, whose rows hold lists, as `Shards` reads them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = next((name for name in sorted(store.fs.find(store.root)) if name.endswith(".parquet")), None)
+    try:
+        return name is not None and any(_is_list(field.type) for field in pq.read_schema(name, filesystem=store.fs))
+    except pa.ArrowInvalid:  # for who reads it to complain of
+        return False
+
+
 def _is_list(kind: Any) -> bool:
     import pyarrow.types as types
 
@@ -149,3 +161,7 @@ class Part:
         read = [*(pool.map if pool else map)(self.shards.read, self.pieces)]
         empty = np.empty((0, self.shards.length, len(self.shards.channels)), np.float32)
         return torch.from_numpy(np.concatenate(read) if read else empty)
+
+    def some(self, count: int, seed: int) -> Tensor:
+        """Return so many series, of row groups in random order; no more of these are read than it takes."""
+        return self.shuffled(seed, 2).cut(0, count).whole()

@@ -55,6 +55,11 @@ class Rows(Dataset[Tensor]):
         """Return all rows in one piece, `(n, N, M)`: the very array where it is in memory, a copy elsewhere."""
         return _float32(self.x if self.index is None else self.x[self.index])
 
+    def some(self, count: int, seed: int) -> Tensor:
+        """Return so many rows, drawn at random, in the order they are stored in."""
+        drawn = np.random.default_rng([seed, 2]).choice(len(self), count, replace=False, shuffle=False)
+        return self.__getitems__(np.sort(drawn))
+
     def __getstate__(self) -> dict[str, Any]:
         """Let a mapped file go to another process as its name: NumPy would send everything in it."""
         file = mapped(self.x)

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from lightning_freqdiff.data.base import SeriesData, require_at_least
+from lightning_freqdiff.data.base import require_at_least
+from lightning_freqdiff.data.loaded import LoadedData
 from lightning_freqdiff.data.readers.sources import GIVEN, Reader, is_table
 from lightning_freqdiff.data.readers.table import FRAMES
 from lightning_freqdiff.data.series.breaks import Breaks
@@ -19,7 +20,7 @@ from lightning_freqdiff.data.series.split import keep_some
 from lightning_freqdiff.data.series.windows import cut
 
 
-class ArrayData(SeriesData):
+class ArrayData(LoadedData):
     """Series from a `.npz`, `.npy`, `.csv` or `.parquet` file, from a folder of them, or (`ArrayData.of`) in memory.
 
     Arrays: a `.npz` holds `x` of shape `(n, N, M)`, and may hold labels `y` and channel names `columns`; a `.npy`
@@ -57,7 +58,7 @@ class ArrayData(SeriesData):
         calendar: What the model is told of the time stamps, as sines and cosines: hour (of the day), weekday, day (of
             the month), month, yearday.
         conditional: Tell the model the label of each series; if not given, where `labels` names it.
-        **kwargs: Settings of `SeriesData`.
+        **kwargs: Settings of `LoadedData`.
     """
 
     def __init__(

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_freqdiff.data.base import SeriesData, require_at_least
+from lightning_freqdiff.data.base import require_at_least
+from lightning_freqdiff.data.loaded import LoadedData
 from lightning_freqdiff.data.readers.download import fetch, fingerprint, store
 from lightning_freqdiff.data.readers.raw_files import RawFiles
 from lightning_freqdiff.data.series.series import Series
@@ -17,7 +18,7 @@ from lightning_freqdiff.data.series.split import keep_some
 from lightning_freqdiff.files import cache_root, read_arrays
 
 
-class NamedData(SeriesData, ABC):
+class NamedData(LoadedData, ABC):
     """A data set with a name, read from its raw files, or from ready arrays.
 
     Without `path`, the files are looked for in a folder of the data set's name in `folder`. What is made of
@@ -28,7 +29,7 @@ class NamedData(SeriesData, ABC):
         folder: Folder that holds all data sets; if not given, FREQDIFF_CACHE, or else ~/.cache/lightning_freqdiff.
         download: Download the files from Kaggle if they are not there; otherwise the network is never used.
         limit: Keep this many series, drawn with `seed`, for trials; all if not given.
-        **kwargs: Settings of `SeriesData`.
+        **kwargs: Settings of `LoadedData`.
     """
 
     title: ClassVar[str]

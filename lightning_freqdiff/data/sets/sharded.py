@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_freqdiff.data.base import REFERENCE_BYTES, SeriesData, require_at_least
+from lightning_freqdiff.data.base import SeriesData, require_at_least
 from lightning_freqdiff.data.readers.shards import Part, Shards
-from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.data.series.stream import Stream
 
 
@@ -29,16 +28,13 @@ class ShardedData(SeriesData):
         **kwargs: Settings of `SeriesData`; `num_workers` are threads that read.
     """
 
+    streamed = True
+
     def __init__(self, path: str, columns: tuple[str, ...] = (), window_mb: int = 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         require_at_least(1, window_mb=window_mb)
-        if self.conditional or self.split_by is not None:
-            raise ValueError("expected series without labels: leave `data.conditional` and `data.split_by` out")
         self.path, self.columns, self.window_mb = path, columns, window_mb
         self._streams: dict[str, Part] = {}
-
-    def _load(self) -> Series:
-        raise NotImplementedError("series of ShardedData are never loaded")  # `setup` has none of it
 
     def setup(self, stage: str | None = None) -> None:
         """Look into every file, without reading it, and part the series."""
@@ -60,9 +56,8 @@ class ShardedData(SeriesData):
             "test": every.cut(val, val + test) if test else held,
             "train": every.cut(val + test, n),
         }
-        self._channels, self._source = shards.channels, self.path
 
-    def _part(self, name: str) -> Part:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _part(self, name: str) -> Part:
         self.setup()
         return self._streams[name]
 
@@ -72,21 +67,15 @@ class ShardedData(SeriesData):
         return self._part("train").shards.length, len(self.channels)
 
     @property
-    def streamed(self) -> bool:
-        """Whether series are read from elsewhere as they are needed: always."""
-        return True
+    def channels(self) -> tuple[str, ...]:
+        """Names of the `M` channels."""
+        return self._part("train").shards.channels
 
     def train_batches(self, size: int, rank: int = 0, ranks: int = 1) -> Iterator[Tensor]:
         """Yield the series to train on once, or one rank's share of them, at most `size` at a time."""
         part = self._part("train")
         n = len(part)
         return part.cut(n * rank // ranks, n * (rank + 1) // ranks).batches(size)
-
-    def reference_series(self, limit: int | None = None, part: str = "train") -> Tensor:
-        """Return series of a part to compare samples with: all, or `limit` of them, of row groups in random order."""
-        rows, (steps, channels) = self._part(part), self.shape
-        limit = limit or max(1, REFERENCE_BYTES // (4 * steps * channels))
-        return rows.cut(0, limit).whole()
 
     def train_dataloader(self) -> Stream:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return shuffled batches of this rank's share."""

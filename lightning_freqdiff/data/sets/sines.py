@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lightning_freqdiff.data.base import SeriesData, require_at_least
+from lightning_freqdiff.data.base import require_at_least
+from lightning_freqdiff.data.loaded import LoadedData
 from lightning_freqdiff.data.series.series import Series
 
 
@@ -30,7 +31,7 @@ def sines(count: int, steps: int, channels: int, seed: int, variant: str = "pape
     return np.sin(2 * np.pi * first * t + np.pi * (2 * second - 1)).astype(np.float32)
 
 
-class Sines(SeriesData):
+class Sines(LoadedData):
     """Sinusoids of random frequency and phase, made from a seed (TimeGAN): no file is needed.
 
     Args:
@@ -39,7 +40,7 @@ class Sines(SeriesData):
         num_channels: Channels, which know nothing of each other.
         generator_seed: Seed of the series; `seed` is that of the split.
         variant: Formula of TimeGAN's paper, or of its code (slow waves in [0, 1]), which published scores rest on.
-        **kwargs: Settings of `SeriesData`.
+        **kwargs: Settings of `LoadedData`.
     """
 
     def __init__(

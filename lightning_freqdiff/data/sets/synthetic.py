@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_freqdiff.data.base import SeriesData, require_at_least
+from lightning_freqdiff.data.base import require_at_least
+from lightning_freqdiff.data.loaded import LoadedData
 from lightning_freqdiff.data.series.series import Series
 
 RATE = 125  # Hz, as in the MIT-BIH heartbeats of Kachuee et al. 2018
@@ -156,14 +157,14 @@ def _integrate(
     return out
 
 
-class SyntheticECG(SeriesData):
+class SyntheticECG(LoadedData):
     """Heartbeats made on the fly from a dynamical model, of shape `(length, 1)`, at 125 Hz.
 
     Args:
         num_series: How many heartbeats to make.
         length: Steps of a series; 187 is the length of the MIT-BIH heartbeats.
         generator_seed: Seed of the heartbeats themselves (`seed` is the one of the split).
-        **kwargs: Settings of `SeriesData`.
+        **kwargs: Settings of `LoadedData`.
     """
 
     def __init__(self, num_series: int = 4096, length: int = 187, generator_seed: int = 0, **kwargs: Any) -> None:

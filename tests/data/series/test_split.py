@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_freqdiff.data import ArrayData, Series, SeriesData
+from lightning_freqdiff.data import ArrayData, LoadedData, Series, SeriesData
 
 PARTS = ("train", "val", "test")
 
@@ -81,7 +81,7 @@ def test_what_the_source_leaves_open_is_drawn_by_group() -> None:
     assert len(numbers(data, "val")) == 5
 
 
-class Subclass(SeriesData):
+class Subclass(LoadedData):
     def __init__(self, groups: np.ndarray | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.groups = groups
