@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction
+from lightning_freqdiff.sampling.ranks import expect_same, over_ranks
 from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step
 from lightning_freqdiff.sampling.solvers.ddim import DDIM
 
@@ -143,7 +143,7 @@ class Chords(Solver):
     ) -> Tensor:
         """Run round after round until enough cores have arrived."""
         if self.over_ranks:
-            _expect_same(z)
+            expect_same(z)
         places, arrived = self.places(len(steps)), Arrivals(self.residual)
         levels = [step.now for step in steps] + [steps[-1].then]
         cores, started, wanted = [Core(0, z)], 1, min(self.arrivals, len(places))
@@ -174,7 +174,7 @@ class Chords(Solver):
         batch = torch.cat([core.z for core in cores])
         t = torch.stack([levels[core.at].t for core in cores]).repeat_interleave(len(cores[0].z))
         known = condition.repeat(len(cores))
-        answers = _over_ranks(score, batch, t, known) if self.over_ranks else score(batch, t, known)
+        answers = over_ranks(score, batch, t, known) if self.over_ranks else score(batch, t, known)
         for core, answer in zip(cores, answers.chunk(len(cores)), strict=True):
             core.last = Point(core.at, core.z, answer)
             core.begin = core.begin or core.last
@@ -195,32 +195,3 @@ class Chords(Solver):
         assert point is not None
         step = Step(levels[point.at], levels[to], 0.0, to == len(levels) - 1)
         return self.step(lambda *_: point.score, point.z, step, scale, [], None)[0]
-
-
-def _over_ranks(score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
-    """Ask for rows ``(B, K, F)``, a share of them on each rank, and return all answers on all ranks."""
-    ranks, rank = dist.get_world_size(), dist.get_rank()
-    share = -(-len(z) // ranks)
-    mine, part = slice(rank * share, (rank + 1) * share), z.new_zeros(share, *z.shape[1:])
-    if len(z[mine]):
-        part[: len(z[mine])] = score(z[mine], t[mine], condition.take(mine))
-    answers = [torch.empty_like(part) for _ in range(ranks)]
-    dist.all_gather(answers, part)
-    return torch.cat(answers)[: len(z)]
-
-
-def _expect_same(z: Tensor) -> None:
-    """Refuse ranks that do not draw the same samples."""
-    if not (dist.is_available() and dist.is_initialized()):
-        raise ValueError(
-            "expected processes that torch.distributed has brought together, got one alone: set "
-            "`sampling.solver.over_ranks` false"
-        )
-    mark = torch.stack([z.new_tensor(len(z)), z.sum()]).double()
-    marks = [torch.empty_like(mark) for _ in range(dist.get_world_size())]
-    dist.all_gather(marks, mark)
-    if any(not torch.equal(one, mark) for one in marks):
-        raise ValueError(
-            "expected all processes to draw the same samples, got others: set `sampling.solver.over_ranks` false, or "
-            "let each draw all of them"
-        )
