@@ -162,8 +162,9 @@ class Chords(Solver):
             for core in reversed(done):
                 arrived.take(core.z)
                 if arrived.count > wanted or arrived.settled:
-                    for left in range(number, len(steps)) if on_step is not None else ():
-                        on_step(left)
+                    if on_step is not None:
+                        for left in range(number, len(steps)):
+                            on_step(left)
                     return arrived.found
             if on_step is not None:
                 on_step(number)
@@ -194,4 +195,5 @@ class Chords(Solver):
         """Take a step of any length from a call."""
         assert point is not None
         step = Step(levels[point.at], levels[to], 0.0, to == len(levels) - 1)
-        return self.step(lambda *_: point.score, point.z, step, scale, [], None)[0]
+        known = point.score
+        return self.step(lambda *_: known, point.z, step, scale, [], None)[0]
