@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         DDIM,
         DEIS,
         IPNDM,
+        Chords,
         DPMSolverPP,
         EulerMaruyama,
         ExponentialWiener,
@@ -95,6 +96,7 @@ __all__ = [
     "ArrayData",
     "CacheCallback",
     "CachePolicy",
+    "Chords",
     "DPMSolverPP",
     "DeepCache",
     "Energy",
@@ -155,7 +157,7 @@ _ROOMS = {
     "module": "ScoreModule",
     "networks": "LSTM MLP Transformer UNet",
     "sampling": "Sampling",
-    "sampling.solvers": "DDIM DEIS DPMSolverPP EulerMaruyama ExponentialWiener Fitted Heun IPNDM "
+    "sampling.solvers": "Chords DDIM DEIS DPMSolverPP EulerMaruyama ExponentialWiener Fitted Heun IPNDM "
     "PredictorCorrector SASolver UniPC",
     "shards": "read_samples",
     "studies": "compare describe evaluate tune",

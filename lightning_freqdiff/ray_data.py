@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.running import find_device
 from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.studies import find_device
 
 Rows = dict[str, np.ndarray]
 

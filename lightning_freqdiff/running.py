@@ -79,6 +79,17 @@ def quietly(worth: Callable[[logging.LogRecord], bool] = worth_logging) -> Itera
         logger.removeFilter(worth)
 
 
+def find_device(name: str) -> torch.device:
+    """Return a device of this machine; ``auto`` is a GPU where there is one."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"expected a device of this machine, got {name!r} ({reason}): set `device`") from error
+    return device
+
+
 @contextmanager
 def float32_products(precision: MatmulPrecision) -> Iterator[None]:
     """Make products of float32 numbers as asked for, and afterwards as before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from lightning_freqdiff.data import ArrayData, LoadedData, SeriesData
 from lightning_freqdiff.data.readers.table import is_frame
 from lightning_freqdiff.evaluation import describe as description
 from lightning_freqdiff.evaluation import evaluate as evaluation
+from lightning_freqdiff.evaluation.arithmetic import Precision
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.compare import Comparison
 from lightning_freqdiff.evaluation.contenders import Contender
@@ -32,7 +33,7 @@ from lightning_freqdiff.evaluation.stored import fetched, local, read_stored
 from lightning_freqdiff.evaluation.tune import Tuner
 from lightning_freqdiff.keywords import allot, check, make, names, spelt
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.running import MatmulPrecision, float32_products
+from lightning_freqdiff.running import MatmulPrecision, find_device, float32_products
 from lightning_freqdiff.sampling import Conditions, Sampling
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 Cache = str | Path | CachePolicy | CacheCallback
 """A preset's name, a preset's path, a policy, or a callback around one."""
-Precision = Literal["32-true", "bf16-mixed"]
 DATA = names(ArrayData, LoadedData, SeriesData, without=("path", "seed"))
 """Settings of series that are given as they are."""
 SAMPLING, EVALUATE = names(Sampling), names(EvaluateSettings)
@@ -207,6 +207,7 @@ def tune(
     metric: str = "relative_l2",
     caches: Sequence[str] = (),
     confirm: int = 64,
+    minutes: float | None = None,
     data: Any = None,
     device: str = "auto",
     precision: Precision = "32-true",
@@ -222,6 +223,7 @@ def tune(
             of a metric by a name of :func:`evaluate`, which has no bound.
         caches: Families to search; all if not given.
         confirm: Samples of fresh noise to confirm the winner on.
+        minutes: Time that the search may take; as long as it takes if not given.
         data: Training series to measure distances to, for all but ``relative_l2``; as in :func:`compare`.
         device: As in :func:`compare`.
         precision: As in :func:`compare`.
@@ -239,24 +241,13 @@ def tune(
         reference = _reference(model, data)
         evaluator = None if reference is None else Evaluator(reference)
         sampling = module.as_trained(sampling_of(given))
-        tuner = Tuner(Bench(module, sampling), tolerance, metric, evaluator, confirm, Console())
+        tuner = Tuner(Bench(module, sampling), tolerance, metric, evaluator, confirm, Console(), minutes)
         _, confirmed = tuner.run([known[name] for name in caches or known])
         if confirmed is None:
             raise ValueError(f"no cache was faster than none within `tolerance` {tolerance:g}: raise it")
         policy = confirmed.family.contender(confirmed.knob, sampling).policy
         assert policy is not None
         return policy
-
-
-def find_device(name: str) -> torch.device:
-    """Return a device of this machine; ``auto`` is a GPU where there is one."""
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"expected a device of this machine, got {name!r} ({reason}): set `device`") from error
-    return device
 
 
 @contextmanager

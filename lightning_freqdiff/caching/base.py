@@ -189,6 +189,7 @@ class CachedScore(ScoreFunction):
 
     fixed = True
     differentiable = False
+    stepwise = True
 
     def __init__(self, score: Score, policy: CachePolicy, calls: int) -> None:
         self.score, self.policy, self.calibration = score, policy, score.calibration

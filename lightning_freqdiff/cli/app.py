@@ -13,8 +13,7 @@ from lightning_freqdiff.app.studio import Studio
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.model import load
-from lightning_freqdiff.running import MatmulPrecision
-from lightning_freqdiff.studies import find_device
+from lightning_freqdiff.running import MatmulPrecision, find_device
 
 
 def add_app(parser: ArgumentParser) -> None:

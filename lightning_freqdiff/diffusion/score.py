@@ -81,11 +81,13 @@ class ScoreFunction(ABC):
         calibration: What ``calibrate`` fitted to the network behind it, by name; see ``checkpoint.py``.
         fixed: Whether every call of a trajectory must be about the very rows that were announced.
         differentiable: Whether gradients go through it.
+        stepwise: Whether it has to be asked at the times that were announced, one after the other.
     """
 
     calibration: Mapping[str, Tensor] = MappingProxyType({})
     fixed: bool = False
     differentiable: bool = True
+    stepwise: bool = False
 
     def start(self, trajectory: Trajectory) -> None:  # noqa: B027 (most score functions remember nothing)
         """Be told that a new trajectory begins; what was remembered of the last one is dropped."""

@@ -35,14 +35,14 @@ from lightning_freqdiff.checkpoint import (
 )
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.distilling.student import Lessons, Student
+from lightning_freqdiff.evaluation.arithmetic import Precision
 from lightning_freqdiff.evaluation.fitting import COUNTS, fit_steps, fit_weights
 from lightning_freqdiff.evaluation.teacher import lessons, teach
 from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.running import MatmulPrecision, float32_products, interruptible, quietly
+from lightning_freqdiff.running import MatmulPrecision, find_device, float32_products, interruptible, quietly
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.sampling.solvers.fitted import named
-from lightning_freqdiff.studies import Precision, find_device
 
 if TYPE_CHECKING:
     from lightning_freqdiff.model import Model

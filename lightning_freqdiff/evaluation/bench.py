@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.caching import CachedScore
+from lightning_freqdiff.evaluation.arithmetic import arithmetic
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling
@@ -61,10 +62,11 @@ class Bench:
 
         Where the network is compiled, a first draw is not timed: it is the compiler's.
         """
-        if self.module.score.network.compiled and not run.seconds:
+        with arithmetic(self.module, run.contender.precision, run.contender.compiled):
+            if self.module.score.network.compiled and not run.seconds:
+                self._draw(run)
+                run.seconds.clear()
             self._draw(run)
-            run.seconds.clear()
-        self._draw(run)
 
     def _draw(self, run: Run) -> None:
         module, sampling, policy = self.module, run.contender.sampling, run.contender.policy
@@ -81,8 +83,10 @@ class Bench:
         run.series = torch.cat(parts)
         if isinstance(score, CachedScore):
             run.totals, run.memory = score.ledger.totals(), score.memory()
+            run.totals["rounds"] = run.totals["network_calls"]
         else:
             run.totals = {"network_calls": float(calls), "flops_fraction": 1.0, "hit_rate": 0.0}
+            run.totals["rounds"] = float(sampling.num_rounds)
 
     def _watch(self, number: int, units: list[Any], sampling: Sampling) -> Callable[[int], None] | None:
         if self.on_step is None:

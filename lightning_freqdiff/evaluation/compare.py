@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
-from lightning_freqdiff.evaluation.contenders import FEW, Contender, fewer_steps
+from lightning_freqdiff.evaluation.contenders import FEW, PARALLEL, Contender, at_once, fewer_steps
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.evaluation.outcome import Outcome
@@ -153,7 +153,9 @@ class Comparison:
         chosen = {made[round(i * (len(made) - 1) / max(1, MATCHED - 1))] for i in range(MATCHED)} if made else set()
         chosen |= {calls for calls in FEW if calls <= self.sampling.num_steps // 3}
         learnt = self.module.score.calibration
-        return [contender for calls in sorted(chosen) for contender in fewer_steps(self.sampling, calls, learnt)]
+        few = [contender for calls in sorted(chosen) for contender in fewer_steps(self.sampling, calls, learnt)]
+        alone = self.sampling.guidance is None and self.sampling.constraint is None
+        return [*few, *([at_once(self.sampling)] if alone and self.sampling.num_steps >= 3 * PARALLEL else [])]
 
     def _tell(self, share: float) -> None:
         """Say now and then how far a long draw is, where somebody watches."""

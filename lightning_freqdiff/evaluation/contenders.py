@@ -9,11 +9,13 @@ from types import MappingProxyType
 from torch import Tensor
 
 from lightning_freqdiff.caching import CachePolicy
+from lightning_freqdiff.evaluation.arithmetic import Precision
 from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.sampling.solvers import (
     DDIM,
     IPNDM,
+    Chords,
     DPMSolverPP,
     EulerMaruyama,
     ExponentialWiener,
@@ -33,16 +35,31 @@ class Contender:
         kind: ``uncached``, ``cache`` or ``solver``.
         sampling: Solver, steps and grid.
         policy: The cache, if any.
+        precision: Of this one, where it is another than that of all.
+        compiled: Whether this one runs compiled, whatever the others do.
     """
 
     name: str
     kind: str
     sampling: Sampling
     policy: CachePolicy | None = None
+    precision: Precision | None = None
+    compiled: bool = False
 
 
 FEW = (6, 8, 12)
 """Numbers of calls at which solvers are compared in any case."""
+
+
+PARALLEL = 50
+"""Steps of the published solver that makes several calls at once."""
+
+
+def at_once(sampling: Sampling) -> Contender:
+    """Return the solver that makes several calls at once: fewer rounds of calls, and more calls in all."""
+    return Contender(
+        f"chords-{PARALLEL}", "solver", replace(sampling, solver=Chords(), grid="logsnr", num_steps=PARALLEL)
+    )
 
 
 def fewer_steps(

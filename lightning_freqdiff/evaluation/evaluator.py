@@ -21,6 +21,7 @@ from lightning_freqdiff.evaluation.scores import DOMAINS, Measurement, make_metr
 from lightning_freqdiff.evaluation.sets import Sets
 from lightning_freqdiff.metrics import SortedReference
 from lightning_freqdiff.metrics.baselines import bootstrap_floor, dummy_baseline, floor, self_baseline
+from lightning_freqdiff.metrics.influence import Influence, sliced_influence
 from lightning_freqdiff.metrics.samples import Domain, coordinates
 from lightning_freqdiff.metrics.sliced_wasserstein import sliced_distances, summarize
 from lightning_freqdiff.reporting import plots
@@ -122,6 +123,14 @@ class Evaluator:
         directions = range(self.num_directions)
         return {
             domain: sliced_distances(coordinates(series, domain), reference, directions, seed=self.seed)
+            for domain, reference in self._sorted.items()
+        }
+
+    def influence(self, series: Tensor) -> dict[Domain, Influence]:
+        """Return the distances in ``time`` and ``frequency``, and what each series has to do with them."""
+        directions = range(self.num_directions)
+        return {
+            domain: sliced_influence(coordinates(series, domain), reference, directions, seed=self.seed)
             for domain, reference in self._sorted.items()
         }
 

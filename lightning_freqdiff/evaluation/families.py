@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from lightning_freqdiff.caching import (
@@ -26,11 +26,12 @@ from lightning_freqdiff.caching import (
     ToMe,
     Wiener,
 )
+from lightning_freqdiff.evaluation.arithmetic import Precision
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.fitting import COUNTS
 from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.loop import Sampling
-from lightning_freqdiff.sampling.solvers import DEIS, DPMSolverPP, Fitted, Heun, Solver, UniPC
+from lightning_freqdiff.sampling.solvers import DEIS, IPNDM, DPMSolverPP, Fitted, Heun, Solver, UniPC
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Family:
         low: Least knob tried.
         high: Greatest.
         grid: Where a solver's steps are.
+        precision: Of its arithmetic, where it is another than that of the uncached samples.
+        compiled: Whether it runs compiled, whatever the uncached samples do.
     """
 
     name: str
@@ -50,27 +53,68 @@ class Family:
     low: float
     high: float
     grid: Grid = "uniform"
+    precision: Precision | None = None
+    compiled: bool = False
+
+    @property
+    def label(self) -> str:
+        """How one choice is told from the others of its name."""
+        arithmetic = ("bf16" if self.precision == "bf16-mixed" else self.precision), "compiled" * self.compiled
+        grid = None if self.grid == "uniform" else self.grid
+        return " ".join(part for part in (self.name, grid, *arithmetic) if part)
 
     def contender(self, knob: float, sampling: Sampling) -> Contender:
         """Return what takes part with a knob, beside uncached samples that are drawn as given."""
-        made = self.make(knob)
+        made, arithmetic = self.make(knob), (self.precision, self.compiled)
         if isinstance(made, CachePolicy):
-            return Contender(self.name, "cache", sampling, made)
+            return Contender(self.name, "cache", sampling, made, *arithmetic)
         steps = max(1, round(sampling.num_calls / knob / made.calls_per_step))
         steps = min(max(steps, COUNTS[0]), COUNTS[-1]) if made.calibrated else steps
-        return Contender(self.name, "solver", replace(sampling, solver=made, grid=self.grid, num_steps=steps))
+        few = replace(sampling, solver=made, grid=self.grid, num_steps=steps)
+        return Contender(self.name, "solver", few, None, *arithmetic)
+
+
+GRIDS: tuple[Grid, ...] = ("edm", "logsnr", "tuned", "uniform")
+"""Grids that every solver is searched on. A tuned one takes part where it was learnt."""
 
 
 def solvers() -> list[Family]:
-    """Return the solvers of few steps that are searched. Their samples are others than the uncached ones."""
-    choices: dict[str, tuple[Solver, Grid]] = {
-        "fitted": (Fitted(), "uniform"),
-        "dpm++2m": (DPMSolverPP("ode"), "edm"),
-        "deis": (DEIS(3), "edm"),
-        "unipc": (UniPC(2), "edm"),
-        "heun": (Heun(), "edm"),
+    """Return the solvers of few steps that are searched, on every grid."""
+    choices: dict[str, Solver] = {
+        "dpm++2m": DPMSolverPP("ode"),
+        "deis": DEIS(3),
+        "ipndm": IPNDM(3),
+        "unipc": UniPC(2),
+        "heun": Heun(),
     }
-    return [Family(name, lambda k, s=solver: s, 2, 250, grid) for name, (solver, grid) in choices.items()]  # type: ignore[misc]
+    found = [Family("fitted", lambda k: Fitted(), 2, 250)]
+    for name, solver in choices.items():
+        found += [Family(name, lambda k, s=solver: s, 2, 250, grid) for grid in GRIDS]  # type: ignore[misc]
+    return found
+
+
+def file_name(family: Family) -> str:
+    """Return how the preset of a family's best is called."""
+    return family.label.replace(" ", "-")
+
+
+def named(names: Sequence[str], metric: str, calibrated: bool) -> list[Family]:
+    """Return the families of some names, each with all its choices; if none, all that a metric can compare.
+
+    Args:
+        names: Names of families.
+        metric: What is searched by. Solvers draw other samples than the uncached ones, so have no distance.
+        calibrated: Whether grids were learnt.
+
+    Raises:
+        ValueError: For a name that there is not.
+    """
+    caches, every = families(), [*families(), *solvers()]
+    known = list(dict.fromkeys(family.name for family in every))
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"expected families of {', '.join(known)}, got {unknown[0]}: set --families")
+    wanted = [f for f in every if f.name in names] if names else (caches if metric == "relative_l2" else every)
+    return [family for family in wanted if calibrated or family.grid != "tuned"]
 
 
 def families() -> list[Family]:

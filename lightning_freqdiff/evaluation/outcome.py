@@ -23,6 +23,7 @@ COLUMNS = {
     "name": "",
     "kind": "",
     "network_calls": "calls",
+    "rounds": "rounds",
     "speedup": "speedup",
     "speedup_single": "batch 1",
     "relative_l2": "relative L2",
@@ -124,7 +125,8 @@ class Outcome:
         page.text(
             "Speedup: wall clock of the uncached run over that of the row. Relative L2: distance to the uncached "
             "samples, over all and in the median series. SW: change of the sliced Wasserstein distance to the "
-            f"training set, always with {self.sampling.num_samples:,} samples. Solvers with fewer steps follow "
+            f"training set, always with {self.sampling.num_samples:,} samples. Rounds: calls one after the other; "
+            "Chords makes several at once, which costs more in all. Solvers with fewer steps follow "
             "another path, so that no relative L2 is given."
         )
         if self.scores:
@@ -151,7 +153,7 @@ def cell(row: dict[str, Any], key: str) -> str:
             return f"{value:+.1%}"
         case "hit_rate" | "flops_fraction":
             return f"{value:.1%}"
-        case "network_calls":
+        case "network_calls" | "rounds":
             return f"{value:.1f}"
         case "seconds":
             return f"{value:.3g}"

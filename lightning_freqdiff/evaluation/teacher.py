@@ -75,6 +75,11 @@ def expect_finite(drawn: Tensor) -> None:
         )
 
 
+def solved(sampling: Sampling) -> Sampling:
+    """Return how the probability-flow ODE is solved to the end, all else as given."""
+    return replace(sampling, num_steps=STEPS, solver=DPMSolverPP("ode"), grid="edm")
+
+
 @torch.no_grad()
 def teach(score: Score, sampling: Sampling, on_step: Callable[[int], None] | None = None) -> Paths:
     """Draw samples in many steps, and keep their paths.
@@ -88,11 +93,8 @@ def teach(score: Score, sampling: Sampling, on_step: Callable[[int], None] | Non
     count = max(LEAST, min(SAMPLES, NUMBERS // (STEPS * score.noise_scale.numel())))
     known = sampling.condition
     sampling = replace(
-        sampling,
+        solved(sampling),
         num_samples=count if isinstance(known, InTurn | None) else sampling.num_samples,
-        num_steps=STEPS,
-        solver=DPMSolverPP("ode"),
-        grid="edm",
         guidance=None,
         constraint=None,
     )

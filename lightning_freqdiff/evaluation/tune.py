@@ -3,60 +3,56 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from torch import Tensor
 
+from lightning_freqdiff.evaluation import trials
+from lightning_freqdiff.evaluation.arithmetic import Precision
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.evaluation.damage import Yardstick
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.families import Family
-from lightning_freqdiff.evaluation.findings import EvaluateSettings
-from lightning_freqdiff.evaluation.judges import NAMES
-from lightning_freqdiff.evaluation.scores import DOMAINS
-from lightning_freqdiff.metrics import relative_l2
+from lightning_freqdiff.evaluation.pace import Pace
+from lightning_freqdiff.evaluation.trials import Trial
+from lightning_freqdiff.reporting.hardware import describe_hardware
 from lightning_freqdiff.sampling.loop import Sampling
 
-OWN = ("relative_l2", "sw")
-"""Damage that has a bound; that by a metric of `evaluate` has none."""
 SEARCHES = 6
 """Settings tried for each family, by bisection of the knob's logarithm."""
 TIGHTER = 0.8
 """Factor on the knob where fresh noise does not confirm what the search found."""
-CONFIRMATIONS = 4
-PARTS = 4
-"""Parts of a set of samples, between which chance is seen."""
-
-
-@dataclass
-class Trial:
-    """One setting of a family, measured: seconds, network calls, and the damage with its upper bound.
-
-    Where no bound is known, ``upper`` is the damage itself.
-    """
-
-    family: Family
-    knob: float
-    seconds: float
-    calls: float
-    value: float
-    upper: float
+TRIES, CONFIRMATIONS = 2, 4
+"""Settings tried for each on the way of the race, and at its end."""
+PROBED = 20
+"""Steps that an arithmetic is timed on."""
+GAIN = 1.1
+"""How much faster another arithmetic has to make the uncached samples to be searched."""
 
 
 class Tuner:
-    """Searches on a few samples and confirms on fresh noise.
+    """Searches on a few samples, and lets the best race on fresh noise until one is confirmed.
+
+    The race is successive halving (Jamieson and Talwalkar, arXiv 1502.07943): of all that keep to the tolerance the
+    faster half goes on, to twice as many samples. What is over the tolerance is tightened before it is dropped, so
+    that luck in the search decides nothing.
 
     Args:
         bench: Draws samples; its sampling is that of the search.
         tolerance: Damage that is acceptable.
         metric: ``relative_l2`` distance to the uncached samples; relative change of ``sw``, in time or frequency,
-            whichever is larger; or relative change of a metric by a name of `evaluate`, which has no bound.
+            whichever is larger; or relative change of a metric by a name of `evaluate`.
         evaluator: Measures against the training set; needed for all but ``relative_l2``.
         confirm: Samples of fresh noise that a winner has to prove itself on.
         console: Where to report.
+        minutes: Time that the search may take, if it may not take as long as it takes.
+        also: Arithmetics that are searched beside the one that is set, where they are faster.
+
+    Attributes:
+        trials: All that was measured, in order.
     """
 
     def __init__(
@@ -67,38 +63,65 @@ class Tuner:
         evaluator: Evaluator | None = None,
         confirm: int = 64,
         console: Console | None = None,
+        minutes: float | None = None,
+        also: tuple[tuple[Precision | None, bool], ...] = (),
     ) -> None:
         if not tolerance > 0:
             raise ValueError(f"expected a tolerance above 0, got {tolerance}: set `tolerance`")
-        if metric not in (*OWN, *NAMES):
-            raise ValueError(f"expected one of {', '.join((*OWN, *NAMES))}, got {metric!r}: set `metric`")
-        if metric != "relative_l2" and evaluator is None:
-            raise ValueError(f"expected a data set to measure {metric} against: set `data`")
-        self.bench, self.tolerance, self.metric, self.evaluator = bench, tolerance, metric, evaluator
+        self.yardstick = Yardstick(bench, metric, evaluator)
+        self.bench, self.tolerance, self.metric, self.also = bench, tolerance, metric, also
         self.fresh = replace(bench.sampling, seed=bench.sampling.seed + 1, num_samples=confirm)
         self.console = console or Console()
-        self.references: dict[int, tuple[Run, Any]] = {}
+        self.pace = Pace(self.console, minutes)
         self.trials: list[Trial] = []
+        self.alone: float | None = None
+        self.drift: float | None = None
 
     def run(self, wanted: list[Family]) -> tuple[list[Trial], Trial | None]:
         """Return every family's fastest setting within the tolerance, and the fastest that is confirmed, if any."""
-        best = [trial for family in wanted if (trial := self._search_where_it_fits(family, wanted)) is not None]
-        for trial in sorted(best, key=lambda t: t.seconds):
-            if trial.seconds >= self._reference(self.bench.sampling)[0].seconds[0]:
-                continue  # slower than no cache at all
-            confirmed = self.confirm(trial)
-            if confirmed is not None and self.speedup(confirmed, fresh=True) > 1:
-                return best, confirmed
-        return best, None
+        uncached = self.yardstick.uncached(self.bench.sampling)
+        reserve = 2 * uncached.seconds * self.fresh.num_samples / len(uncached.series)
+        if self.pace.over(reserve):
+            raise ValueError(
+                f"expected time enough to confirm on {self.fresh.num_samples} samples, about "
+                f"{(self.pace.passed + reserve) / 60:.1f} minutes, got {self.pace.minutes:g}: raise `minutes`, or "
+                "lower `confirm`"
+            )
+        best, left = [], list(self._comparable(wanted))
+        self.pace.expect(SEARCHES * len(left))
+        while left and not self.pace.over(reserve):
+            family = left.pop(0)
+            if (trial := self._search_where_it_fits(family, alone=len(wanted) == 1)) is not None:
+                best.append(trial)
+        if left:
+            self._print(f"time is up: {', '.join(family.label for family in left)} were not searched")
+        runners = [trial for trial in best if trial.seconds < uncached.seconds]
+        confirmed = self.race(self._with_arithmetics(runners)) if runners else None
+        return best, confirmed
 
-    def _search_where_it_fits(self, family: Family, wanted: list[Family]) -> Trial | None:
+    def _comparable(self, wanted: list[Family]) -> list[Family]:
+        """Leave out solvers whose very ODE is farther from the uncached samples than may be."""
+        quiet = [f for f in wanted if _without_noise(f.contender(f.low, self.bench.sampling))]
+        if self.metric != "sw" or not quiet:
+            return wanted
+        found = self.yardstick.drift(self.bench.sampling)
+        self.drift = found.value
+        self._print(
+            f"the ODE itself, solved to the end, is {found.value:.1%} (± {2 * found.error:.1%}) from uncached"
+        )
+        if 2 * found.value - found.upper <= self.tolerance:
+            return wanted
+        self._print("solvers without noise are left out: they would follow it")
+        return [family for family in wanted if family not in quiet]
+
+    def _search_where_it_fits(self, family: Family, alone: bool) -> Trial | None:
         """Search a family; among others, one that this model cannot use is left out with a line that says why."""
         try:
             return self.search(family)
         except ValueError as error:
-            if len(wanted) == 1:
+            if alone:
                 raise
-            self.console.print(f"{family.name:<24} is left out: {str(error).partition(':')[0]}", highlight=False)
+            self._print(f"{family.label:<24} is left out: {str(error).partition(':')[0]}")
             return None
 
     def search(self, family: Family) -> Trial | None:
@@ -112,122 +135,141 @@ class Tuner:
                 best = trial if best is None or trial.seconds < best.seconds else best
             else:
                 high = math.log(trial.knob)
-        self._say(family.name, best)
+        self._say(family.label, best)
         return best
+
+    def race(self, runners: list[Trial]) -> Trial | None:
+        """Halve those that keep to the tolerance on fresh noise, and return the fastest that is confirmed at the end.
+
+        Args:
+            runners: Where they start from, measured on as many samples each.
+        """
+        self.yardstick.uncached(self.fresh)
+        counts = [self.fresh.num_samples]
+        while len(runners) > 1 and counts[0] // 2 >= self.bench.sampling.num_samples:
+            counts.insert(0, counts[0] // 2)
+        self.pace.expect(2 * len(runners) * len(counts))
+        for count in counts:
+            held: list[Trial] = []
+            for trial in sorted(runners, key=lambda t: t.seconds / t.count):
+                if held and self.pace.over():
+                    break
+                found = self.confirm(trial) if count == counts[-1] else self._tighten(trial, count, TRIES)
+                held += [] if found is None else [found]
+            held.sort(key=lambda t: t.seconds)
+            runners = held if count == counts[-1] else held[: max(1, (len(held) + 1) // 2)]
+        faster = [trial for trial in runners if self.speedup(trial, fresh=True) > 1]
+        self._time_alone(faster)
+        return faster[0] if faster else None
 
     def confirm(self, trial: Trial) -> Trial | None:
         """Measure a setting on fresh noise, tightening it until the bound of its damage keeps to the tolerance."""
+        found = self._tighten(trial, self.fresh.num_samples, CONFIRMATIONS, sure=True)
+        if found is None:
+            self._print(f"{trial.family.label:<24} is not confirmed on fresh noise")
+        else:
+            self._say(f"{trial.family.label}, fresh noise", found)
+        return found
+
+    def _tighten(self, trial: Trial, count: int, tries: int, sure: bool = False) -> Trial | None:
+        """Measure on some of the fresh noise, and tighten until the damage, or its bound, keeps to the tolerance."""
         knob = trial.knob
-        for _ in range(CONFIRMATIONS):
-            fresh = self.measure(trial.family, knob, self.fresh)
-            if fresh.upper <= self.tolerance:
-                self._say(f"{trial.family.name}, fresh noise", fresh)
+        for _ in range(tries):
+            fresh = self.measure(trial.family, knob, replace(self.fresh, num_samples=count))
+            if (fresh.upper if sure else fresh.value) <= self.tolerance:
                 return fresh
             knob = float(f"{knob * TIGHTER:.3g}")
-        self.console.print(f"{trial.family.name:<24} is not confirmed on fresh noise", highlight=False)
         return None
 
     def measure(self, family: Family, knob: float, sampling: Sampling) -> Trial:
-        """Draw with one setting, and measure it against the uncached samples of the same noise."""
-        contender = family.contender(knob, sampling)
-        if contender.kind == "solver" and self.metric == "relative_l2":
-            raise ValueError("its samples are others than the uncached ones: set `metric` sw, or that of `evaluate`")
-        reference, known = self._reference(sampling)
-        run = Run(contender)
+        """Draw with one setting, and measure it against what has the same noise."""
+        run = Run(family.contender(knob, sampling))
+        self.yardstick.expect(run.contender)
         self.bench.draw(run)
         assert run.series is not None
-        assert reference.series is not None
-        if self.metric == "relative_l2":
-            found = relative_l2(run.series, reference.series)
-            value, upper = found["relative_l2"], found["relative_l2_upper"]
-        elif self.metric == "sw":
-            value, upper = self._change(run.series, reference.series, known, paired=contender.kind == "cache")
-        else:
-            value = upper = abs(self._named(run.series) - known) / max(abs(known), 1e-300)
-        trial = Trial(family, knob, run.seconds[0], run.totals["network_calls"], value, upper)
-        if sampling is self.bench.sampling:
-            self.trials.append(trial)
+        damage = self.yardstick.measure(run.contender, run.series)
+        found = run.seconds[0], sampling.num_samples, run.totals["network_calls"]
+        trial = Trial(family, knob, *found, damage, sampling.seed != self.bench.sampling.seed)
+        self.trials.append(trial)
+        self.pace.step(family.label)
         return trial
 
-    def _change(self, series: Tensor, uncached: Tensor, known: Any, paired: bool) -> tuple[float, float]:
-        """Return the relative change of the sliced Wasserstein distance, and its upper bound.
+    def _with_arithmetics(self, runners: list[Trial]) -> list[Trial]:
+        """Let each run in every arithmetic that is faster here, too."""
+        few = replace(self.bench.sampling, num_steps=min(PROBED, self.bench.sampling.num_steps))
 
-        Samples of the same noise share its luck. Of others chance is a part of the change: what it is by itself is
-        seen between parts of the samples.
-        """
-        assert self.evaluator is not None
-        changed = self.evaluator.changes(self.evaluator.distances(series), known)
-        value = max(abs(changed[f"sw_{d}_change"]) for d in DOMAINS)
-        if paired or len(series) < 2 * PARTS:
-            return value, max(abs(changed[f"sw_{d}_change"]) + changed[f"sw_{d}_change_two_se"] for d in DOMAINS)
-        upper = 0.0
-        for d in DOMAINS:
-            ours, theirs = (
-                torch.stack([self.evaluator.distances(part)[d].mean() for part in one.chunk(PARTS)])
-                for one in (series, uncached)
-            )
-            two_se = float(2 * (ours - theirs).std() / PARTS**0.5 / known[d].mean())
-            upper = max(upper, abs(changed[f"sw_{d}_change"]) + two_se)
-        return value, upper
+        def seconds(*arithmetic: Any) -> float:
+            run = Run(Contender("probe", "uncached", few, None, *arithmetic))
+            for _ in range(3):
+                self.bench.draw(run)
+            return min(run.seconds)
 
-    def _reference(self, sampling: Sampling) -> tuple[Run, Any]:
-        """Return the uncached samples of a seed, drawn once."""
-        if sampling.seed not in self.references:
-            run = Run(Contender("uncached", "uncached", sampling))
+        found = list(runners)
+        for precision, compiled in self.also:
+            gain = seconds(None, False) / seconds(precision, compiled)
+            name = " ".join(part for part in (precision, "compiled" * compiled) if part)
+            self._print(f"{name:<24} {gain:.2f} times as fast" + ("" if gain >= GAIN else ": left out"))
+            if gain >= GAIN:
+                found += [
+                    replace(one, family=replace(one.family, precision=precision, compiled=compiled))
+                    for one in runners
+                ]
+        return found
+
+    def _time_alone(self, finalists: list[Trial]) -> None:
+        """Time those at the end, and no cache at all, on one sample by itself."""
+        if not finalists or self.pace.over():
+            return
+        known = replace(self.bench.sampling, num_samples=1, batch_size=1)
+        base = Run(Contender("uncached", "uncached", known))
+        self.bench.draw(base)
+        self.alone = base.seconds[0]
+        for trial in finalists:
+            run = Run(trial.family.contender(trial.knob, known))
             self.bench.draw(run)
-            assert run.series is not None
-            known: Any = None
-            if self.evaluator is not None:
-                known = self.evaluator.distances(run.series) if self.metric in OWN else self._named(run.series)
-            self.references[sampling.seed] = (run, known)
-        return self.references[sampling.seed]
-
-    def _named(self, series: Tensor) -> float:
-        """Take the metric that was asked for by name."""
-        assert self.evaluator is not None
-        score = self.evaluator.scores(series, EvaluateSettings((self.metric,)))[self.metric]
-        if score.value is None:
-            raise ValueError(f"{self.metric}: {score.note}; set `metric` to another, or `sampling.num_samples`")
-        return score.value
+            trial.alone = run.seconds[0]
 
     def speedup(self, trial: Trial, fresh: bool) -> float:
-        """Return the speedup of a trial over the uncached run of its noise."""
-        base = self._reference(self.fresh if fresh else self.bench.sampling)[0]
-        return base.seconds[0] / trial.seconds
-
-    def _say(self, name: str, trial: Trial | None) -> None:
-        if trial is None:
-            self.console.print(f"{name:<24} nothing within {self.tolerance:g}", highlight=False)
-        else:
-            self.console.print(
-                f"{name:<24} {trial.calls:7.1f} calls  {trial.seconds:7.2f} s  {self.metric} {self.damage(trial)}",
-                highlight=False,
-            )
+        """Return the speedup of a trial over the uncached run of its noise, a sample each."""
+        base = self.yardstick.uncached(self.fresh if fresh else self.bench.sampling)
+        return base.seconds / len(base.series) / (trial.seconds / trial.count)
 
     def damage(self, trial: Trial) -> str:
         """Say what damage a setting does, with its bound where there is one."""
-        return f"{trial.value:.4f}" + (f" (95 % below {trial.upper:.4f})" if self.metric in OWN else "")
+        bound = trial.damage.error == trial.damage.error
+        return f"{trial.value:.4f}" + (f" (95 % below {trial.upper:.4f})" if bound else "")
+
+    def write(self, preset: Path, winner: Trial | None) -> None:
+        """Write all trials and their picture beside a preset; nothing where nothing was measured."""
+        sampling, module = self.bench.sampling, self.bench.module
+        if not self.trials:
+            return
+        base = self.yardstick.uncached(sampling)
+        facts = {
+            "metric": self.metric,
+            "tolerance": self.tolerance,
+            "checkpoint": module.checkpoint_hash,
+            "machine": describe_hardware(module.score.noise_scale.device),
+            "num_steps": sampling.num_steps,
+            "batch_size": min(sampling.batch_size, sampling.num_samples),
+            "drift": self.drift,
+            "uncached": {
+                "milliseconds": 1000 * base.seconds / len(base.series),
+                "milliseconds_alone": None if self.alone is None else 1000 * self.alone,
+            },
+        }
+        trials.write(preset, facts, self.trials, winner, sampling)
+
+    def _say(self, name: str, trial: Trial | None) -> None:
+        if trial is None:
+            self._print(f"{name:<24} nothing within {self.tolerance:g}")
+        else:
+            found = f"{trial.calls:7.1f} calls  {trial.seconds:7.2f} s  {self.metric} {self.damage(trial)}"
+            self._print(f"{name:<24} {found}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False)
 
 
-def as_yaml(contender: Contender, comment: list[str]) -> str:
-    """Write a cache, or a solver with its steps, as a preset ready to be plugged in."""
-    lines = [f"# {line}" for line in comment]
-    if contender.policy is None:
-        sampling = contender.sampling
-        lines += ["sampling:", *_component("  solver", sampling.solver)]
-        return "\n".join([*lines, f"  grid: {sampling.grid}", f"  num_steps: {sampling.num_steps}"]) + "\n"
-    lines += ["trainer:", "  callbacks+:", "    - class_path: CacheCallback", "      init_args:"]
-    return "\n".join([*lines, *_component("        policy", contender.policy)]) + "\n"
-
-
-def _component(place: str, component: Any) -> list[str]:
-    """Write a dataclass under a key as its name, and what is set otherwise than by default."""
-    indent = " " * (len(place) - len(place.lstrip()) + 2)
-    defaults, settings = type(component)(), {f.name: getattr(component, f.name) for f in fields(component)}
-    changed = {k: v for k, v in settings.items() if v is not None and v != getattr(defaults, k)}
-    lines = [f"{place}:", f"{indent}class_path: {type(component).__name__}"]
-    lines += [f"{indent}init_args:"] if changed else []
-    for name, value in changed.items():
-        shown = str(value).lower() if isinstance(value, bool) else value
-        lines.append(f"{indent}  {name}: {float(f'{value:.4g}') if isinstance(value, float) else shown}")
-    return lines
+def _without_noise(contender: Contender) -> bool:
+    return contender.kind == "solver" and not contender.sampling.solver.noises_per_step

@@ -112,15 +112,15 @@ def repeated(score: Callable[[int], Tensor | float], repetitions: int = 5, seed:
     }
 
 
-def student_quantile(freedom: int) -> float:
-    """Compute the 97.5 % quantile of Student's t with ``freedom`` degrees of freedom.
+def student_quantile(freedom: int, within: float = 0.95) -> float:
+    """Compute how far from 0 Student's t with ``freedom`` degrees of freedom stays with a probability ``within``.
 
     With ``t = sqrt(freedom) tan(angle)`` the density is in proportion to ``cos(angle) ** (freedom - 1)``.
     """
     angle = torch.linspace(0, math.pi / 2, QUANTILE_NODES, dtype=torch.float64)
     density = angle.cos() ** (freedom - 1)
     mass = torch.cumulative_trapezoid(density, angle)
-    wanted = 0.95 * float(mass[-1])  # of the positive half
+    wanted = within * float(mass[-1])  # of the positive half
     above = int(torch.searchsorted(mass, wanted))
     low = float(mass[above - 1])
     part = (wanted - low) / (float(mass[above]) - low)

@@ -37,11 +37,11 @@ def cache_curves(curves: dict[str, list[float]]) -> Figure:
             axis.set_ylim(-0.03, 1.03)
         elif (values[name][known] > 0).any():
             axis.set_yscale("log")
-            _plain_ticks(axis.yaxis, "{x:g}")
+            plain_ticks(axis.yaxis, "{x:g}")
     return figure
 
 
-def _plain_ticks(axis: Axis, form: str) -> None:
+def plain_ticks(axis: Axis, form: str) -> None:
     """Mark a logarithmic axis at 1, 2 and 5, in plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(form)
@@ -67,7 +67,7 @@ def trade_off(rows: Sequence[dict[str, Any]]) -> Figure:
     style(axes[0], "speedup over uncached", "relative L2 to the uncached samples")
     if any((row.get("relative_l2") or 0) > 0 for row in shown):
         axes[0].set_yscale("log")
-        _plain_ticks(axes[0].yaxis, "{x:g}")
+        plain_ticks(axes[0].yaxis, "{x:g}")
     if measured:
         _against_speedup(axes[1], shown, "sw_time_change", 100)
         axes[1].axhline(0, color=TRAINING, lw=0.6)
@@ -89,4 +89,4 @@ def _against_speedup(axis: Axes, rows: Sequence[dict[str, Any]], key: str, scale
         place = {"xytext": (4, 3), "textcoords": "offset points", "color": color, "fontsize": 7 if cache else 5}
         axis.annotate(legible(row["name"]), (row["speedup"], scale * value), **place)
     axis.set_xscale("log")
-    _plain_ticks(axis.xaxis, "{x:g}×")
+    plain_ticks(axis.xaxis, "{x:g}×")

@@ -81,8 +81,15 @@ class Sampling:
     @property
     def num_calls(self) -> int:
         """Network calls in a trajectory, where nothing is skipped."""
-        legs = [(0, self.num_steps)] if self.constraint is None else self.constraint.legs(self.num_steps)
-        return sum(stop - start for start, stop in legs) * self.solver.calls_per_step
+        return sum(self.solver.calls(stop - start) for start, stop in self._legs())
+
+    @property
+    def num_rounds(self) -> int:
+        """Network calls one after the other."""
+        return sum(self.solver.rounds(stop - start) for start, stop in self._legs())
+
+    def _legs(self) -> list[tuple[int, int]]:
+        return [(0, self.num_steps)] if self.constraint is None else self.constraint.legs(self.num_steps)
 
     def known(self, unit: WorkUnit) -> tuple[Condition, Numbers]:
         """Return what is known of the samples of a unit, on the CPU, and the indices that they draw noise under."""
@@ -163,6 +170,13 @@ def sample(
         controller = score.controller(affine) if alone else None
         if controller is not None:
             return controller(z, noise, on_step)
+        if solver.parallel:
+            if score.stepwise or constraint is not None:
+                raise ValueError(
+                    f"expected {type(solver).__name__} without a cache, guidance or a constraint, which go step by "
+                    "step: set `sampling.solver` to another, or leave them out"
+                )
+            return solver.at_once(score, z, steps, scale, condition, on_step)
         ask = partial(score, condition=condition)
         more = normal_stream(unit.seed, numbers, shape, scale.device, CONSTRAINT_STREAM)
         at = 0

@@ -551,7 +551,10 @@ def test_tune_looks_at_its_output_before_it_searches(trained, tmp_path, call):
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "fixed.yaml").write_text("mine")
     args = ["tune", f"--ckpt_path={trained}", "--tolerance=0.5", "--families", "fixed", "--sampling.num_steps=2"]
-    for more in (["--output=file"], ["--output=presets", "--keep_all=true"], ["--output=presets", "--name=fixed"]):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "tuned-frontier.png").write_text("mine")
+    taken = ["--output=presets", "--keep_all=true"], ["--output=presets", "--name=fixed"], ["--output=theirs"]
+    for more in (["--output=file"], *taken):
         code, out, err = call(*args, *more)
         assert code == 1
         assert "--output" in err
@@ -564,7 +567,8 @@ def test_tune_says_so_when_nothing_meets_the_tolerance(call, checkpoint, tmp_pat
     code, _, err = call("tune", "--ckpt_path", checkpoint, "--tolerance=1e-9", *few)
     assert code == 1
     assert "raise --tolerance" in err
-    assert not (tmp_path / "callbacks").exists()
+    assert call("tune", "--ckpt_path", checkpoint, "--tolerance=1e-9", *few)[2] == err  # not in its own way
+    assert {path.name for path in (tmp_path / "callbacks").iterdir()} == {"tuned-frontier.png", "tuned-trials.json"}
 
 
 def test_what_was_trained_on_a_table_comes_back_as_a_table(tmp_path, well):

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from lightning_freqdiff.callbacks.presets import read_preset, read_presets
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.compare import Comparison
-from lightning_freqdiff.evaluation.contenders import Contender, fewer_steps
+from lightning_freqdiff.evaluation.contenders import Contender, at_once, fewer_steps
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
-from lightning_freqdiff.sampling import Sampling, time_grid
+from lightning_freqdiff.sampling import Constrained, Fixed, Sampling, time_grid
 from lightning_freqdiff.sampling.solvers import Fitted
 from lightning_freqdiff.sampling.solvers.fitted import named
 
@@ -221,6 +222,16 @@ def test_solvers_with_fewer_steps_make_the_calls_they_are_given(model, monkeypat
         assert run.totals["network_calls"] == 7
         assert run.series is not None
         assert math.isfinite(float(run.series.sum()))
+
+
+def test_several_calls_at_once_take_part_with_their_rounds(model, tmp_path):
+    run = Run(at_once(SAMPLING))
+    Bench(model, SAMPLING).draw(run)
+    assert (run.totals["rounds"], run.totals["network_calls"]) == (17, 108)
+    for steps, name in ((150, ["chords-50"]), (149, []), (150, [])):
+        constraint = None if name or steps < 150 else Constrained(rules=(Fixed(stop=1),))
+        compared = Comparison(model, [], replace(SAMPLING, num_steps=steps, constraint=constraint), tmp_path / "out")
+        assert [c.name for c in compared._matched() if c.name.startswith("chords")] == name
 
 
 PRESETS = sorted(p for p in (Path(__file__).parents[2] / "callbacks").glob("*.yaml") if p.stem != "wandb")

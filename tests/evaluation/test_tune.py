@@ -12,10 +12,13 @@ from lightning_freqdiff.callbacks.presets import read_preset
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run
 from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.evaluation.damage import Damage
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.families import Family, families, solvers
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
-from lightning_freqdiff.evaluation.tune import Trial, Tuner, as_yaml
+from lightning_freqdiff.evaluation.presets import as_yaml
+from lightning_freqdiff.evaluation.trials import Trial
+from lightning_freqdiff.evaluation.tune import Tuner
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import MLP
@@ -72,10 +75,10 @@ def test_a_winner_that_fresh_noise_does_not_confirm_is_dropped(model, monkeypatc
 
     def measure(family, knob, sampling):
         knobs.append(knob)
-        return Trial(family, knob, 0.0, 1.0, 0.05, 0.05 if sampling.seed == SAMPLING.seed else 0.2)
+        return Trial(family, knob, 1.0, 4, 1.0, Damage(0.05, 0.1, 0.2))
 
     monkeypatch.setattr(search, "measure", measure)
-    assert search.confirm(Trial(family, 0.1, 0.0, 1.0, 0.05, 0.05)) is None
+    assert search.confirm(Trial(family, 0.1, 1.0, 4, 1.0, Damage(0.05, 0.0, 0.05))) is None
     assert knobs == sorted(knobs, reverse=True)
     assert len(set(knobs)) == len(knobs)
 
@@ -155,7 +158,7 @@ def test_solvers_are_searched_by_the_distribution_of_their_samples(model, calls_
     sampling = replace(SAMPLING, num_samples=16, batch_size=16)
     evaluator = Evaluator(SyntheticECG(num_series=256, length=64))
     search = Tuner(Bench(model, sampling), 0.8, "sw", evaluator, confirm=16, console=Console(quiet=True))
-    wanted = [family for family in solvers() if family.name in ("dpm++2m", "fitted")]
+    wanted = [family for family in solvers() if family.label in ("dpm++2m edm", "fitted")]
     best, confirmed = search.run(wanted)
     assert [trial.family.name for trial in best] == ["dpm++2m"]  # no steps were learnt for the other
     assert confirmed is not None

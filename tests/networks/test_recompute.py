@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from lightning_freqdiff.domains import Representation
 
 from lightning_freqdiff.diffusion import VP, Score
 from lightning_freqdiff.diffusion.losses import score_matching_loss
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
 from lightning_freqdiff.networks.recompute import recompute
 

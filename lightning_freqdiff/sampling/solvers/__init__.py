@@ -1,6 +1,7 @@
 """Reverse-time solvers, one a file."""
 
 from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step, plan, predict_eps
+from lightning_freqdiff.sampling.solvers.chords import Chords
 from lightning_freqdiff.sampling.solvers.ddim import DDIM
 from lightning_freqdiff.sampling.solvers.deis import DEIS
 from lightning_freqdiff.sampling.solvers.dpm_solver import DPMSolverPP
@@ -18,6 +19,7 @@ __all__ = [
     "DEIS",
     "IPNDM",
     "Ask",
+    "Chords",
     "DPMSolverPP",
     "EulerMaruyama",
     "ExponentialWiener",

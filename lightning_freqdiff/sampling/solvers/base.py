@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.codec import Codec
-from lightning_freqdiff.diffusion.score import Affine
+from lightning_freqdiff.condition import Condition
+from lightning_freqdiff.diffusion.score import Affine, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.grids import Grid, time_grid
 
@@ -54,9 +55,11 @@ class Solver(ABC):
 
     Attributes:
         calibrated: Whether it works with what ``calibrate`` fitted to the model.
+        parallel: Whether it runs whole trajectories, several calls at once, by :meth:`at_once`.
     """
 
     calibrated: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False
     calls_per_step: int = 1
     noises_per_step: int = 0
 
@@ -99,6 +102,38 @@ class Solver(ABC):
         Returns:
             Tokens at ``step.then``, and the state for the next step.
         """
+
+    def at_once(
+        self,
+        score: ScoreFunction,
+        z: Tensor,
+        steps: Sequence[Step],
+        scale: Tensor,
+        condition: Condition,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Run a whole trajectory, for solvers that are :attr:`parallel`.
+
+        Args:
+            score: The model, to be asked about as many rows as it takes, at times of their own.
+            z: Tokens ``(B, K, F)`` at the start.
+            steps: All steps.
+            scale: ``Λ``, ``(K, F)``.
+            condition: What is known of the samples.
+            on_step: Called with the number of each round of calls.
+
+        Returns:
+            Tokens at the end.
+        """
+        raise NotImplementedError(f"{type(self).__name__} goes step by step")
+
+    def calls(self, num_steps: int) -> int:
+        """Return how many calls of the network a sample takes in so many steps."""
+        return num_steps * self.calls_per_step
+
+    def rounds(self, num_steps: int) -> int:
+        """Return how many of them there are one after the other."""
+        return self.calls(num_steps)
 
     def affine(self, step: Step) -> Affine | None:
         """Return ``(a, b, c)`` where a step is ``z' = a z + b Λ eps + c Λ ξ``, or ``None`` where it is not so simple.
