@@ -124,6 +124,7 @@ def cut_down(args: list[str]) -> list[str]:
             "tune": [*studied, "--tolerance=0.99", "--families", "fixed", "--confirm=2", "--output=presets"],
             "calibrate": studied,
             "describe": [],
+            "backtest": [*studied, "--horizon=14", "--origins=2", "--data.num_series=64"],
             "presets": [],
             "evaluate": ["--metrics=skewness"],
             "app": ["--help"],  # it serves until Ctrl-C, and has tests of its own
@@ -219,6 +220,7 @@ LESS = {
     r'sample\(2, cache="wiener"\)': 'sample(2, cache="wiener", num_steps=12)',
     r'accelerator="auto", devices="auto"': 'accelerator="cpu", devices=1',
     r'output="compared"': 'output="compared", rounds=1, solvers=False',
+    r"backtest\(12": "backtest(12, origins=2",
 }
 """What is cut down in Python: a reader waits some minutes for it."""
 PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]

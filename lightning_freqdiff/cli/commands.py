@@ -21,6 +21,7 @@ STUDIES = {
     "calibrate": "Fit what caches and few steps want to know about a checkpoint, into a file beside it.",
     "describe": "Describe a data set, and say whether the frequency domain suits it.",
     "evaluate": "Measure generated series, of whatever model, against real ones: figures, pictures, copies.",
+    "backtest": "Measure forecasts of a checkpoint from many origins of real series, beside simpler forecasts.",
     "app": "Open a page to play with a checkpoint: draw with and without a cache, timed.",
     "presets": "List the configurations and caches that are found by their names.",
 }

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 from lightning_freqdiff.condition import NOTHING, Condition, ConditionSizes
 from lightning_freqdiff.data.series.dataset import Batch, Rows, Shuffled, Told
 from lightning_freqdiff.data.series.filling import Filled, GaussianFill
+from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import split
+from lightning_freqdiff.data.series.windows import Stretch
 from lightning_freqdiff.vocabulary import Column, Examples, Vocabulary, classes_of
 
 EXAMPLES = 256
@@ -170,6 +172,13 @@ class SeriesData(LightningDataModule, ABC):
                 stacklevel=2,
             )
         return known
+
+    def long_series(self) -> tuple[Ragged, list[Stretch]] | None:
+        """Return the long series that windows are cut from, as they came, and the part of each stretch of them.
+
+        None where series are no windows.
+        """
+        return None
 
     @property
     def label_name(self) -> str:

@@ -16,7 +16,7 @@ from lightning_freqdiff.data.series.missing import Missing, impute, impute_in_pl
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
 from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import keep_some
-from lightning_freqdiff.data.series.windows import cut
+from lightning_freqdiff.data.series.windows import Stretch, cut, stretches, unbroken
 
 
 class ArrayData(SeriesData):
@@ -170,6 +170,18 @@ class ArrayData(SeriesData):
         ragged = reader.read(Path(self.path).expanduser()) if self._values is None else reader.take(self._values)
         ragged.check_labels()
         return ragged
+
+    def long_series(self) -> tuple[Ragged, list[Stretch]] | None:
+        """Return the long series that windows are cut from, with breaks to avoid, and the part of each stretch.
+
+        Where groups are split, parts have no name.
+        """
+        if self.window is None:
+            return None
+        ragged = self.as_given(long=True)
+        ragged = ragged if self.breaks == "avoid" else replace(ragged, breaks=())
+        pieces = list(stretches(ragged, self.val_fraction, self.test_fraction, self.split_by is not None))
+        return ragged, unbroken(pieces, ragged) if any(ragged.breaks) else pieces
 
     def _load(self) -> Series:
         gaps, uneven = self.missing != "refuse", self.lengths != "refuse"
