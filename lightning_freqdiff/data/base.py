@@ -249,13 +249,24 @@ class SeriesData(LightningDataModule, ABC):
             limit: The most series to return; if not given, what takes 1 GiB of memory.
             part: `train`, `val` or `test`.
         """
-        rows = self._part(part)
-        steps, channels = self.shape
+        rows, drawn = self._part(part), self._reference_rows(limit, part)
+        return self._series(part) if drawn is None else rows.__getitems__(drawn)
+
+    def reference_known(self, limit: int | None = None, part: str = "train") -> Condition:
+        """Return what is known of the series that :meth:`reference_series` returns."""
+        if not self.vocabulary:
+            return NOTHING
+        drawn = self._reference_rows(limit, part)
+        return self._told(part).known(np.arange(len(self._part(part))) if drawn is None else drawn)
+
+    def _reference_rows(self, limit: int | None, part: str) -> np.ndarray | None:
+        """Return which series of a part are compared with; none where it is all of them."""
+        count, (steps, channels) = len(self._part(part)), self.shape
         limit = limit or max(1, REFERENCE_BYTES // (4 * steps * channels))
-        if len(rows) <= limit:
-            return self._series(part)
-        drawn = np.random.default_rng([self.seed, 2]).choice(len(rows), limit, replace=False, shuffle=False)
-        return rows.__getitems__(np.sort(drawn))
+        if count <= limit:
+            return None
+        drawn = np.random.default_rng([self.seed, 2]).choice(count, limit, replace=False, shuffle=False)
+        return np.sort(drawn)
 
     def expect_shape(self, length: int, channels: int) -> None:
         """Load the series, and raise a ValueError where they are not of the shape ``(N, M)`` of a checkpoint."""

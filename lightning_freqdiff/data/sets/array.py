@@ -31,6 +31,9 @@ class ArrayData(SeriesData):
     with a step a row and a channel a column, if `id` or `time` are named (columns `id` and `time`, or `sample` and
     `step`, need not be) or windows are cut. A folder has a long table or an array `(N, M)` for each series.
 
+    GluonTS: a file with a JSON object in each line, or a folder with `train/data.json` or the like, each entry a
+    series; `feat_dynamic_real` may be named in `covariates`.
+
     Windows: each long series is first cut in time into a training, a validation and a test part, then each part into
     windows, of which the last steps may be in none; with `split_by`, whole series go to one side instead.
 
