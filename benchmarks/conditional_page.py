@@ -26,8 +26,8 @@ def labels_section(results: Results) -> list[str]:
         "",
         origin(content),
         "Balanced accuracy, on held-out beats, of a classifier that was trained on generated beats and of one that "
-        "was trained on as many real ones; then, of each class, the sliced Wasserstein distance over that of held-out "
-        "beats.",
+        "was trained on as many real ones; then, of each class, the sliced Wasserstein distance over that of held-"
+        "out beats.",
         *table([*head, *classes], rows),
     ]
 

@@ -10,9 +10,10 @@ figures, _ = Evaluator()(series, forecasts)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,21 +21,17 @@ from lightning_freqdiff.data.readers.entries import DYNAMIC
 from lightning_freqdiff.imputing import Method
 from lightning_freqdiff.model import Model, load
 
-try:
-    from gluonts.dataset.util import forecast_start
-    from gluonts.model.forecast import SampleForecast
-    from gluonts.model.predictor import Predictor
-except ImportError as error:
-    raise ImportError(
-        'a predictor of GluonTS needs GluonTS, which is not installed: pip install "lightning-freqdiff[gluonts]"'
-    ) from error
+if TYPE_CHECKING:
+    from gluonts.model.forecast import SampleForecast  # pyright: ignore[reportMissingImports]
 
 TOGETHER = 32
 """Series that are forecast together."""
 
 
-class FreqDiffPredictor(Predictor):
+class FreqDiffPredictor:
     """Forecasts of any data set of GluonTS: entries with ``target``, ``start`` and maybe ``item_id``.
+
+    It has the methods of GluonTS's ``Predictor`` that its evaluation calls.
 
     ``feat_dynamic_real``, known to the end of the horizon, is told to a model that was trained with as many.
 
@@ -45,7 +42,12 @@ class FreqDiffPredictor(Predictor):
         method: As of ``Model.forecast``.
         seed: As of ``Model.forecast``; the number of the series decides what is drawn, too.
         **settings: As of ``Model.forecast``: ``num_steps``, ``solver``, ``cache`` ...
+
+    Raises:
+        ImportError: Where GluonTS is missing.
     """
+
+    lead_time = 0
 
     def __init__(
         self,
@@ -56,7 +58,12 @@ class FreqDiffPredictor(Predictor):
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        super().__init__(prediction_length=prediction_length)
+        if find_spec("gluonts") is None:
+            raise ImportError(
+                "a predictor of GluonTS needs GluonTS, which is not installed: "
+                'pip install "lightning-freqdiff[gluonts]"'
+            )
+        self.prediction_length = prediction_length
         self.model = model if isinstance(model, Model) else load(model)
         self.num_samples, self.method, self.seed = num_samples, method, seed
         self.settings = {"enable_progress_bar": False, **settings}
@@ -69,6 +76,9 @@ class FreqDiffPredictor(Predictor):
             num_samples: As given to the predictor, if not given here.
             **kwargs: What other predictors take, and this one has no use for.
         """
+        from gluonts.dataset.util import forecast_start  # pyright: ignore[reportMissingImports]
+        from gluonts.model.forecast import SampleForecast  # pyright: ignore[reportMissingImports]
+
         entries, first = iter(dataset), 0
         while batch := list(islice(entries, TOGETHER)):
             drawn = self.model.forecast(
