@@ -101,8 +101,8 @@ class Table(Conditions):
         if self.roles.id is None and unknown:
             words = ", ".join([*([vocabulary.label] if vocabulary.classes else []), *known]) or "nothing"
             raise ValueError(
-                f"{self.path}: expected columns of {words}, which the model was trained with, got {unknown[0]!r}: if it "
-                "tells the samples apart, set `sampling.condition.id`; if it holds time stamps, "
+                f"{self.path}: expected columns of {words}, which the model was trained with, got {unknown[0]!r}: "
+                "if it tells the samples apart, set `sampling.condition.id`; if it holds time stamps, "
                 "`sampling.condition.time`"
             )
         if self.roles.id is None and self.roles.time is None:

@@ -22,7 +22,7 @@ from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.outputs import claimed
 from lightning_freqdiff.sampling import Given
 from lightning_freqdiff.sampling.conditions import InTurn
-from lightning_freqdiff.studies import DATA, series_data
+from lightning_freqdiff.studies import DATA, SAMPLING, series_data
 
 MODEL = "model"
 """What a model's own forecasts are called in results."""
@@ -101,7 +101,7 @@ class Backtesting(Imputing):
             data = self.data if series is None else series
         else:
             data = series_data(series, {k: v for k, v in settings.items() if k in DATA})
-            settings = {k: v for k, v in settings.items() if k not in DATA or k in ("batch_size",)}
+            settings = {k: v for k, v in settings.items() if k in SAMPLING or k not in DATA}
         if data is None:
             raise ValueError("expected real series to forecast, got none, for this model was loaded: set `series`")
         data.prepare_data()
