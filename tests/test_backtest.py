@@ -54,13 +54,14 @@ def test_without_a_test_part_the_validation_part_is_forecast():
 
 def test_series_that_are_whole_are_forecast_to_their_end():
     series = RNG.normal(size=(40, N, 2)).astype(np.float32)
-    data = lf.ArrayData.of(series, test_fraction=0.25, labels="y", conditional=False)
     data = lf.ArrayData.of({"x": series, "y": np.arange(40) % 2}, test_fraction=0.25, conditional=True)
     rolling = Rolling.of(data, H)
     held = data.test_series().numpy()
     assert len(rolling.origins) == 10
     np.testing.assert_array_equal(rolling.targets(range(10)), held[:, -H:])
-    assert rolling.told([3], N).label.tolist() == [int(data.labels("test")[3])]
+    label = rolling.told([3], N).label
+    assert label is not None
+    assert label.tolist() == [int(data.labels("test")[3])]
     assert {row.tobytes() for row in rolling.training}.isdisjoint(row.tobytes() for row in held)
 
 

@@ -48,34 +48,32 @@ def test_our_figures_are_those_of_gluonts():
 def theirs() -> dict[str, float]:
     """Ask GluonTS: each channel of each series as an item, and all channels as one."""
     import pandas as pd
-    from gluonts.evaluation import Evaluator, MultivariateEvaluator
-    from gluonts.model.forecast import SampleForecast
 
+    evaluation = pytest.importorskip("gluonts.evaluation")
+    forecast = pytest.importorskip("gluonts.model.forecast").SampleForecast
     series, samples = made()
     start = pd.Period("2024-01-01 00:00", freq="h")
     index = pd.period_range(start, periods=PAST + H, freq="h")
     items = [pd.DataFrame(one[:, [m]], index=index) for one in series for m in range(2)]
-    each = [SampleForecast(one[..., m], start + PAST) for one in samples for m in range(2)]
+    each = [forecast(one[..., m], start + PAST) for one in samples for m in range(2)]
     settings = {"quantiles": QUANTILES, "seasonality": SEASON, "num_workers": 0}
-    single, _ = Evaluator(**settings)(items, each)
+    single, _ = evaluation.Evaluator(**settings)(items, each)
     whole = [pd.DataFrame(one, index=index) for one in series]
-    together = [SampleForecast(one, start + PAST) for one in samples]
-    summed, _ = MultivariateEvaluator(**settings, target_agg_funcs={"sum": np.sum})(whole, together)
+    together = [forecast(one, start + PAST) for one in samples]
+    summed, _ = evaluation.MultivariateEvaluator(**settings, target_agg_funcs={"sum": np.sum})(whole, together)
     return {name: float((single | summed)[name]) for name in FOUND}
 
 
 def test_gluonts_says_so_itself():
-    pytest.importorskip("gluonts")
     assert theirs() == pytest.approx(FOUND, rel=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_is_a_predictor(tmp_path):
-    pytest.importorskip("gluonts")
     import pandas as pd
-    from gluonts.dataset.common import ListDataset
-    from gluonts.evaluation import Evaluator, make_evaluation_predictions
 
+    evaluation = pytest.importorskip("gluonts.evaluation")
+    common = pytest.importorskip("gluonts.dataset.common")
     from lightning_freqdiff.gluonts import FreqDiffPredictor
 
     quiet = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -89,13 +87,13 @@ def test_a_model_is_a_predictor(tmp_path):
         }
         for i in range(3)
     ]
-    dataset = ListDataset(entries, freq="h")
+    dataset = common.ListDataset(entries, freq="h")
     settings = {"window": 12, "covariates": "feat_dynamic_real"}
     model = lf.fit(
         dataset, network=lf.UNet(width=8, heads=2), max_steps=2, folder=tmp_path / "run", **settings, **quiet
     )
     predictor = FreqDiffPredictor(model.checkpoint_path, 4, num_steps=3, **quiet)
-    forecasts, series = make_evaluation_predictions(dataset, predictor, num_samples=6)
+    forecasts, series = evaluation.make_evaluation_predictions(dataset, predictor, num_samples=6)
     forecasts = list(forecasts)
     assert [one.item_id for one in forecasts] == ["s0", "s1", "s2"]
     assert [one.samples.shape for one in forecasts] == [(6, 4)] * 3
@@ -104,5 +102,5 @@ def test_a_model_is_a_predictor(tmp_path):
     known = np.stack([entry["feat_dynamic_real"][0, -12:] for entry in entries])[..., None]
     drawn = model.forecast([one[:, None] for one in targets], 4, 6, known, num_steps=3, **quiet)
     np.testing.assert_allclose(np.stack([one.samples for one in forecasts]), drawn[..., 0], rtol=1e-4)
-    figures, _ = Evaluator(num_workers=0)(list(series), forecasts)
+    figures, _ = evaluation.Evaluator(num_workers=0)(list(series), forecasts)
     assert 0 < figures["mean_wQuantileLoss"] < 10
