@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import time
@@ -165,6 +166,25 @@ def train(
     taken = {"steps": trainer.global_step, "training_seconds": time.perf_counter() - since}
     best = ScoreModule.load_from_checkpoint(checkpoint.best_model_path)
     return best, {**taken, "val_loss": float(checkpoint.best_model_score or torch.nan)}
+
+
+def trained(
+    data: SeriesData, folder: Path, network: Architecture, **settings: Any
+) -> tuple[ScoreModule, dict[str, float]]:
+    """Train as :func:`train` does; or take what was trained into the same folder before, whatever the settings."""
+    note = folder / "training.json"
+    if note.is_file():
+        return ScoreModule.load_from_checkpoint(folder / "best.ckpt"), json.loads(note.read_text())
+    module, taken = train(data, folder, network, **settings)
+    save(note, taken)
+    return module, taken
+
+
+def taken_up(path: Path, result: dict[str, Any], rows: str) -> dict[str, Any]:
+    """Return a result with the rows that an earlier run of the same settings left, to go on from."""
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    same = before.get("settings") == json.loads(json.dumps(result["settings"]))
+    return {**result, rows: before.get(rows, []) if same else []}
 
 
 def flat(measurement: Measurement) -> dict[str, float]:

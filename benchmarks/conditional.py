@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import autocast, begin, parser, save, train
+from common import autocast, begin, parser, save, taken_up, trained
 from torch import Tensor
 
 from lightning_freqdiff.data import ECG, SeriesData, SyntheticECG
@@ -79,12 +79,13 @@ def by_class(made: Tensor, classes: Tensor, data: SeriesData, known: dict[str, T
     return found
 
 
-def labels_part(args: argparse.Namespace) -> dict[str, Any]:
-    """Train with labels, and measure at every guidance."""
+def labels_part(args: argparse.Namespace, output: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Train with labels, and measure at every guidance that was not measured before."""
     data = open_heartbeats(args.data)
     data.setup()
     limit: Any = {"steps": args.steps} if args.steps else {"max_time": {"minutes": args.minutes}}
-    module, taken = train(data, args.checkpoints, UNet(preset=args.preset), precision=args.precision, **limit)
+    network = UNet(preset=args.preset)
+    module, taken = trained(data, args.checkpoints / args.data, network, precision=args.precision, **limit)
     module.to(args.device)
     words = data.vocabulary
     known = {part: words.number(data.labels(part)) for part in ("train", "test")}
@@ -93,8 +94,11 @@ def labels_part(args: argparse.Namespace) -> dict[str, Any]:
     order = np.random.default_rng(0).permutation(len(train_rows))
     told = known["train"][order[: args.samples]]
     even = torch.arange(len(words.classes)).repeat_interleave(args.per_class)
-    rows = []
+    result |= {**taken, "train": len(train_rows), "test": len(test_rows)}
+    rows = result["runs"]
     for scale, interval in SETTINGS:
+        if any((row["scale"], tuple(row["interval"])) == (scale, interval) for row in rows):
+            continue
         since = time.perf_counter()
         with autocast(args.device, "bf16" in args.precision):
             made = draw(module, told, ClassifierFree(scale, interval), args.seed)
@@ -106,8 +110,9 @@ def labels_part(args: argparse.Namespace) -> dict[str, Any]:
         rows.append(row | {"classes": by_class(each, even, data, known, args.per_class)})
         shown = {k: round(score[f"balanced_{k}"], 3) for k in ("synthetic", "real", "chance")}
         over = {name: round(one["over"], 2) for name, one in rows[-1]["classes"].items()}
+        save(output, result)
         print(f"guidance {scale:g} in {interval}: {shown}, distance over floor {over}", flush=True)
-    return {**taken, "train": len(train_rows), "test": len(test_rows), "runs": rows}
+    return result
 
 
 PARTS = {"labels": labels_part}
@@ -127,9 +132,8 @@ def main() -> None:
     options.add_argument("--precision", default="32-true")
     options.add_argument("--checkpoints", type=Path, default=Path("runs/conditional"))
     args = options.parse_args()
-    result = begin(args)
     output = args.output.with_name(f"{args.output.stem}-{args.part}.json")
-    result |= PARTS[args.part](args)
+    result = PARTS[args.part](args, output, taken_up(output, begin(args), "runs"))
     save(output, {**result, "complete": True})
     print(f"written: {output}", flush=True)
 

@@ -1,6 +1,8 @@
 """Fill gaps by every method: how far are the samples from what was hidden, and what does it cost?
 
-    python benchmarks/imputation.py --sets heartbeats nasdaq ett --steps 3000
+    python benchmarks/imputation.py --sets heartbeats nasdaq ett --minutes 10
+
+What was trained and measured before, with the same settings, is not done again.
 
 Two models are trained on each set, one freely and one that was told values at random places (``observe``). Of rows
 that neither has seen, 10, 50 or 90 % of the numbers are hidden, or a block of a fifth of the steps. The score is the
@@ -11,13 +13,12 @@ samples (Gneiting and Raftery 2007); the linear model's conditional law is the b
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import begin, parser, save, train
+from common import begin, parser, save, taken_up, trained
 
 from lightning_freqdiff.data import ArrayData, SeriesData, SyntheticECG
 from lightning_freqdiff.model import Model
@@ -99,7 +100,9 @@ def main() -> None:
     options = parser(__doc__, "imputation.json")
     options.add_argument("--sets", nargs="+", default=["heartbeats", "nasdaq", "ett"])
     options.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    options.add_argument("--steps", type=int, default=3000, help="of training")
+    options.add_argument("--minutes", type=float, default=10, help="of training, for each of two models of a set")
+    options.add_argument("--steps", type=int, help="train for so many steps and not for a time")
+    options.add_argument("--checkpoints", type=Path, default=Path("runs/imputation"))
     options.add_argument("--rows", type=int, default=32)
     options.add_argument("--samples", type=int, default=20)
     options.add_argument("--num_steps", type=int, default=50)
@@ -107,27 +110,28 @@ def main() -> None:
     options.add_argument("--batch_size", type=int, default=128)
     options.add_argument("--width", type=int, default=UNet.width)
     args = options.parse_args()
-    result = {**begin(args), "rows": []}
+    result = taken_up(args.output, begin(args), "rows")
+    done = {(row["set"], row["gap"], row["method"]) for row in result["rows"]}
+    limit: Any = {"steps": args.steps} if args.steps else {"max_time": {"minutes": args.minutes}}
     for name in args.sets:
         data = open_set(name)
+        data.setup()
         truth = data.reference_series(args.rows, "test").numpy()
-        with tempfile.TemporaryDirectory() as folder:
-            for told in (0.0, 0.8):
-                methods = [m for m in args.methods if (m == "trained") == (told > 0)]
-                if not methods:
-                    continue
-                module, taken = train(
-                    data, Path(folder) / str(told), UNet(width=args.width), args.steps, observe=told
-                )
-                model = Model(module)
-                for gap, share in GAPS.items():
-                    hidden = hide(truth, share, seed=0)
-                    for method in methods:
-                        found = measure(model, method, truth, hidden, args)
-                        row = {"set": name, "gap": gap, "method": method, **found, "training": taken}
-                        result["rows"].append(row)
-                        save(args.output, result)
-                        print(f"{name:12} {gap:14} {method:20} CRPS {found['crps']:.4f}", flush=True)
+        for told in (0.0, 0.8):
+            methods = [m for m in args.methods if (m == "trained") == (told > 0)]
+            if all((name, gap, method) in done for gap in GAPS for method in methods):
+                continue
+            folder = args.checkpoints / f"{name}-{told:g}"
+            module, taken = trained(data, folder, UNet(width=args.width), observe=told, **limit)
+            for gap, share in GAPS.items():
+                hidden = hide(truth, share, seed=0)
+                for method in methods:
+                    if (name, gap, method) in done:
+                        continue
+                    found = measure(Model(module), method, truth, hidden, args)
+                    result["rows"].append({"set": name, "gap": gap, "method": method, **found, "training": taken})
+                    save(args.output, result)
+                    print(f"{name:12} {gap:14} {method:20} CRPS {found['crps']:.4f}", flush=True)
     save(args.output, {**result, "complete": True})
 
 

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from comparisons import comparisons_section, fewer_steps_section
+from conditional_page import forecasting_section, imputation_section, labels_section
 from goals import MISSING, bars
 from matplotlib.figure import Figure
 from quality_page import colour_section, quality_section
@@ -78,6 +79,17 @@ COMMANDS = [
         "--output ...`",
         ("colour.json",),
     ),
+    (
+        "heartbeats by class: what they teach a classifier, at every guidance",
+        "`python benchmarks/conditional.py --part labels --minutes 20`",
+        ("conditional-labels.json",),
+    ),
+    (
+        "gaps filled, by every method",
+        "`python benchmarks/imputation.py --minutes 8 --rows 24 --samples 16 --many_steps 100`",
+        ("imputation.json",),
+    ),
+    ("forecasts from many origins", "`python benchmarks/forecasting.py --minutes 15`", ("forecasting.json",)),
     (
         "sample quality by parametrisation, a script that is gone (in the history)",
         "`quality.py --data ecg_mitbih --parametrizations wiener --steps 5600`",
@@ -179,6 +191,9 @@ def main() -> None:
         body = [
             *quality_section(results),
             *colour_section(results),
+            *labels_section(results),
+            *imputation_section(results),
+            *forecasting_section(results),
             *engine_section(results),
             *peers_section(results),
             *limits_section(results),

@@ -96,6 +96,15 @@ class Table(Conditions):
     def said_in(self, vocabulary: Vocabulary) -> Conditions:
         """Look all of it up."""
         told = {name: column for name, column in self.frame.items() if name not in (self.roles.id, self.roles.time)}
+        known = [one.name for one in (*vocabulary.static, *vocabulary.covariates)]
+        unknown = [name for name in told if name not in ("label", vocabulary.label, *known)]
+        if self.roles.id is None and unknown:
+            words = ", ".join([*([vocabulary.label] if vocabulary.classes else []), *known]) or "nothing"
+            raise ValueError(
+                f"{self.path}: expected columns of {words}, which the model was trained with, got {unknown[0]!r}: "
+                "if it tells the samples apart, set `sampling.condition.id`; if it holds time stamps, "
+                "`sampling.condition.time`"
+            )
         if self.roles.id is None and self.roles.time is None:
             return InTurn(vocabulary.encode(told))
         parts = rows_of_series(self.frame, self.roles, self.path)

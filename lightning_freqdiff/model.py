@@ -24,7 +24,7 @@ from lightning_freqdiff.callbacks.writers import writer
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.findings import Findings
 from lightning_freqdiff.hub import CONFIG, Pretrained
-from lightning_freqdiff.imputing import Imputing
+from lightning_freqdiff.imputing import Backtesting
 from lightning_freqdiff.keywords import allot, make, names, spell, spelt
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.outputs import claimed
@@ -38,7 +38,7 @@ TRAINER = names(Trainer, without=("callbacks",))
 Format = Literal["numpy", "torch", "pandas", "polars", "pyarrow"]
 
 
-class Model(Imputing, Pretrained):
+class Model(Backtesting, Pretrained):
     """A trained model.
 
     Args:

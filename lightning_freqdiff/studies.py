@@ -72,9 +72,7 @@ def sampling_of(given: Mapping[str, Any]) -> Sampling:
         given: Settings of ``Sampling``. Without ``num_samples``, there is a sample for each label or row.
     """
     given, known = dict(given), given.get("condition")
-    table = isinstance(known, (str, Path)) and Path(known).suffix.lower() in KINDS
-    written_out = isinstance(known, Mapping) and "class_path" in known
-    if known is not None and not written_out and (table or is_frame(known)):
+    if _is_table(known):
         given["condition"] = known = Table.of(known)
     if (label := given.get("label")) is not None and not isinstance(label, (int, str)):
         given["label"] = known = np.asarray(label).tolist()
@@ -83,6 +81,27 @@ def sampling_of(given: Mapping[str, Any]) -> Sampling:
         count = len(known) if isinstance(known, list) else known.count if isinstance(known, Conditions) else None
         given |= {} if count is None else {"num_samples": count}
     return make(Sampling, given)
+
+
+def conditions_of(known: Any) -> Table:
+    """Return what is known, row by row, of a data frame, a mapping of columns or the path of a table.
+
+    Raises:
+        ValueError: For what is neither.
+    """
+    if not _is_table(known):
+        raise ValueError(
+            f"expected `condition` as a data frame, a mapping of columns, the path of a table or one of Conditions, "
+            f"got {type(known).__name__}"
+        )
+    return Table.of(known)
+
+
+def _is_table(known: Any) -> bool:
+    """Say whether something is a table of conditions: in memory, or the path of one."""
+    if isinstance(known, (str, Path)):
+        return Path(known).suffix.lower() in KINDS
+    return known is not None and is_frame(known) and not (isinstance(known, Mapping) and "class_path" in known)
 
 
 def policy_of(cache: Cache) -> CachePolicy:

@@ -193,7 +193,11 @@ def few_steps(monkeypatch, checkpoint: Path, output: Path) -> None:
 
 def test_imputation(monkeypatch, tmp_path):
     sizes = ("--sets", "synthetic", "--steps", 100, "--rows", 2, "--samples", 3, "--num_steps", 4, "--many_steps", 5)
-    found = run(monkeypatch, "imputation.py", tmp_path / "imputation.json", *sizes, "--width", 8)
+    sizes += ("--width", 8, "--checkpoints", tmp_path / "C")
+    run(monkeypatch, "imputation.py", tmp_path / "imputation.json", *sizes)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "C").rglob("best.ckpt")}
+    found = run(monkeypatch, "imputation.py", tmp_path / "imputation.json", *sizes)
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was trained is not trained again"
     assert found["complete"]
     assert len(found["rows"]) == 7 * 4
     assert all(row["crps"] > 0 and 0 <= row["within_80"] <= 1 for row in found["rows"])
@@ -201,6 +205,34 @@ def test_imputation(monkeypatch, tmp_path):
     (hard,) = [r["crps"] for r in found["rows"] if (r["method"], r["gap"]) == ("linear", "90 %")]
     assert easy < hard
     page(monkeypatch, tmp_path)
+    assert "## Gaps filled" in (tmp_path / "README.md").read_text()
+
+
+def test_forecasting(monkeypatch, tmp_path):
+    sizes = (
+        "--sets",
+        "synthetic",
+        "--steps",
+        100,
+        "--horizons",
+        3,
+        6,
+        "--origins",
+        2,
+        "--samples",
+        4,
+        "--num_steps",
+        3,
+    )
+    sizes += ("--width", 8, "--window", 16, "--checkpoints", tmp_path / "C")
+    for again in (False, True):
+        found = run(monkeypatch, "forecasting.py", tmp_path / "forecasting.json", *sizes)
+        assert found["complete"]
+        assert [row["horizon"] for row in found["rows"]] == [3, 6], again
+    names = {"model", "linear model", "seasonal naive", "ridge"}
+    assert all(row["forecasters"].keys() == names for row in found["rows"])
+    page(monkeypatch, tmp_path)
+    assert "## Forecasts" in (tmp_path / "README.md").read_text()
 
 
 def test_pieces_for_a_gpu(monkeypatch, tmp_path):

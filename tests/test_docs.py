@@ -125,6 +125,7 @@ def cut_down(args: list[str]) -> list[str]:
             "calibrate": studied,
             "distill": ["--lessons=64", "--max_steps=2"],
             "describe": [],
+            "backtest": [*studied, "--horizon=14", "--origins=2", "--data.num_series=64"],
             "presets": [],
             "evaluate": ["--metrics=skewness"],
             "app": ["--help"],  # it serves until Ctrl-C, and has tests of its own
@@ -231,6 +232,7 @@ LESS = {
     r'accelerator="auto", devices="auto"': 'accelerator="cpu", devices=1',
     r"distill\(model, 4\)": "distill(model, 4, lessons=64, max_steps=2, enable_progress_bar=False)",
     r'output="compared"': 'output="compared", rounds=1, solvers=False',
+    r"backtest\(12": "backtest(12, origins=2",
 }
 """What is cut down in Python: a reader waits some minutes for it."""
 PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]

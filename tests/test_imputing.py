@@ -252,6 +252,22 @@ def test_what_comes_beside_of_series_is_told(labelled, monkeypatch):
     assert known[1].label.tolist() == [1, 1, 1, 1]
 
 
+def test_a_table_tells_of_each_series_or_of_all(labelled, monkeypatch):
+    model, _, data = labelled
+    known = heard(model, monkeypatch)
+    model.impute(data, 2, condition=pd.DataFrame({"kind": ["calm", "calm", "storm"], "area": ["n", "n", "s"]}))
+    assert known[0].label.tolist() == [0, 0, 1, 1]
+    assert known[0].static.tolist() == [[1, 0]] * 2 + [[0, 1]] * 2
+    model.impute(data, 2, condition={"kind": ["storm"]})
+    assert known[1].label.tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("method", ["linear", None])
+def test_a_setting_that_nobody_knows_is_refused_by_every_method(model, method):
+    with pytest.raises(TypeError, match="'num_step'; is `num_step.*` meant"):
+        model.impute(gappy(), 2, method, num_step=3)
+
+
 def test_of_a_horizon_no_covariates_came(labelled, monkeypatch):
     model, table, data = labelled
     known = heard(model, monkeypatch)
@@ -299,8 +315,10 @@ def test_a_run_under_another_label_is_another_run():
     ("settings", "says"),
     [
         ({"label": ["calm"]}, "one label, or one for each of 3 series, got 1: set `label`"),
-        ({"label": "calm", "condition": Same("calm")}, "`label`, or `condition` .* got both"),
-        ({"condition": {"kind": ["calm"]}}, "`condition` as one of Conditions, got dict"),
+        ({"label": "calm", "condition": Same("calm")}, "`label` or `condition`, got both"),
+        ({"condition": {"kind": ["calm"] * 2}}, "a row for each of 3 series, or one for all, got 2: set `condition`"),
+        ({"condition": 3}, "`condition` as a data frame, .* or one of Conditions, got int"),
+        ({"condition": {"patient": [1, 2, 3]}}, "got 'patient': if it tells the samples apart, set `condition.id`"),
         ({"condition": Listed({"kind": ["calm"] * 3}), **FEW}, "conditions for each of 4 samples, got 3"),
         ({"method": "linear", "label": "fog"}, "one of calm, storm, got 'fog'"),
         ({"constraint": lambda: Constrained(["Bounds"])}, "expected rules.* got 'Bounds'"),
@@ -309,6 +327,7 @@ def test_a_run_under_another_label_is_another_run():
 )
 def test_what_cannot_be_told_is_refused_in_one_line(labelled, settings, says):
     model, _, data = labelled
+    settings = FEW | settings
     with pytest.raises(ValueError, match=says):
         model.impute(data, 2, **{k: v() if callable(v) else v for k, v in settings.items()})
 

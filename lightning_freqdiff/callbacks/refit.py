@@ -57,7 +57,8 @@ class Refit(Callback):
             path = callback.best_model_path
             best = ScoreModule.load_from_checkpoint(path, map_location=pl_module.device)
             with trainer.precision_plugin.forward_context():  # as it was trained, and as fast
-                done = refit(best.score, data.reference_series(), count, torch.Generator().manual_seed(0))
+                given = data.reference_series(), count, torch.Generator().manual_seed(0)
+                done = refit(best.score, *given, data.reference_known(), best.condition_dropout)
             if done:
                 content = read_checkpoint(path)
                 found = {name: value.cpu() for name, value in best.state_dict().items() if name in CORRECTED}

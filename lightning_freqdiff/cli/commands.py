@@ -22,6 +22,7 @@ STUDIES = {
     "distill": "Train a copy of a checkpoint to draw its samples with a few calls.",
     "describe": "Describe a data set, and say whether the frequency domain suits it.",
     "evaluate": "Measure generated series, of whatever model, against real ones: figures, pictures, copies.",
+    "backtest": "Measure forecasts of a checkpoint from many origins of real series, beside simpler forecasts.",
     "app": "Open a page to play with a checkpoint: draw with and without a cache, timed.",
     "presets": "List the configurations and caches that are found by their names.",
 }

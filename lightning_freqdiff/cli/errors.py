@@ -25,6 +25,7 @@ OF_COMMAND = {
         *("generated", "reference", "holdout", "metrics", "protocol", "repetitions", "rows", "directions", "seed"),
     ),
     "app": ("host", "port"),
+    "backtest": ("horizon", "stride", "origins", "season"),
     **dict.fromkeys(("compare", "test"), ("metrics",)),
     "predict": ("metrics", "task", "horizon"),
 }

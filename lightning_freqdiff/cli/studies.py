@@ -17,6 +17,7 @@ from rich.console import Console
 from lightning_freqdiff.callbacks.presets import read_presets
 from lightning_freqdiff.checkpoint import calibration_path, check_calibration_path, weights_hash, write_calibration
 from lightning_freqdiff.cli.app import add_app, app
+from lightning_freqdiff.cli.backtest import add_backtest, backtest
 from lightning_freqdiff.cli.commands import STUDIES
 from lightning_freqdiff.cli.distill import add_distill, distill
 from lightning_freqdiff.cli.errors import spell
@@ -47,6 +48,12 @@ MOST_THREADS = 1024
 
 WIDTH = 150
 """Columns of a table that goes to a file or a pipe."""
+
+
+DATA_OF = {
+    "backtest": "Series to forecast: with the settings that the model was trained with, those it has not seen."
+}
+"""What the data set of a study is for, where it is for something else than for most."""
 
 
 def add_matmul_precision(parser: ArgumentParser) -> None:
@@ -137,17 +144,21 @@ def build_parser(command: str) -> ArgumentParser:
             "--keep_all", type=bool, default=False, help="Write the best setting of every family too, unconfirmed."
         )
         parser.add_argument("--output", type=str, default="callbacks", help="Folder of the preset.")
+    elif command == "backtest":
+        add_backtest(parser)
     else:
         parser.add_argument(
             "--output", type=str, default=None, help="File to write; beside the checkpoint if not given."
         )
     if command != "calibrate":
         parser.add_subclass_arguments(
-            SeriesData, "data", required=False, help="Training set to measure distances to."
+            SeriesData, "data", required=False, help=DATA_OF.get(command, "Training set to measure distances to.")
         )
     parser.add_class_arguments(Sampling, "sampling")
     if command in ("tune", "calibrate"):
         parser.set_defaults({"sampling.num_samples": 16})
+    if command == "backtest":
+        parser.set_defaults({"sampling.num_samples": 100})
     return parser
 
 
@@ -294,4 +305,5 @@ RUNNERS: dict[str, Callable[..., None]] = {
     "tune": _tune,
     "calibrate": _calibrate,
     "distill": distill,
+    "backtest": backtest,
 }

@@ -7,7 +7,9 @@ from typing import Protocol
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from lightning_freqdiff.condition import ConditionSizes
+from lightning_freqdiff.condition import NOTHING, Condition, ConditionSizes
+from lightning_freqdiff.data.series.ragged import Ragged
+from lightning_freqdiff.data.series.windows import Stretch
 from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
 REFERENCE_BYTES = 2**30
@@ -86,6 +88,13 @@ class SeriesData(LightningDataModule, ABC):
     def _part(self, name: str) -> Part:
         """Return the `train`, `val` or `test` part."""
 
+    def long_series(self) -> tuple[Ragged, list[Stretch]] | None:
+        """Return the long series that windows are cut from, as they came, and the part of each stretch of them.
+
+        None where series are no windows.
+        """
+        return None
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
@@ -157,9 +166,16 @@ class SeriesData(LightningDataModule, ABC):
             limit: The most series to return; if not given, what takes 1 GiB of memory.
             part: `train`, `val` or `test`.
         """
-        rows, (steps, channels) = self._part(part), self.shape
-        limit = limit or max(1, REFERENCE_BYTES // (4 * steps * channels))
+        rows, limit = self._part(part), self._reference_limit(limit)
         return self._series(part) if len(rows) <= limit else rows.some(limit, self.seed)
+
+    def reference_known(self, limit: int | None = None, part: str = "train") -> Condition:
+        """Return what is known of the series that :meth:`reference_series` returns; nothing, unless a set tells it."""
+        return NOTHING
+
+    def _reference_limit(self, limit: int | None) -> int:
+        steps, channels = self.shape
+        return limit or max(1, REFERENCE_BYTES // (4 * steps * channels))
 
     def expect_shape(self, length: int, channels: int) -> None:
         """Load the series, and raise a ValueError where they are not of the shape ``(N, M)`` of a checkpoint."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.data.base import SeriesData
-from lightning_freqdiff.data.series.dataset import Batch, Rows, Shuffled, Told
+from lightning_freqdiff.data.series.dataset import Batch, Rows, Shuffled, Told, numbers
 from lightning_freqdiff.data.series.filling import Filled, GaussianFill
 from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import split
@@ -166,6 +166,13 @@ class LoadedData(SeriesData):
                 f"{labels[0]!s}; choose other data with `data.path`, or another `data.seed`"
             )
         return labels
+
+    def reference_known(self, limit: int | None = None, part: str = "train") -> Condition:
+        """Return what is known of the series that :meth:`reference_series` returns."""
+        if not self.vocabulary:
+            return NOTHING
+        count, limit = len(self._part(part)), self._reference_limit(limit)
+        return self._told(part).known(np.arange(count) if count <= limit else numbers(count, limit, self.seed))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.data import ArrayData
+from lightning_freqdiff.data.readers.entries import is_entries
 from lightning_freqdiff.data.readers.sources import is_table
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Conditions, Listed
@@ -44,7 +45,7 @@ class Asked:
         """
         length, channels = module.layout.length, module.layout.channels
         array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-        if isinstance(array, (list, tuple)):
+        if isinstance(array, (list, tuple)) and not is_entries(array):
             array = [np.asarray(one, dtype=float) for one in array]
         if isinstance(array, np.ndarray):
             array = _three_axes(array, channels)

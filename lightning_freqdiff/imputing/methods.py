@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 
 from lightning_freqdiff.conditional import gaussian_of
-from lightning_freqdiff.keywords import concrete
+from lightning_freqdiff.keywords import allot, concrete, names
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.sampling import ClassifierFree, Constraint, GaussianPosterior, Given, Guidance, Together
+from lightning_freqdiff.sampling import (
+    ClassifierFree,
+    Constraint,
+    GaussianPosterior,
+    Given,
+    Guidance,
+    Sampling,
+    Together,
+)
 from lightning_freqdiff.sampling.noise import normal_stream
 
 LINEAR = "linear"
@@ -44,6 +55,16 @@ def keeping(guidance: Guidance | None) -> Guidance:
     if guidance is None:
         return GaussianPosterior()
     return Together((guidance, GaussianPosterior())) if isinstance(guidance, ClassifierFree) else guidance
+
+
+def check_settings(settings: dict[str, Any], sample: Callable[..., Any]) -> None:
+    """Refuse settings that ``sample`` does not take, also where the linear model draws and needs none of them.
+
+    Raises:
+        TypeError: For a name that nobody knows.
+    """
+    own = set(inspect.signature(sample).parameters)
+    allot("impute", settings, sampling=names(Sampling) | own, trainer=names(Trainer))
 
 
 def settings_of(method: Method, settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from lightning_freqdiff.callbacks.table import to_frame_of_series
 from lightning_freqdiff.imputing.asked import Asked, covariates_of
-from lightning_freqdiff.imputing.methods import LINEAR, Method, linear, settings_of
+from lightning_freqdiff.imputing.methods import LINEAR, Method, check_settings, linear, settings_of
 from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Conditions, Given
-from lightning_freqdiff.sampling.conditions import of_labels
+from lightning_freqdiff.sampling.conditions import InTurn, of_labels
+from lightning_freqdiff.studies import conditions_of
 
 
 class Imputing(ABC):
@@ -54,7 +55,8 @@ class Imputing(ABC):
             id: Column of a table that tells series apart; not needed for ``id`` or ``sample``.
             time: Column with time stamps; not needed for ``time`` or ``step``.
             **settings: Of ``sample``: ``num_steps``, ``solver``, ``cache``, ``batch_size``, ``constraint``, ``label``
-                (one for all, or one for each series), ``guidance_scale`` ...
+                (one for all, or one for each series), ``condition`` (a data frame with a row for each series, or one
+                for all), ``guidance_scale`` ...
 
         Returns:
             Samples ``(B, num_samples, N, M)``, float32; of a data frame one of the same library, with the columns
@@ -140,29 +142,37 @@ class Imputing(ABC):
         """Return samples ``(B, S, N, M)``; of series without a gap there is nothing to draw."""
         settings = {k: v for k, v in settings.items() if k != "format"}
         gaps = values.isnan().flatten(1).any(1).nonzero().flatten()
-        beside: Conditions | None = settings.pop("condition", None)
-        label = settings.pop("label", None)
-        if beside is not None and (label is not None or not isinstance(beside, Conditions)):
-            got = "both" if label is not None else type(beside).__name__
-            raise ValueError(
-                f"expected `label`, or `condition` as one of Conditions, got {got}: leave one of them out"
-            )
+        beside, label = settings.pop("condition", None), settings.pop("label", None)
+        if beside is not None and label is not None:
+            raise ValueError("expected `label` or `condition`, got both: leave one of them out")
+        if beside is not None and not isinstance(beside, Conditions):
+            table, count = conditions_of(beside), len(values)
+            if table.count not in (None, 1, count):
+                raise ValueError(
+                    f"expected a row for each of {count} series, or one for all, got {table.count}: set `condition`"
+                )
+            rows = table.said_in(self.module.vocabulary).rows(0, count)
+            beside = InTurn(rows.take(gaps.repeat_interleave(num_samples)))
         if label is not None:
             beside = of_labels(_each_label(label, gaps.tolist(), num_samples, len(values)))
         told = None if covariates is None else self.module.vocabulary.at_steps(covariates)[gaps]
         beside = asked.conditions(gaps.tolist(), num_samples) if beside is None else beside
         given = Given(values[gaps], num_samples, gaps.tolist(), told, beside)
         drawn = values.unsqueeze(1).repeat(1, num_samples, 1, 1).numpy()
-        if not len(gaps):
-            return drawn
+        if len(gaps):
+            drawn[gaps.numpy()] = self._drawn(given, method, seed, settings)
+        return drawn
+
+    def _drawn(self, given: Given, method: Method, seed: int, settings: dict[str, Any]) -> np.ndarray:
+        """Return so many samples of each series, ``(R, S, N, M)``."""
+        check_settings(settings, self.sample)
+        count, steps, channels = given.values.shape
         if method == LINEAR:
             filled = linear(self.module, given, seed)
         else:
             wanted = settings_of(method, settings)
-            count = len(gaps) * num_samples
-            filled = self.sample(count, seed=seed, condition=given, format="numpy", **wanted)
-        drawn[gaps.numpy()] = np.asarray(filled).reshape(len(gaps), num_samples, *drawn.shape[2:])
-        return drawn
+            filled = self.sample(count * given.num_samples, seed=seed, condition=given, format="numpy", **wanted)
+        return np.asarray(filled).reshape(count, given.num_samples, steps, channels)
 
     def _shaped(self, drawn: np.ndarray, asked: Asked, settings: dict[str, Any]) -> Any:
         """Return samples as they were asked for."""

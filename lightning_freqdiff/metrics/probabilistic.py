@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from lightning_freqdiff.metrics.ensemble import (
 )
 
 
-class EnsembleMetric(Metric):
+class EnsembleMetric(Metric, ABC):
     """Mean of a score of ensembles.
 
     Args:
@@ -57,20 +58,28 @@ class EnsembleMetric(Metric):
         self.total += total
         self.weight += weight
 
+    @abstractmethod
     def sums(self, samples: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the scores of a batch, and what to divide it by: here, how many values count."""
-        return (self.score(samples, target) * counts).sum((-3, -2, -1)).double(), counts.sum().double()
-
-    def score(self, samples: Tensor, target: Tensor) -> Tensor:
-        """Return the score of every value, ``(..., B, N, M)``."""
-        raise NotImplementedError
+        """Return the sum of the scores of a batch, and what to divide it by."""
 
     def compute(self) -> Tensor:
         """Return the mean; NaN where nothing counted."""
         return self.total / self.weight
 
 
-class CRPS(EnsembleMetric):
+class ValueMetric(EnsembleMetric):
+    """Mean of a score that every value has by itself, over the values that count."""
+
+    def sums(self, samples: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the scores, and how many values count."""
+        return (self.score(samples, target) * counts).sum((-3, -2, -1)).double(), counts.sum().double()
+
+    @abstractmethod
+    def score(self, samples: Tensor, target: Tensor) -> Tensor:
+        """Return the score of every value, ``(..., B, N, M)``."""
+
+
+class CRPS(ValueMetric):
     """Continuous ranked probability score: see :func:`~lightning_freqdiff.metrics.ensemble.crps`.
 
     Args:
@@ -111,7 +120,7 @@ class EnergyScore(EnsembleMetric):
         return energy_score(samples, target, counts, self.fair)[some].sum().double(), some.sum().double()
 
 
-class QuantileLoss(EnsembleMetric):
+class QuantileLoss(ValueMetric):
     """Quantile loss: see :func:`~lightning_freqdiff.metrics.ensemble.quantile_loss`.
 
     Args:
@@ -135,7 +144,7 @@ class QuantileLoss(EnsembleMetric):
         return quantile_loss(samples, target, self.quantiles)
 
 
-class MedianError(EnsembleMetric):
+class MedianError(ValueMetric):
     """Mean absolute error of the ensemble's median."""
 
     def score(self, samples: Tensor, target: Tensor) -> Tensor:
@@ -143,7 +152,7 @@ class MedianError(EnsembleMetric):
         return median_error(samples, target)
 
 
-class Coverage(EnsembleMetric):
+class Coverage(ValueMetric):
     """Share of values in central intervals: see :func:`~lightning_freqdiff.metrics.ensemble.coverage`.
 
     Good where it is the level itself: more is too wide, less too narrow.

@@ -14,7 +14,7 @@ from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Block, Known, gaussian_of
 from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.sampling.constraints import Constraint
+from lightning_freqdiff.sampling.constraints import Constraint, Steering
 from lightning_freqdiff.sampling.observed import OnEstimate
 from lightning_freqdiff.sampling.rules import Equation, Rule, Shape
 from lightning_freqdiff.sampling.solvers import Level
@@ -131,7 +131,7 @@ class Constrained(Constraint):
             )
 
 
-class _Steering(OnEstimate, Constraint):  # pyright: ignore[reportIncompatibleMethodOverride]
+class _Steering(OnEstimate, Steering):
     """The guidance of a trajectory that keeps to rules."""
 
     strength = "constraint.weight"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 from torch import Tensor
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.sampling.guidance import Guidance
 from lightning_freqdiff.sampling.solvers import Level
 
 
@@ -49,3 +51,11 @@ class Constraint(ABC):
             codec: To series in the data's units and back.
             noise: Standard normal numbers of these samples, not yet scaled by ``Λ``, ``(B, K, F)``.
         """
+
+
+class Steering(Guidance, Constraint):
+    """What acts on a trajectory that has begun by both: it hears the solver's calls, and what each step came to."""
+
+    def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Self:
+        """Return itself, for it was begun."""
+        return self

@@ -16,7 +16,7 @@ from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Known
 from lightning_freqdiff.diffusion.score import ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
-from lightning_freqdiff.sampling.constraints import Constraint
+from lightning_freqdiff.sampling.constraints import Constraint, Steering
 from lightning_freqdiff.sampling.guidance import Guidance
 from lightning_freqdiff.sampling.observed import Replacement, known_values
 from lightning_freqdiff.sampling.solvers import Level
@@ -133,7 +133,7 @@ class _AfterStep(Constraint):
         return z
 
 
-class _Stepping(_Through, Guidance, Constraint):  # pyright: ignore[reportIncompatibleMethodOverride]
+class _Stepping(_Through, Steering):
     """A trajectory's part of :class:`_AfterStep`: it hears the calls of the solver, whose score it leaves alone."""
 
     @abstractmethod

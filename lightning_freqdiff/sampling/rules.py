@@ -34,7 +34,7 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placed(Rule):
+class _Placed(Rule):
     """A rule and its place.
 
     Args:
@@ -48,7 +48,7 @@ class Placed(Rule):
     stop: int | None = None
 
 
-class Equation(Placed, ABC):
+class Equation(_Placed, ABC):
     """Sums of numbers of a series that are known."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Equation(Placed, ABC):
         """Return weights ``(k, N * M)`` and what they sum to, ``(k,)``, float64."""
 
 
-class Shape(Placed, ABC):
+class Shape(_Placed, ABC):
     """A convex set that series lie in."""
 
     @abstractmethod
@@ -64,61 +64,50 @@ class Shape(Placed, ABC):
         """Return the nearest series ``(B, N, M)`` that obey."""
 
 
-def _each_channel(chosen: Tensor) -> Tensor:
-    """Return ``(c, N, M)``: the numbers chosen of each channel that has any."""
-    return torch.stack(
-        [chosen * (torch.arange(chosen.shape[1]) == m) for m in range(chosen.shape[1]) if chosen[:, m].any()]
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
-class Fixed(Equation):
-    """Every number is the same known value.
+class _Valued(Equation):
+    """Sums that are all the same.
 
     Args:
-        value: The value, in the data's units.
+        value: What they are, in the data's units.
     """
 
     value: float = 0.0
 
     def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
-        """Return one equation for each number."""
-        chosen = self.where(length, channels).flatten()
-        rows = torch.eye(len(chosen), dtype=chosen.dtype)[chosen > 0]
+        """Return one equation for each sum."""
+        rows = self.weights(self.where(length, channels))
         return rows, rows.new_full((len(rows),), self.value)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sum(Equation):
-    """The sum over the steps is known.
-
-    Args:
-        value: The sum, in the data's units.
-    """
-
-    value: float = 0.0
-
-    def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
-        """Return one equation for each channel."""
-        rows = _each_channel(self.where(length, channels)).flatten(1)
-        return rows, rows.new_full((len(rows),), self.value)
+    @abstractmethod
+    def weights(self, chosen: Tensor) -> Tensor:
+        """Return the weights ``(k, N * M)`` of sums over numbers ``(N, M)``, 1 where they are chosen."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mean(Equation):
-    """The mean over the steps is known.
+class Fixed(_Valued):
+    """Every number is the same known value."""
 
-    Args:
-        value: The mean, in the data's units.
-    """
+    def weights(self, chosen: Tensor) -> Tensor:
+        """Return one row for each number."""
+        return torch.eye(chosen.numel(), dtype=chosen.dtype)[chosen.flatten() > 0]
 
-    value: float = 0.0
 
-    def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
-        """Return one equation for each channel."""
-        rows = _each_channel(self.where(length, channels)).flatten(1)
-        rows = rows / rows.sum(1, keepdim=True)
-        return rows, rows.new_full((len(rows),), self.value)
+class Sum(_Valued):
+    """The sum over the steps is known."""
+
+    def weights(self, chosen: Tensor) -> Tensor:
+        """Return one row for each channel."""
+        some = chosen.any(0).nonzero().flatten()
+        return torch.stack([chosen * (torch.arange(chosen.shape[1]) == m) for m in some]).flatten(1)
+
+
+class Mean(Sum):
+    """The mean over the steps is known."""
+
+    def weights(self, chosen: Tensor) -> Tensor:
+        """Return one row for each channel."""
+        rows = super().weights(chosen)
+        return rows / rows.sum(1, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)

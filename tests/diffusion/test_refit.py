@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_freqdiff.condition import ConditionSizes
+from lightning_freqdiff.condition import Condition, ConditionSizes
 from lightning_freqdiff.diffusion import VP, Score
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.domains import Representation
@@ -108,7 +108,28 @@ def test_low_precision_of_the_network_finds_the_same():
 def test_it_is_not_done_where_it_could_not_be():
     assert not refit(model(), series(500), 20, generator())
     assert not refit(model(covariance="diagonal"), series(500), 500, generator())
-    assert not refit(model(sizes=ConditionSizes(classes=2)), series(500), 500, generator())
+    assert not refit(model(sizes=ConditionSizes(observed=True)), series(500), 500, generator())
+
+
+def test_a_network_is_told_what_it_was_in_training():
+    score, heard = model(Exact, sizes=ConditionSizes(classes=2)), []
+    score.timid = 0.1
+    plain = model(Exact)
+    plain.timid = 0.1
+    embed = score.network.embed
+    score.network.embed = lambda seen, t, condition: (heard.append(condition.label), embed(seen, t, condition))[1]
+    known = Condition(label=torch.arange(500) % 2)
+    torch.manual_seed(0)
+    assert refit(score, series(500), 500, generator(), known, dropout=0.5)
+    assert refit(plain, series(500), 500, generator())
+    assert score.correction is not None
+    assert plain.correction is not None
+    torch.testing.assert_close(score.correction.slope, plain.correction.slope)
+    rows = torch.randint(500, (500,), generator=generator())
+    first = torch.cat(heard)[:500]
+    told = first >= 0
+    assert 0.3 < told.float().mean() < 0.7
+    assert torch.equal(first[told], (rows % 2)[told])
 
 
 @pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", "lapped"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightning_freqdiff.data.readers.entries import find_lines, is_entries, is_lines, read_lines, take_entries
 from lightning_freqdiff.data.readers.folder import read_folder
 from lightning_freqdiff.data.readers.layout import check_named, complete, lay_out
 from lightning_freqdiff.data.readers.npy import read_npy
@@ -48,7 +49,10 @@ class Reader:
     def read(self, path: Path) -> Ragged:
         """Read a file by its suffix, or a folder."""
         if path.is_dir():
-            return read_folder(path, self.roles, self.gaps)
+            lines = find_lines(path)
+            return read_folder(path, self.roles, self.gaps) if lines is None else read_lines(lines, self.roles)
+        if path.is_file() and is_lines(path):
+            return read_lines(path, self.roles)
         match check_file(path):
             case ".npz":
                 wanted = ["x", "series", "columns", "y", *self.roles.per_series, *self.roles.covariates]
@@ -82,6 +86,8 @@ class Reader:
         if isinstance(values, Mapping) and not is_table(values):
             arrays = {key: _numpy(value) for key, value in values.items()}
             return self._from_arrays(list(arrays), arrays, GIVEN)
+        if is_entries(values):
+            return take_entries(values, self.roles, GIVEN)
         if is_table(values):
             return lay_out(frame_columns(values, GIVEN), self.roles, self.long, GIVEN)
         if isinstance(values, Sequence):
@@ -171,7 +177,8 @@ def check_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(
-            f"{path}: expected a name ending in .npz, .npy, .csv or .parquet, got {suffix!r}; mend `data.path`"
+            f"{path}: expected a name ending in .npz, .npy, .csv or .parquet (or .jsonl), got {suffix!r}; mend "
+            "`data.path`"
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: expected series, got an empty file; write it anew or mend `data.path`")

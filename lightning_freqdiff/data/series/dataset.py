@@ -18,6 +18,11 @@ LISTED = 2**16
 """Row numbers that are Python objects at the same time."""
 
 
+def numbers(total: int, count: int, seed: int) -> np.ndarray:
+    """Draw ``count`` of the numbers below ``total``, in order."""
+    return np.sort(np.random.default_rng([seed, 2]).choice(total, count, replace=False, shuffle=False))
+
+
 class Rows(Dataset[Tensor]):
     """Rows of an array `(n, N, M)`, of which a whole batch is fetched with one gather, as float32.
 
@@ -57,8 +62,7 @@ class Rows(Dataset[Tensor]):
 
     def some(self, count: int, seed: int) -> Tensor:
         """Return so many rows, drawn at random, in the order they are stored in."""
-        drawn = np.random.default_rng([seed, 2]).choice(len(self), count, replace=False, shuffle=False)
-        return self.__getitems__(np.sort(drawn))
+        return self.__getitems__(numbers(len(self), count, seed))
 
     def __getstate__(self) -> dict[str, Any]:
         """Let a mapped file go to another process as its name: NumPy would send everything in it."""

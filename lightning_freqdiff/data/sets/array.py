@@ -17,7 +17,7 @@ from lightning_freqdiff.data.series.missing import Missing, impute, impute_in_pl
 from lightning_freqdiff.data.series.ragged import Ragged, Roles
 from lightning_freqdiff.data.series.series import Series, validate
 from lightning_freqdiff.data.series.split import keep_some
-from lightning_freqdiff.data.series.windows import cut
+from lightning_freqdiff.data.series.windows import Stretch, cut, stretches, unbroken
 
 
 class ArrayData(LoadedData):
@@ -31,6 +31,9 @@ class ArrayData(LoadedData):
     Tables: wide, with one series a row and one step a column, so a single channel; a `.csv` may have a header. Long,
     with a step a row and a channel a column, if `id` or `time` are named (columns `id` and `time`, or `sample` and
     `step`, need not be) or windows are cut. A folder has a long table or an array `(N, M)` for each series.
+
+    GluonTS: a file with a JSON object in each line, or a folder with `train/data.json` or the like, each entry a
+    series; `feat_dynamic_real` may be named in `covariates`.
 
     Windows: each long series is first cut in time into a training, a validation and a test part, then each part into
     windows, of which the last steps may be in none; with `split_by`, whole series go to one side instead.
@@ -171,6 +174,18 @@ class ArrayData(LoadedData):
         ragged = reader.read(Path(self.path).expanduser()) if self._values is None else reader.take(self._values)
         ragged.check_labels()
         return ragged
+
+    def long_series(self) -> tuple[Ragged, list[Stretch]] | None:
+        """Return the long series that windows are cut from, with breaks to avoid, and the part of each stretch.
+
+        Where groups are split, parts have no name.
+        """
+        if self.window is None:
+            return None
+        ragged = self.as_given(long=True)
+        ragged = ragged if self.breaks == "avoid" else replace(ragged, breaks=())
+        pieces = list(stretches(ragged, self.val_fraction, self.test_fraction, self.split_by is not None))
+        return ragged, unbroken(pieces, ragged) if any(ragged.breaks) else pieces
 
     def _load(self) -> Series:
         gaps, uneven = self.missing != "refuse", self.lengths != "refuse"

@@ -16,8 +16,9 @@ from lightning_freqdiff.data.readers.table import REMEDY, published_header, read
 from lightning_freqdiff.data.series.missing import Missing
 from lightning_freqdiff.data.series.ragged import Ragged
 from lightning_freqdiff.data.series.series import Series
-from lightning_freqdiff.data.series.windows import cut
+from lightning_freqdiff.data.series.windows import Stretch, cut, stretches
 from lightning_freqdiff.data.sets.named import NamedData
+from lightning_freqdiff.files import read_arrays
 
 
 class LongSeries(NamedData, ABC):
@@ -56,24 +57,32 @@ class LongSeries(NamedData, ABC):
             f"{self._absent(home)}; put it there, or set `data.path` (it is not at Kaggle, so there is no download)"
         )
 
+    def long_series(self) -> tuple[Ragged, list[Stretch]]:
+        """Return the long series, and the part of each stretch of it."""
+        (path,) = self._ready(download=False)
+        ragged = self._long(read_arrays(path)[1], str(path))
+        return ragged, list(stretches(ragged, self.val_fraction, self.test_fraction, by_group=False))
+
     def _from_arrays(self, arrays: dict[str, np.ndarray], source: str) -> Series:
         """Cut windows."""
+        if self.split_by is not None:
+            raise ValueError("expected no `data.split_by`, for there is one long series, cut in time; leave it out")
+        fractions = self.val_fraction, self.test_fraction
+        return cut(self._long(arrays, source), self.window, self.stride, self.missing, *fractions, by_group=False)
+
+    def _long(self, arrays: dict[str, np.ndarray], source: str) -> Ragged:
+        """Return the series in the units that are asked for."""
         if "series" not in arrays or arrays["series"].ndim != 2:
             raise ValueError(
                 f"{source}: expected an array named 'series' of shape (steps, channels), got "
                 f"{', '.join(f'{key} {a.shape}' for key, a in arrays.items())}; mend `data.path`"
             )
-        if self.split_by is not None:
-            raise ValueError("expected no `data.split_by`, for there is one long series, cut in time; leave it out")
         series = arrays["series"]
         if self.scale == "minmax":
             low, high = np.nanmin(series, 0), np.nanmax(series, 0)
             series = (series - low) / np.where(high > low, high - low, 1)
         names = arrays.get("columns", np.array([f"channel {i}" for i in range(series.shape[1])]))
-        ragged = Ragged([series], tuple(map(str, names)), source)
-        return cut(
-            ragged, self.window, self.stride, self.missing, self.val_fraction, self.test_fraction, by_group=False
-        )
+        return Ragged([series], tuple(map(str, names)), source)
 
 
 def read_long(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:

@@ -1,0 +1,92 @@
+"""The sections of the page on series that are drawn under conditions: labels, gaps, forecasts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sections import Results, number, origin, table
+
+
+def labels_section(results: Results) -> list[str]:
+    content = results.load("conditional-labels")
+    if not content.get("runs"):
+        return []
+    classes = list(content["runs"][0]["classes"])
+    rows = []
+    for run in content["runs"]:
+        low, high = run["interval"]
+        within = "" if (low, high) == (0, 1) else f", from {low:g} to {high:g}"
+        cells = [number(run["classifier"][f"balanced_{of}"], ".3f") for of in ("synthetic", "real", "chance")]
+        rows.append(
+            [f"{run['scale']:g}{within}", *cells, *(f"{run['classes'][name]['over']:.2f}" for name in classes)]
+        )
+    head = ["guidance", "trained on synthetic", "on real", "chance"]
+    return [
+        "## Heartbeats by class",
+        "",
+        origin(content),
+        "Balanced accuracy, on held-out beats, of a classifier that was trained on generated beats and of one that "
+        "was trained on as many real ones; then, of each class, the sliced Wasserstein distance over that of held-"
+        "out beats.",
+        *table([*head, *classes], rows),
+    ]
+
+
+def imputation_section(results: Results) -> list[str]:
+    content = results.load("imputation")
+    if not content.get("rows"):
+        return []
+    sets, gaps = (list(dict.fromkeys(row[key] for row in content["rows"])) for key in ("set", "gap"))
+    lines = [
+        "## Gaps filled",
+        "",
+        origin(content),
+        "CRPS of what was hidden, in deviations of each channel, of rows that were not trained on; less is better. "
+        "`linear` asks no network; `trained` is a model that was told values as it learnt. Seconds: of all gaps.",
+    ]
+    for name in sets:
+        here = [row for row in content["rows"] if row["set"] == name]
+        found: dict[str, dict[str, Any]] = {}
+        for row in here:
+            found.setdefault(row["method"], {})[row["gap"]] = row
+        rows = []
+        for method, by_gap in found.items():
+            cells = [number(by_gap[gap]["crps"], ".4f") if gap in by_gap else "" for gap in gaps]
+            rows.append([method, *cells, f"{sum(row['seconds'] for row in by_gap.values()):.0f}"])
+        lines += ["", f"{name}:", *table(["method", *gaps, "seconds"], rows)]
+    return lines
+
+
+SCORES = {
+    "crps": "CRPS",
+    "energy_score": "energy score",
+    "weighted_quantile_loss": "wQL",
+    "weighted_quantile_loss_sum": "wQL of the sum",
+    "mae": "MAE",
+    "mase": "MASE",
+    "coverage_50": "within 50 %",
+    "coverage_80": "within 80 %",
+    "coverage_95": "within 95 %",
+}
+
+
+def forecasting_section(results: Results) -> list[str]:
+    content = results.load("forecasting")
+    if not content.get("rows"):
+        return []
+    lines = [
+        "## Forecasts",
+        "",
+        origin(content),
+        "From origins in the last fifth of the steps, by models of the first seven tenths, which were told values as "
+        "they learnt. CRPS, energy score and MAE in training deviations; wQL and MASE by GluonTS's definitions.",
+    ]
+    for part in content["rows"]:
+        rows = []
+        for name, row in part["forecasters"].items():
+            cells = [number(row.get(key), ".1%" if key.startswith("coverage") else ".4f") for key in SCORES]
+            error = row.get("crps_two_se")
+            cells[0] += "" if error is None else f" ± {error:.4f}"
+            rows.append([name, *cells])
+        lines += ["", f"{part['set']}, {part['horizon']} steps:", *table(["", *SCORES.values()], rows)]
+    return lines
