@@ -170,7 +170,7 @@ class SeriesData(LightningDataModule, ABC):
         return self._series(part) if len(rows) <= limit else rows.some(limit, self.seed)
 
     def reference_known(self, limit: int | None = None, part: str = "train") -> Condition:
-        """Return what is known of the series that :meth:`reference_series` returns; nothing, unless a set tells it."""
+        """Return what is known of the series that :meth:`reference_series` returns: here nothing."""
         return NOTHING
 
     def _reference_limit(self, limit: int | None) -> int:

@@ -4,7 +4,7 @@ Knowledge distillation of a sampler (Luhman and Luhman, arXiv 2101.02388; Salima
 steps of :class:`~lightning_freqdiff.sampling.solvers.Fitted`: their times and weights stay, the network is trained.
 Each step is taught where it should lead from wherever the steps before have really led, so that it mends what they
 spoilt, and no gradient runs through more than one call. Errors are weighed along each principal direction by what
-they were before, so that fine detail is learnt as well as coarse shape. At the end the weights are fitted anew.
+they were before, so that fine detail is learnt as well as coarse shape.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from lightning_freqdiff.checkpoint import (
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.distilling.student import Lessons, Student
 from lightning_freqdiff.evaluation.arithmetic import Precision
-from lightning_freqdiff.evaluation.fitting import COUNTS, fit_steps, fit_weights
+from lightning_freqdiff.evaluation.fitting import COUNTS, fit_steps
 from lightning_freqdiff.evaluation.teacher import lessons, teach
 from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.module import ScoreModule
@@ -119,13 +119,11 @@ def student_of(
     steps, given = taught(score, sampling, calls)
     score.calibration = steps
     pupil = Student(score, given, learning_rate)
-    held, numbers = given.take(slice(0, len(given) // HELD)), torch.arange(len(given)).split(len(given) // HELD)
+    few, rest = torch.arange(len(given)).tensor_split([len(given) // HELD])
+    held = given.take(few)
     before = pupil.distance(held)
-    _train(pupil, numbers[0], torch.cat(numbers[1:]), max(1, sampling.batch_size // calls), trainer)
+    _train(pupil, few, rest, max(1, sampling.batch_size // calls), trainer)
     score.to(given.rows.device).eval()
-    few = given.take(numbers[1] if len(numbers[1]) >= LEAST else torch.cat(numbers[1:]))
-    weights, _ = fit_weights(score, given.times, few.rows, few.condition, sampling.batch_size)
-    score.calibration = dict(zip(named(calls), (given.times, weights), strict=True))
     student.data_facts = {**module.data_facts, DISTILLED: calls}
     return Distilled(student, before, pupil.distance(held))
 
