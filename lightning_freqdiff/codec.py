@@ -18,6 +18,8 @@ COLOURS: dict[NoiseColour, float] = {"equal": 1.0, "white": 0.0}
 
 # Below this share of the largest spread in its channel, a coordinate's spread is rounding and not data.
 CONSTANT_TOLERANCE = 1e-6
+# A transform rounds rows that are the same to different numbers, in float64 by less than this share of the largest.
+ROUNDING = 1e-12
 
 
 class Moments:
@@ -115,8 +117,9 @@ class Codec(nn.Module):
         if moments.count == 0:
             raise ValueError("expected at least one training series, got none: check `data`")
         deviation = moments.variance.sqrt()
-        size = deviation.amax(0).reshape(-1, self.layout.channels).amax(0)
-        varies = deviation > CONSTANT_TOLERANCE * size.repeat(deviation.shape[1] // self.layout.channels)
+        size, magnitude = (x.amax(0).reshape(-1, self.layout.channels).amax(0) for x in (deviation, moments.mean.abs()))
+        least = torch.maximum(CONSTANT_TOLERANCE * size, ROUNDING * magnitude)
+        varies = deviation > least.repeat(deviation.shape[1] // self.layout.channels)
         if not varies.any():
             raise ValueError("expected series that differ, but every training series is the same: check `data`")
         scale = self._units(torch.where(varies, deviation, 0.0))
