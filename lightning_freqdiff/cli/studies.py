@@ -270,6 +270,7 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
         f"{config.tolerance:g} at {config.sampling.num_steps} steps",
         f"of {type(config.sampling.solver).__name__}. On fresh noise, {config.confirm} samples: "
         f"{tuner.damage(confirmed)}; {tuner.speedup(confirmed, fresh=True):.1f} times faster.",
+        f"Damage is relative to {tuner.against(confirmed)}.",
     ]
     replace_text(path, as_yaml(found, comment))
     console.print(f"\n{path}: {comment[1]}", highlight=False, soft_wrap=True)

@@ -239,6 +239,14 @@ class Tuner:
         bound = trial.damage.error == trial.damage.error
         return f"{trial.value:.4f}" + (f" (95 % below {trial.upper:.4f})" if bound else "")
 
+    def against(self, trial: Trial) -> str:
+        """Say what the damage is relative to."""
+        ode = self.metric == "sw" and _without_noise(trial.family.contender(trial.knob, self.bench.sampling))
+        if not ode:
+            return "the uncached samples"
+        apart = "" if self.drift is None else f", which is {self.drift:.1%} from the uncached samples"
+        return f"the same ODE solved to the end{apart}"
+
     def write(self, preset: Path, winner: Trial | None) -> None:
         """Write all trials and their picture beside a preset; nothing where nothing was measured."""
         sampling, module = self.bench.sampling, self.bench.module

@@ -162,6 +162,9 @@ def test_solvers_are_left_out_where_their_ode_is_another_law(small, monkeypatch,
         monkeypatch.setattr(search.yardstick, "drift", lambda _, d=drift: d)
         assert search._comparable([ode, cache]) == left
     assert "solved to the end, is 50.0% (± 20.0%)" in capsys.readouterr().out
+    few, cached = (Trial(one, 4.0, 1.0, 4, 1.0, Damage(0.1, 0.0, 0.1)) for one in (ode, cache))
+    assert search.against(few) == "the same ODE solved to the end, which is 15.0% from the uncached samples"
+    assert search.against(cached) == "the uncached samples"
 
 
 def test_an_arithmetic_is_searched_where_it_is_faster(small, monkeypatch):
