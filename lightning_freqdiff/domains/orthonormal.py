@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class Constant(nn.Module):
         self.exact = value
         self.value = value.float() if value.is_floating_point() else value
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Constant:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
         self.value = fn(self.value)
         return self

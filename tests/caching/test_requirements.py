@@ -634,7 +634,7 @@ def test_6_the_ledger_says_what_was_done(name, solver):
     assert all(len(curve) == wrapped.ledger.calls for curve in curves.values())
     assert curves["recomputed"][0] == 1
     assert curves["recomputed"][-1] == 1
-    assert (totals["probe_error"] > 0) == (name not in ("fastcache", "l2c"))  # nothing is forecast there that could be compared
+    assert (totals["probe_error"] > 0) == (name not in ("fastcache", "l2c"))  # nothing is forecast
     assert 0 < totals["hit_rate"] < 1
     json.dumps(totals)
 
