@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightning_freqdiff.caching import (
         DMD,
         E2CRF,
+        L2C,
         L2P,
         AdaCorrection,
         CachePolicy,
@@ -83,6 +84,7 @@ __all__ = [
     "ECG",
     "ETT",
     "IPNDM",
+    "L2C",
     "L2P",
     "LSTM",
     "MIMIC3",
@@ -146,8 +148,8 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "caching": "AdaCorrection DMD DeepCache E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2P MagCache PrediT "
-    "SVDCache SpectralCache Spectrum TaylorSeer TeaCache ToMe Wiener",
+    "caching": "AdaCorrection DMD DeepCache E2CRF CachePolicy FastCache FirstBlock FoCa FreqCa L2C L2P MagCache "
+    "PrediT SVDCache SpectralCache Spectrum TaylorSeer TeaCache ToMe Wiener",
     "callbacks": "CacheCallback SampleMonitor SampleWriter ShardWriter",
     "data": "ArrayData ECG ETT Energy MIMIC3 NASA NASDAQ SeriesData ShardedData "
     "Sines Stocks SyntheticECG UCR USDroughts",

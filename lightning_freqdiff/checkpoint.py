@@ -8,6 +8,8 @@ What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the has
 | ``fastcache.weight.i``, ``fastcache.bias.i`` | FastCache | linear map of block ``i``, ``(d, d)`` and ``(d,)`` |
 | ``magcache.log_magnitude`` | MagCache | logarithm of the residual's mean magnitude by time from 0 to 1, ``(n,)`` |
 | ``moments.KIND`` | SVDCache | second moments of what may be kept of a call, ``(d, d)`` |
+| ``l2c.times``, ``l2c.places``, ``l2c.gaps`` | L2C | a teacher's times; which were looked at; steps apart |
+| ``l2c.products`` | L2C | how errors of layers that repeat themselves go together, ``(gaps, places, L, L)`` |
 | ``l2p.times``, ``l2p.gram.KIND`` | L2P | increasing times, ``(T,)``, and mean products of features, ``(T, T)`` |
 | ``l2p.ridge.KIND`` | L2P | the penalty that does best on samples left out |
 | ``wiener.rate`` | Wiener | local error of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |

@@ -117,7 +117,9 @@ class Codec(nn.Module):
         if moments.count == 0:
             raise ValueError("expected at least one training series, got none: check `data`")
         deviation = moments.variance.sqrt()
-        size, magnitude = (x.amax(0).reshape(-1, self.layout.channels).amax(0) for x in (deviation, moments.mean.abs()))
+        size, magnitude = (
+            x.amax(0).reshape(-1, self.layout.channels).amax(0) for x in (deviation, moments.mean.abs())
+        )
         least = torch.maximum(CONSTANT_TOLERANCE * size, ROUNDING * magnitude)
         varies = deviation > least.repeat(deviation.shape[1] // self.layout.channels)
         if not varies.any():

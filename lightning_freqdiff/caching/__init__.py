@@ -9,6 +9,7 @@ from lightning_freqdiff.caching.fastcache import FastCache
 from lightning_freqdiff.caching.firstblock import FirstBlock
 from lightning_freqdiff.caching.foca import FoCa
 from lightning_freqdiff.caching.freqca import FreqCa
+from lightning_freqdiff.caching.l2c import L2C
 from lightning_freqdiff.caching.l2p import L2P
 from lightning_freqdiff.caching.magcache import MagCache
 from lightning_freqdiff.caching.predit import PrediT
@@ -23,6 +24,7 @@ from lightning_freqdiff.caching.wiener import Wiener
 __all__ = [
     "DMD",
     "E2CRF",
+    "L2C",
     "L2P",
     "AdaCorrection",
     "CachePolicy",

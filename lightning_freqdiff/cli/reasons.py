@@ -26,7 +26,7 @@ TYPE = re.compile(
 
 WITHIN = re.compile(r"Problem with given class_path '[^']+': (.*?)(?: - Expected an? | - Not a valid| Given value|$)")
 """The reason of a class that was found and refused its settings."""
-OURS = re.compile(r"- (expected .*?)(?= - (?:Not a valid subclass|Expected an? )|$)")
+OURS = re.compile(r"- (expected .*?)(?= - (?:Not a valid subclass|Expected an? )| Given value|$)")
 """The reason that is ours among those of all types that a value might have been of."""
 UNION = re.compile(r"any of the Union subtypes Subtypes: \[(.*?)\] Errors: .*Given value: ?(.*)")
 SINGLE = re.compile(r"Expected an? (.*?)\. Got value: ?(.*)")

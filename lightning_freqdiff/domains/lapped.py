@@ -58,9 +58,6 @@ class LappedTransform(Orthonormal):
         blocks: Blocks; the first ones are a step longer where they do not divide the length.
     """
 
-    places: Tensor
-    steps: Tensor
-
     def __init__(self, length: int, blocks: int) -> None:
         short, longer = divmod(length, blocks)
         super().__init__(blocks, short + (longer > 0))
@@ -74,23 +71,22 @@ class LappedTransform(Orthonormal):
         live = torch.arange(self.parts) < torch.tensor(sizes).unsqueeze(1)
         places = torch.full((blocks, self.parts), length)
         places[live] = torch.arange(length)
-        self.register_buffer("places", places.flatten(), persistent=False)
-        self.register_buffer("steps", live.flatten().nonzero().flatten(), persistent=False)
+        self.places, self.steps = Constant(places.flatten()), Constant(live.flatten().nonzero().flatten())
         self.settle(length)
 
     def noise_scale(self) -> Tensor:
         """Return 1, or 0 where a shorter block has no such frequency."""
-        return (self.places < len(self.steps)).float().view(self.tokens, self.parts)
+        return (self.places.value < len(self.steps.value)).float().view(self.tokens, self.parts)
 
     def analyse(self, x: Tensor) -> Tensor:
         """Rotate, cut into blocks, and transform each; a shorter block has a zero at its end."""
-        cut = F.pad(self.overlap(x), (0, 0, 0, 1)).index_select(1, self.places)
+        cut = F.pad(self.overlap(x), (0, 0, 0, 1)).index_select(1, self.places.value)
         return (self.waves.like(x) @ cut.unflatten(1, (self.tokens, -1))).flatten(1, 2)
 
     def synthesise(self, y: Tensor) -> Tensor:
         """Transform each block back, put them behind each other, and rotate back."""
         cut = (self.waves.like(y).mT @ y.unflatten(1, (self.tokens, -1))).flatten(1, 2)
-        return self.overlap.inverse(cut.index_select(1, self.steps))
+        return self.overlap.inverse(cut.index_select(1, self.steps.value))
 
 
 def cosines(size: int, last: bool) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +18,21 @@ SHORT = 1024
 class Constant(nn.Module):
     """Numbers that go to a device in float32, as some know no float64, and are exact for float64 all the same.
 
-    Args:
-        value: The numbers, float64, on the CPU.
-    """
+    They are no buffer, since averages of weights are taken of buffers, too, and would wear them off.
 
-    value: Tensor
+    Args:
+        value: The numbers, float64 on the CPU; or indices.
+    """
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
         self.exact = value
-        self.register_buffer("value", value.float(), persistent=False)
+        self.value = value.float() if value.is_floating_point() else value
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.value = fn(self.value)
+        return self
 
     def like(self, x: Tensor) -> Tensor:
         """Return them in the precision and on the device of ``x``."""
@@ -43,24 +50,21 @@ class Rotations(nn.Module):
         sine: ``s``, ``(p,)``, float64.
     """
 
-    partner: Tensor
-
     def __init__(self, length: int, first: Tensor, second: Tensor, cosine: Tensor, sine: Tensor) -> None:
         super().__init__()
         partner, own = torch.arange(length), torch.ones(length, 1, dtype=torch.float64)
         partner[first], partner[second] = second, first
         other = torch.zeros_like(own)
         own[first, 0], own[second, 0], other[first, 0], other[second, 0] = cosine, cosine, sine, -sine
-        self.register_buffer("partner", partner, persistent=False)
-        self.own, self.other = Constant(own), Constant(other)
+        self.partner, self.own, self.other = Constant(partner), Constant(own), Constant(other)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rotate steps ``(B, N, C)``."""
-        return self.own.like(x) * x + self.other.like(x) * x.index_select(1, self.partner)
+        return self.own.like(x) * x + self.other.like(x) * x.index_select(1, self.partner.value)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Rotate back."""
-        return self.own.like(x) * x - self.other.like(x) * x.index_select(1, self.partner)
+        return self.own.like(x) * x - self.other.like(x) * x.index_select(1, self.partner.value)
 
 
 class Orthonormal(Transform):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from lightning_freqdiff.caching import (
     DMD,
     E2CRF,
+    L2C,
     L2P,
     AdaCorrection,
     CachePolicy,
@@ -134,6 +135,7 @@ def families() -> list[Family]:
     for forecaster in (FoCa, FreqCa, DMD, SVDCache, L2P, AdaCorrection):
         found.append(Family(forecaster.__name__.lower(), lambda k, f=forecaster: f(interval=round(k)), 2, 100))
     found.append(Family("magcache", lambda k: MagCache(tau=k, skips=1000, retention=0.0), 1e-3, 10))
+    found.append(Family("l2c", lambda k: L2C(penalty=k), 1e-8, 1))
     found.append(Family("predit", lambda k: PrediT(tau=k, skips=1000), 1e-2, 10))
     for order in (0, 1, 2):
         found.append(Family(f"taylorseer-{order}", lambda k, o=order: TaylorSeer(interval=round(k), order=o), 2, 100))

@@ -12,6 +12,7 @@ from random_networks import draw, random_score
 from lightning_freqdiff.caching import (
     DMD,
     E2CRF,
+    L2C,
     L2P,
     AdaCorrection,
     CachedScore,
@@ -34,10 +35,11 @@ from lightning_freqdiff.caching.presets import LONG
 from lightning_freqdiff.callbacks import CacheCallback
 from lightning_freqdiff.diffusion.score import Score, Trajectory
 from lightning_freqdiff.diffusion.sde import VP
-from lightning_freqdiff.domains import Representation
+from lightning_freqdiff.domains import Lapped, Representation
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, MLP, Transformer
 from lightning_freqdiff.networks.flops import count_flops
+from lightning_freqdiff.sampling import time_grid
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import (
     DDIM,
@@ -95,6 +97,7 @@ POLICIES = {
     "predit": busy(PrediT, warmup=2),
     "svdcache": busy(SVDCache, interval=3),
     "l2p": busy(L2P, interval=3),
+    "l2c": busy(L2C, interval=3, penalty=1e-3),
     "adacorrection": busy(AdaCorrection, interval=3, gain=0.02),
     "wiener": busy(Wiener, tolerance=0.1),
     "wiener-clock": busy(Wiener, tolerance=0.1, memory=1.0),
@@ -110,6 +113,7 @@ CLOCKED = (
     "magcache",
     "svdcache",
     "l2p",
+    "l2c",
     "adacorrection",
 )
 """Caches whose calls all samples make together."""
@@ -130,7 +134,8 @@ OFF = [
     *[(f"taylor-{n}-{s}", {"interval": 1}) for n in (0, 1, 2) for s in STALE],
     ("spectrum", {"window": 1.0, "growth": 0.0}),
     ("spectrum", {"warmup": 1000}),
-    *[(name, {"interval": 1}) for name in POLICIES if name.startswith(("foca", "freqca", "dmd", "svdcache", "l2p"))],
+    *[(name, {"interval": 1}) for name in POLICIES if name.startswith(("foca", "freqca", "dmd", "svdcache", "l2"))],
+    ("l2c", {"penalty": 0.0}),
     ("adacorrection", {"interval": 1, "gain": 1e9}),
     *[("magcache", off) for off in ({"tau": 0.0}, {"skips": 0}, {"retention": 1.0})],
     *[("predit", off) for off in ({"tau": 0.0}, {"skips": 0}, {"warmup": 1000})],
@@ -160,6 +165,12 @@ def teach(score) -> Score:
         apart = (times.unsqueeze(0) - times.unsqueeze(1)).abs()
         score.calibration[f"l2p.gram.{kind}"] = (-4 * apart**1.5).exp()
         score.calibration[f"l2p.ridge.{kind}"] = torch.tensor(1e-4)
+    layers, size = len(score.network.layers), torch.tensor([1e-3, 0.1, 0.02, 1e-3, 0.05]).view(5, 1, 1)
+    rows = torch.randn(2, 5, layers, layers, generator=random) * size
+    score.calibration["l2c.times"] = time_grid(score.sde, 60, "edm")
+    score.calibration["l2c.places"] = torch.linspace(3, 57, 5)
+    score.calibration["l2c.gaps"] = torch.tensor([1.0, 3.0])
+    score.calibration["l2c.products"] = rows @ rows.mT
     return score
 
 
@@ -201,7 +212,10 @@ BACKBONES = {
     "steps": Transformer(axis="time", group=2, layers=2, heads=2, width=8, feedforward=16),
     "lstm": LSTM(layers=1, width=8),
     "mlp": MLP(layers=1, width=8),
+    "wavelets": Transformer(layers=2, heads=2, width=8, feedforward=16),
+    "blocks": Transformer(layers=2, heads=2, width=8, feedforward=16),
 }
+DIFFUSED = {"wavelets": "wavelet", "blocks": Lapped(4)}
 EVERYWHERE = ["teacache", "spectral", "firstblock", "fastcache", "taylor-1-features", "spectrum", "wiener", "e2crf"]
 EVERYWHERE += [
     "foca",
@@ -212,6 +226,7 @@ EVERYWHERE += [
     "predit",
     "svdcache",
     "l2p",
+    "l2c",
     "adacorrection",
 ]
 
@@ -221,9 +236,9 @@ BANDED = ["spectral-frequency", "freqca-frequency"]
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", [*EVERYWHERE, *BANDED])
 def test_every_requirement_on_every_backbone(name, backbone):
-    if name in BANDED and backbone in ("mlp", "steps"):
+    if name in BANDED and backbone in ("mlp", "steps", "blocks"):
         return  # refused, see below
-    score = other_network(BACKBONES[backbone])
+    score = other_network(BACKBONES[backbone], DIFFUSED.get(backbone, "frequency"))
     off = (
         {"tau_safe": 0.0}
         if name == "e2crf"
@@ -241,14 +256,17 @@ def test_every_requirement_on_every_backbone(name, backbone):
     assert torch.equal(draw(wrapped, score), once)
 
 
-@pytest.mark.parametrize(("network", "domain"), [("mlp", "frequency"), ("steps", "frequency"), ("plain", "time")])
+@pytest.mark.parametrize(
+    ("network", "domain"),
+    [("mlp", "frequency"), ("steps", "wavelet"), ("plain", "time"), ("plain", "lapped")],
+)
 def test_bands_by_frequency_are_refused_where_tokens_are_no_frequencies(network, domain):
     score = other_network(BACKBONES[network], domain)
     for name, other, idle in zip(BANDED, ("channel", "fourier"), ({"fdc": False}, {"order": 0}), strict=True):
         with pytest.raises(ValueError, match=rf"expected tokens that are frequencies.*`policy\.bands` {other}$"):
             run(score, make(name))
         run(score, make(name, **idle))
-    if domain == "frequency":  # predictions have the tokens of the layout, whatever the network works on
+    if domain in ("frequency", "wavelet"):  # predictions have the tokens of the layout, whatever the network works on
         run(score, make("freqca-frequency", stale="wiener"))
 
 
@@ -292,6 +310,7 @@ LAZY = {
     "predit": {"tau": 1e9, "skips": 1000, "warmup": 1},
     "svdcache": {"interval": 1000, "warmup": 1},
     "l2p": {"interval": 1000, "warmup": 1},
+    "l2c": {"interval": 1000},
     "adacorrection": {"interval": 1000},
     "wiener": {"tolerance": 1e9, "longest": 1.0},
 }
@@ -420,6 +439,9 @@ PARAMETERS = [
     (L2P, "warmup", 1, 4, {}),
     (L2P, "history", 1, 3, {}),
     (L2P, "ridge", 0.0, 1.0, {}),
+    (L2C, "interval", 2, 4, {"penalty": 1e-3}),
+    (L2C, "penalty", 1e-5, 1e-2, {}),
+    (L2C, "threshold", 0.01, 0.99, {"penalty": 1e-3}),
     (AdaCorrection, "interval", 2, 4, {}),
     (AdaCorrection, "spread", 0.0, 3.0, {"gain": 0.02}),
     (AdaCorrection, "gain", 0.01, 0.1, {}),
@@ -548,6 +570,8 @@ def test_5_a_setting_that_has_no_effect_is_said(policy, settings):
         (PrediT, {"skips": -1}),
         (SVDCache, {"energy": 1.1}),
         (L2P, {"history": 0}),
+        (L2C, {"penalty": -1.0}),
+        (L2C, {"threshold": 1.0}),
         (AdaCorrection, {"gain": -1.0}),
         (ToMe, {"ratio": 0.6}),
         (Wiener, {"tolerance": -0.1}),
@@ -603,14 +627,14 @@ def test_6_the_ledger_says_what_was_done(name, solver):
         ran = sum(rows) / len(rows) / asked
         assert totals["flops_fraction"] == pytest.approx(ran)
     assert 1 - totals["hit_rate"] == pytest.approx(sum(rows) / len(rows) / asked)
-    if name != "fastcache":
+    if name not in ("fastcache", "l2c"):
         assert rows[0] == rows[1]
         assert totals["network_calls"] == pytest.approx(rows[1] / 5)
     assert totals["network_calls"] + totals["calls_skipped"] == pytest.approx(wrapped.ledger.calls)
     assert all(len(curve) == wrapped.ledger.calls for curve in curves.values())
     assert curves["recomputed"][0] == 1
     assert curves["recomputed"][-1] == 1
-    assert (totals["probe_error"] > 0) == (name != "fastcache")  # nothing is forecast there that could be compared
+    assert (totals["probe_error"] > 0) == (name not in ("fastcache", "l2c"))  # nothing is forecast
     assert 0 < totals["hit_rate"] < 1
     json.dumps(totals)
 

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import torch
 from random_networks import random_score
+from scipy.optimize import minimize
 from slow_caches import SAMPLES, STALE, STEPS, TIMES, Twin, check, ratio, walk
 
-from lightning_freqdiff.caching import AdaCorrection, MagCache, PrediT
+from lightning_freqdiff.caching import L2C, AdaCorrection, MagCache, PrediT
 from lightning_freqdiff.caching.adacorrection import offset
 from lightning_freqdiff.caching.base import Call
+from lightning_freqdiff.caching.l2c import router
 from lightning_freqdiff.diffusion.score import Trajectory
+from lightning_freqdiff.diffusion.sde import VP
+from lightning_freqdiff.sampling import time_grid
 
 
 class SlowMagCache(Twin):
@@ -141,3 +145,82 @@ def test_adacorrection_blends_at_probes_and_repeats_between(interval):
             shares.append(share)
         torch.testing.assert_close(outcome.eps, score.eps(score.network.head(kept, None), z, c), atol=1e-4, rtol=1e-4)
     assert any(((share > 0) & (share < 1)).all() for share in shares)
+
+
+class SlowL2C(Twin):
+    """Layers one by one, the router by SciPy's minimiser."""
+
+    def __init__(self, score, sample, interval, penalty, threshold):
+        super().__init__(score, sample, "residual")
+        self.interval, self.penalty, self.threshold, self.full = interval, penalty, threshold, None
+        self.learnt = {k.removeprefix("l2c."): v.numpy() for k, v in score.calibration.items()}
+
+    def decide(self, h0, step):
+        return True
+
+    def asked(self, step):
+        """The layers whose share of the present is above the threshold where the loss is least."""
+        times = self.learnt["times"]
+        place, before = (np.interp(-float(TIMES[i]), -times, np.arange(len(times))) for i in (step, self.full))
+        apart = [abs(math.log(gap / (place - before))) for gap in self.learnt["gaps"]]
+        gap = int(np.argmin(apart))
+        products = self.learnt["products"][gap, np.argmin(abs(self.learnt["places"] - place))].astype(float)
+        products = products * ((place - before) / self.learnt["gaps"][gap]) ** 2
+        scale = products.trace()
+        found = minimize(
+            lambda b: ((1 - b) @ products @ (1 - b) + self.penalty * b.sum()) / scale,
+            np.ones(len(products)),
+            jac=lambda b: (-2 * products @ (1 - b) + self.penalty) / scale,
+            bounds=[(0, 1)] * len(products),
+            options={"ftol": 1e-15, "gtol": 1e-12},
+        )
+        return found.x > self.threshold
+
+    def __call__(self, z, t, step, last):
+        if self.full is None or last or step - self.full >= self.interval:
+            self.added, blocks = [], self.score.network.layers
+            hooks = [b.register_forward_hook(lambda _, i, o: self.added.append((o - i[0])[0])) for b in blocks]
+            answer = super().__call__(z, t, step, last)
+            for hook in hooks:
+                hook.remove()
+            self.full = step
+            return answer
+        asked, blocks = self.asked(step), self.score.network.layers
+        chosen = zip(blocks, asked, self.added, strict=True)
+        self.score.network.layers = torch.nn.ModuleList(block if run else Add(past) for block, run, past in chosen)
+        try:
+            return float(asked.mean()), super().__call__(z, t, step, last)[1]
+        finally:
+            self.score.network.layers = blocks
+
+
+class Add(torch.nn.Module):
+    def __init__(self, added):
+        super().__init__()
+        self.added = added
+
+    def forward(self, h, context=None):
+        return h + self.added
+
+
+@pytest.mark.parametrize(("interval", "penalty", "threshold"), [(2, 3e-3, 0.1), (3, 3e-3, 0.5), (5, 3e-2, 0.1)])
+def test_l2c_leaves_out_the_layers_whose_past_costs_less_than_they_do(interval, penalty, threshold):
+    score, random = random_score(13, 2), torch.Generator().manual_seed(1)
+    layers = len(score.network.layers)
+    rows = torch.randn(2, 9, layers, layers, generator=random).double() * 0.05
+    score.calibration |= {
+        "l2c.times": time_grid(VP(), 60, "edm"),
+        "l2c.places": torch.linspace(3, 57, 9),
+        "l2c.gaps": torch.tensor([1.0, 3.0]),
+        "l2c.products": rows @ rows.mT,
+    }
+    policy = L2C(interval=interval, penalty=penalty, threshold=threshold)
+    share = check(score, policy, lambda s, b: SlowL2C(s, b, interval, penalty, threshold))
+    assert {0 < row[0] < 1 for row in share} == {True, False}
+
+
+def test_a_router_without_a_penalty_computes_everything_and_under_a_large_one_nothing():
+    products = np.array([[2.0, -1.0], [-1.0, 1.0]])
+    assert router(products, 0.0).tolist() == [1, 1]
+    assert router(products, 100.0).tolist() == [0, 0]
+    assert router(np.zeros((2, 2)), 1e-9).tolist() == [0, 0]  # what changes nothing is left out

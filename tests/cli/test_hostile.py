@@ -52,6 +52,8 @@ LINES = {
     "fit --trainer.max_steps ''": "--trainer.max_steps: expected an integer, got nothing",
     "fit --model.network.width 1e9": "--model.network.width: expected an integer or null, got 1e9",
     "fit --model.colour pink": "--model.colour: expected equal, white or a number, got pink",
+    "fit --model.domain fourier": "--model.domain: expected frequency, .*lapped or a Domain, got fourier",
+    "fit --model.domain Wavelet --model.domain.filter bior2.2": r"got 'bior2\.2': set --model\.domain\.filter$",
     "fit --model.network.preset huge": "--model.network.preset: expected small, base or large, got huge",
     "fit --seed_everything x": "--seed_everything: expected true or false or an integer, got x",
     "fit --model.shape 3": "--model.shape: expected a list or null, got 3",

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dct
 
+from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.domains import (
     DOMAINS,
     Lapped,
@@ -146,6 +148,19 @@ def test_gradients_and_autocast_go_through(domain, n):
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layout.encode(x), z)
         assert layout.decode(z).dtype == torch.float32
+
+
+@pytest.mark.parametrize("n", [20, 1500])
+@pytest.mark.parametrize("domain", ["wavelet", "lapped"])
+def test_it_goes_along_with_a_model_and_is_no_part_of_its_weights(domain, n):
+    model = Codec(Representation(domain, n, 1))
+    x = series((2, n, 1, 0))
+    assert not list(model.layout.buffers())  # of which averages would be taken
+    constants = [part for part in model.to("meta").modules() if isinstance(part, orthonormal.Constant)]
+    assert constants
+    assert all(part.value.is_meta for part in constants)
+    double = copy.deepcopy(Codec(Representation(domain, n, 1))).double()
+    torch.testing.assert_close(double.layout.decode(double.layout.encode(x)), x, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["haar", "db2", "db4", "db10", "sym8", "coif2"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_freqdiff.caching import L2P, CachedScore, SVDCache
+from lightning_freqdiff.caching import L2C, L2P, CachedScore, SVDCache
 from lightning_freqdiff.caching.local_error import local_error
 from lightning_freqdiff.caching.step_cache import run_network
 from lightning_freqdiff.checkpoint import calibration_path, read_calibration, weights_hash, write_calibration
@@ -143,7 +143,7 @@ def test_a_penalty_is_chosen_on_samples_left_out():
     assert explained[0] > 0.5 > explained[1]
 
 
-@pytest.mark.parametrize("policy", [L2P(), SVDCache()], ids=["l2p", "svdcache"])
+@pytest.mark.parametrize("policy", [L2C(), L2P(), SVDCache()], ids=["l2c", "l2p", "svdcache"])
 def test_what_cannot_do_without_a_calibration_says_so(model, policy):
     model.score.calibration = {}
     cached = CachedScore(model.score, policy, 12)

@@ -34,7 +34,7 @@ def tuner(model, tolerance, **more):
 
 @pytest.mark.parametrize("family", families(), ids=lambda f: f.name)
 def test_a_higher_knob_means_fewer_calls(model, calibrated, family):
-    search = tuner(calibrated if family.name in ("l2p", "svdcache") else model, 1.0)
+    search = tuner(calibrated if family.name in ("l2c", "l2p", "svdcache") else model, 1.0)
     if family.name == "deepcache":  # of which a transformer has no levels
         with pytest.raises(ValueError, match="above its coarsest, such as UNet"):
             search.measure(family, family.low, SAMPLING)
