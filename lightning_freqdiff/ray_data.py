@@ -9,6 +9,8 @@ rows = units(**settings).map_batches(
     fn_constructor_kwargs={"ckpt_path": "best.ckpt", **settings},
 )
 rows.write_parquet("s3://bucket/drawn")
+
+Without GPUs, let ``concurrency`` be less than there are cores: what reads and writes needs one as well.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, StrategyRegistry
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from lightning_freqdiff.networks import Backbone
@@ -52,7 +53,8 @@ def check_strategy(trainer: Trainer) -> None:
     """Refuse what would train, and save what cannot be sampled from.
 
     Raises:
-        ValueError: For Lightning's own strategies of this kind, and its own averages of weights under ours.
+        ValueError: For Lightning's own strategies of this kind and its averages of weights under ours; and for ours
+            where nothing is trained: ranks that share weights make every call together, and draw by themselves.
     """
     kind = type(trainer.strategy)
     if issubclass(kind, (FSDPStrategy, ModelParallelStrategy)) and not issubclass(kind, ShardedStrategy):
@@ -60,8 +62,14 @@ def check_strategy(trainer: Trainer) -> None:
             f"expected the strategy {NAME} for weights that are shared out, got {kind.__name__}: set "
             f"`trainer.strategy` {NAME}"
         )
-    plain = [c for c in trainer.callbacks if isinstance(c, WeightAveraging) and not hasattr(c, "shares")]
-    if issubclass(kind, ShardedStrategy) and plain:
+    if not issubclass(kind, ShardedStrategy):
+        return
+    if trainer.state.fn != TrainerFn.FITTING:
+        what = trainer.state.fn.value if trainer.state.fn else "nothing"
+        raise ValueError(f"expected {NAME} to train with, got it to {what}: set `trainer.strategy` ddp")
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    plain = [c for c in callbacks if isinstance(c, WeightAveraging) and not hasattr(c, "shares")]
+    if plain:
         raise ValueError(
             f"expected callbacks.Averaging for weights that are shared out, got {type(plain[0]).__name__}: set "
             "`trainer.callbacks`"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -39,7 +39,7 @@ class Averaging(EMAWeightAveraging):
         assert isinstance(pl_module, ScoreModule)
         pl_module.build()
         average = AveragedModel(pl_module, self._device, use_buffers=self._use_buffers, **self._kwargs)
-        shard(average.module.score.network, mesh)
+        shard(cast(ScoreModule, average.module).score.network, mesh)
         self._average_model = average.to(trainer.strategy.root_device)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from lightning_freqdiff.outputs import Kind, claim
 from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
 from lightning_freqdiff.schedule import at_end
+from lightning_freqdiff.sharding import ShardedStrategy
 
 
 def draw_share(trainer: Trainer, module: ScoreModule, sampling: Sampling) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -107,6 +108,11 @@ class SampleMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Claim the folder where it is not a logger's, before any work."""
+        if isinstance(trainer.strategy, ShardedStrategy):
+            raise ValueError(
+                "expected no SampleMonitor where weights are shared out, since ranks draw samples each by itself: "
+                "leave it out of `trainer.callbacks`"
+            )
         if stage == "fit" and not trainer.loggers and trainer.is_global_zero and not trainer.fast_dev_run:  # pyright: ignore
             claim(_folder(trainer), "trainer.default_root_dir", KIND)
 

@@ -9,14 +9,15 @@ import torch
 import two_ranks
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from two_ranks import NETWORKS, QUIET, walks
 
-from lightning_freqdiff.callbacks import Averaging
+from lightning_freqdiff.callbacks import Averaging, SampleMonitor
 from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.diffusion.losses import score_matching_loss
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.sharding import check_strategy
+from lightning_freqdiff.sharding import ShardedStrategy, check_strategy
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 
@@ -93,6 +94,15 @@ def test_strategies_that_leave_what_cannot_be_sampled_from_are_refused():
     strategy = ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)
     with pytest.raises(ValueError, match=r"strategy fsdp2 .* got ModelParallelStrategy: set `trainer.strategy`"):
         check_strategy(cast(Trainer, SimpleNamespace(strategy=strategy, callbacks=[])))
+
+
+@pytest.mark.parametrize("stage", ["predict", "test", "validate"])
+def test_nothing_but_training_is_shared_out(stage):
+    trainer = SimpleNamespace(strategy=ShardedStrategy(), callbacks=[], state=SimpleNamespace(fn=TrainerFn(stage)))
+    with pytest.raises(ValueError, match=rf"to train with, got it to {stage}: set `trainer.strategy` ddp"):
+        check_strategy(cast(Trainer, trainer))
+    with pytest.raises(ValueError, match="expected no SampleMonitor where weights are shared out"):
+        SampleMonitor().setup(cast(Trainer, trainer), ScoreModule(), "fit")
 
 
 class Fixed(ScoreModule):
