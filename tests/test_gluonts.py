@@ -64,6 +64,7 @@ def theirs() -> dict[str, float]:
     return {name: float((single | summed)[name]) for name in FOUND}
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_gluonts_says_so_itself():
     assert theirs() == pytest.approx(FOUND, rel=1e-6)
 
