@@ -89,7 +89,7 @@ def test_a_model_is_a_predictor(tmp_path):
         for i in range(3)
     ]
     dataset = common.ListDataset(entries, freq="h")
-    settings = {"window": 12, "covariates": "feat_dynamic_real"}
+    settings = {"window": 12, "val_fraction": 0.4, "covariates": "feat_dynamic_real"}
     model = lf.fit(
         dataset, network=lf.UNet(width=8, heads=2), max_steps=2, folder=tmp_path / "run", **settings, **quiet
     )
