@@ -64,6 +64,7 @@ def theirs() -> dict[str, float]:
     return {name: float((single | summed)[name]) for name in FOUND}
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_gluonts_says_so_itself():
     assert theirs() == pytest.approx(FOUND, rel=1e-6)
 
@@ -88,7 +89,7 @@ def test_a_model_is_a_predictor(tmp_path):
         for i in range(3)
     ]
     dataset = common.ListDataset(entries, freq="h")
-    settings = {"window": 12, "covariates": "feat_dynamic_real"}
+    settings = {"window": 12, "val_fraction": 0.4, "covariates": "feat_dynamic_real"}
     model = lf.fit(
         dataset, network=lf.UNet(width=8, heads=2), max_steps=2, folder=tmp_path / "run", **settings, **quiet
     )

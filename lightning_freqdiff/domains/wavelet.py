@@ -38,7 +38,7 @@ class Wavelet(Domain):
     filter: str = "db4"
 
     def __post_init__(self) -> None:
-        if self.filter not in pywt.wavelist(kind="discrete") or not pywt.Wavelet(self.filter).orthogonal:
+        if self.filter not in wavelist(kind="discrete") or not pywt.Wavelet(self.filter).orthogonal:
             raise ValueError(
                 f"expected an orthonormal wavelet such as haar, db4, sym8 or coif2, got {self.filter!r}: set "
                 "`model.domain.filter`"
