@@ -20,7 +20,7 @@ import torch
 from common import autocast, begin, parser, save, taken_up, trained
 from torch import Tensor
 
-from lightning_freqdiff.data import ECG, SeriesData, SyntheticECG
+from lightning_freqdiff.data import ECG, LoadedData, SeriesData, SyntheticECG
 from lightning_freqdiff.evaluation.labels import Labels, classify
 from lightning_freqdiff.metrics import sliced_wasserstein
 from lightning_freqdiff.networks import UNet
@@ -40,7 +40,7 @@ SETTINGS: tuple[tuple[float, tuple[float, float]], ...] = (
 """Scales of guidance and times between which it acts."""
 
 
-def open_heartbeats(name: str) -> SeriesData:
+def open_heartbeats(name: str) -> LoadedData:
     """Open the heartbeats with their labels; ``synthetic`` needs no file."""
     if name == "synthetic":
         return SyntheticECG(num_series=2048, length=64, conditional=True, test_fraction=0.3)

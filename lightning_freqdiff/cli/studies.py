@@ -286,7 +286,7 @@ def _arithmetics(config: Any) -> tuple[tuple[Precision | None, bool], ...]:
     low: tuple[Precision, ...] = ("bf16-mixed",) if wanted else ()
     if "compile" not in config.also or config.compile:
         return tuple((precision, False) for precision in low)
-    return tuple((precision, compiled) for precision in (None, *low) for compiled in (False, True))[1:]
+    return ((None, True), *((precision, compiled) for precision in low for compiled in (False, True)))
 
 
 def _calibrate(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:

@@ -18,8 +18,9 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
-import pywt
 import torch
+from pywt import Wavelet as Filter  # pyright: ignore[reportAttributeAccessIssue]
+from pywt import wavelist  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor, nn
 
 from lightning_freqdiff.domains.base import Domain
@@ -38,7 +39,7 @@ class Wavelet(Domain):
     filter: str = "db4"
 
     def __post_init__(self) -> None:
-        if self.filter not in wavelist(kind="discrete") or not pywt.Wavelet(self.filter).orthogonal:
+        if self.filter not in wavelist(kind="discrete") or not Filter(self.filter).orthogonal:
             raise ValueError(
                 f"expected an orthonormal wavelet such as haar, db4, sym8 or coif2, got {self.filter!r}: set "
                 "`model.domain.filter`"
@@ -46,7 +47,7 @@ class Wavelet(Domain):
 
     def build(self, length: int) -> WaveletTransform:
         """Make the transform, with as many levels as the length has room for."""
-        return WaveletTransform(length, lattice(pywt.Wavelet(self.filter).dec_lo))
+        return WaveletTransform(length, lattice(Filter(self.filter).dec_lo))
 
     def __str__(self) -> str:
         """Return the name."""
@@ -60,6 +61,7 @@ def lattice(lowpass: list[float]) -> list[float]:
     orthogonal to itself moved by as many steps.
 
     Examples:
+        >>> import pywt
         >>> [round(angle / math.pi, 4) for angle in lattice(pywt.Wavelet("db2").dec_lo)]
         [-0.0833]
         >>> lattice(pywt.Wavelet("haar").dec_lo)

@@ -66,13 +66,13 @@ class Family:
 
     def contender(self, knob: float, sampling: Sampling) -> Contender:
         """Return what takes part with a knob, beside uncached samples that are drawn as given."""
-        made, arithmetic = self.make(knob), (self.precision, self.compiled)
+        made = self.make(knob)
         if isinstance(made, CachePolicy):
-            return Contender(self.name, "cache", sampling, made, *arithmetic)
+            return Contender(self.name, "cache", sampling, made, self.precision, self.compiled)
         steps = max(1, round(sampling.num_calls / knob / made.calls_per_step))
         steps = min(max(steps, COUNTS[0]), COUNTS[-1]) if made.calibrated else steps
         few = replace(sampling, solver=made, grid=self.grid, num_steps=steps)
-        return Contender(self.name, "solver", few, None, *arithmetic)
+        return Contender(self.name, "solver", few, None, self.precision, self.compiled)
 
 
 GRIDS: tuple[Grid, ...] = ("edm", "logsnr", "tuned", "uniform")

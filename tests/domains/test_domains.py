@@ -194,6 +194,7 @@ def test_haar_is_made_of_means_over_halves():
 def test_tokens_tell_the_frequencies_that_they_stand_for(domain, wave):
     layout = Representation(domain, 400, 1)
     f = layout.frequencies
+    assert f is not None
     assert (len(f), f[0]) == (layout.tokens, 0)
     assert (f.diff() >= 0).all()
     assert f[-1] <= 0.5

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -194,11 +195,13 @@ def test_a_draw_has_the_arithmetic_of_its_contender(small):
 
 def test_precision_and_compilation_are_a_part_of_the_preset():
     text = as_yaml(Contender("x", "cache", FEW, Wiener(), "bf16-mixed", True), ["one"])
-    read = OmegaConf.to_container(OmegaConf.create(text))
+    read: Any = OmegaConf.to_container(OmegaConf.create(text))
     assert read["trainer"]["precision"] == "bf16-mixed"
     assert read["trainer"]["callbacks+"][0]["class_path"] == "CacheCallback"
     assert read["model"] == {"compile": True}
-    solver = OmegaConf.to_container(OmegaConf.create(as_yaml(Contender("x", "solver", FEW, None, "bf16-mixed"), [])))
+    solver: Any = OmegaConf.to_container(
+        OmegaConf.create(as_yaml(Contender("x", "solver", FEW, None, "bf16-mixed"), []))
+    )
     assert solver["trainer"] == {"precision": "bf16-mixed"}
     assert solver["sampling"]["num_steps"] == 20
 

@@ -1,5 +1,7 @@
 """The picture of a search: every trial, the frontier, what stands beside them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -34,9 +36,11 @@ def test_every_trial_is_a_point_and_every_family_has_its_look(count, families):
     figure = frontier(rows, UNCACHED, "sw", 0.1, 16)
     left, right = figure.axes
     for axis, key in ((left, "milliseconds"), (right, "milliseconds_alone")):
-        marks = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines if line.get_linestyle() == "None"}
+        points = [line.get_xydata().tolist()[0] for line in axis.lines if line.get_linestyle() == "None"]
+        marks = {(x, y) for x, y in points}
         assert marks == {(row[key], row["damage"]) for row in rows if row[key]}
-    looks = {(handle.get_color(), handle.get_marker()) for handle in figure.legends[0].legend_handles[:families]}
+    handles: Any = figure.legends[0].legend_handles[:families]
+    looks = {(handle.get_color(), handle.get_marker()) for handle in handles}
     assert len(looks) == families
     labels = [text.get_text() for text in figure.legends[0].texts]
     assert labels[-2:] == ["frontier", "confirmed"]
