@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
 
@@ -19,7 +20,7 @@ from lightning_freqdiff import recipe, studies
 from lightning_freqdiff.callbacks import CacheCallback
 from lightning_freqdiff.callbacks.table import to_frame
 from lightning_freqdiff.callbacks.unit_writer import check_finite
-from lightning_freqdiff.callbacks.verdict import verdict
+from lightning_freqdiff.callbacks.verdict import stopped_early, verdict
 from lightning_freqdiff.callbacks.writers import writer
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.findings import Findings
@@ -263,6 +264,8 @@ def fit(
             trainer.fit(module, datamodule=data)
         path = _saved(trainer)
         model = Model(module.eval() if path is None else ScoreModule.load_from_checkpoint(path), path, data)
+    if early := stopped_early(trainer):
+        rank_zero_info(f"stopped at step {trainer.global_step:,}, {early} (early_stopping=False goes on)")
     rank_zero_info(repr(model))
     if model.val_gain is not None and (warning := verdict(model.val_gain)):
         rank_zero_info(spell(warning, {}))
@@ -304,9 +307,11 @@ def _claimed(folder: str | Path | None) -> AbstractContextManager[None]:
 def _trainer(arguments: dict[str, Any]) -> Trainer:
     try:
         return Trainer(**arguments)
-    except TypeError as error:
-        text = ", ".join(f"{k}={v!r}" for k, v in arguments.items() if k != "callbacks" and k not in recipe.TRAINER)
-        raise ValueError(f"expected what Lightning's Trainer takes, got {text} ({error})") from error
+    except (TypeError, MisconfigurationException) as error:
+        given = {k: v for k, v in arguments.items() if k not in ("callbacks", "logger", *recipe.TRAINER)}
+        text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        reason = " ".join(str(error).split())
+        raise ValueError(f"expected what Lightning's Trainer takes, got {text} ({reason})") from error
 
 
 def _plugged(cache: studies.Cache | None) -> list[CacheCallback]:

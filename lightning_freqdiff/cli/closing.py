@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_freqdiff.callbacks.verdict import verdict
+from lightning_freqdiff.callbacks.verdict import stopped_early, verdict
 from lightning_freqdiff.checkpoint import read_step
 from lightning_freqdiff.cli.errors import spell
 
@@ -22,7 +22,9 @@ def close_training(trainer: Trainer, outcome: str, seconds: float) -> None:
         outcome: How it ended, in a word.
         seconds: How long it took.
     """
-    print(f"\n{outcome}: step {trainer.global_step:,} after {seconds:.0f} s{_stopped_early(trainer)}")
+    early = stopped_early(trainer)
+    reason = "" if early is None else f", {early} (--early_stopping null goes on)"
+    print(f"\n{outcome}: step {trainer.global_step:,} after {seconds:.0f} s{reason}")
     callback = trainer.checkpoint_callback
     if not isinstance(callback, ModelCheckpoint):
         return
@@ -60,14 +62,3 @@ def close_validation(trainer: Trainer) -> None:
     warning = None if gain is None else verdict(float(gain))
     if warning:
         print(spell(warning))
-
-
-def _stopped_early(trainer: Trainer) -> str:
-    """Say that early stopping ended a run, and how to go without."""
-    for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-        if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-            return (
-                f", early: {callback.monitor} had not fallen for {callback.wait_count} validations "
-                "(--early_stopping null goes on)"
-            )
-    return ""

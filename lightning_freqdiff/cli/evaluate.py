@@ -70,6 +70,8 @@ def evaluate(config: Any, console: Console) -> None:
     output = Path(config.output).expanduser()
     given = {role: config[role] for role in ("generated", "reference", "holdout")}
     with claimed(output, "output", KIND), console.status("reading") as status:
+        if (output / "evaluation.json").exists():
+            _say(console, f"note: takes the place of the evaluation that was in {output}")
         sets = read_sets(**given, reading=config.data, seed=settings.seed)
         for warning in sets.warnings:
             _say(console, f"note: {spell(warning)}")

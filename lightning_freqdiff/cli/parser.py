@@ -67,7 +67,9 @@ class Parser(ArgumentParser):
             return (
                 f", as in {' '.join(f'--{name}' for name in _given(flag[2:]))}: the class chosen has no such setting"
             )
-        like = difflib.get_close_matches(flag, self._option_string_actions, 1, CLOSE)
+        known = list(self._option_string_actions)
+        like = [name for name in known if name.endswith(f".{flag[2:]}")]
+        like = like or difflib.get_close_matches(flag, known, 1, CLOSE)
         return f" (is it {like[0]}?)" if like else ""
 
 

@@ -246,7 +246,7 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
         evaluator = Evaluator(data) if data is not None else None
         bench = Bench(module, config.sampling)
         goal = config.tolerance, config.metric
-        tuner = Tuner(bench, *goal, evaluator, config.confirm, console, config.minutes, _arithmetics(config))
+        tuner = Tuner(bench, *goal, evaluator, config.confirm, console, config.minutes, _precisions(config))
         best, confirmed = [], None
         try:
             best, confirmed = tuner.run(wanted)
@@ -280,7 +280,7 @@ def _tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Co
     )
 
 
-def _arithmetics(config: Any) -> tuple[tuple[Precision | None, bool], ...]:
+def _precisions(config: Any) -> tuple[tuple[Precision | None, bool], ...]:
     """Return what the best are tried with as well, beside what is set."""
     wanted = "precision" in config.also and config.precision == "32-true"
     low: tuple[Precision, ...] = ("bf16-mixed",) if wanted else ()

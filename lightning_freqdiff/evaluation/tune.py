@@ -49,7 +49,7 @@ class Tuner:
         confirm: Samples of fresh noise that a winner has to prove itself on.
         console: Where to report.
         minutes: Time that the search may take, if it may not take as long as it takes.
-        also: Arithmetics that are searched beside the one that is set, where they are faster.
+        also: Precisions, compiled or not, that are searched beside the one that is set, where they are faster.
 
     Attributes:
         trials: All that was measured, in order.
@@ -96,7 +96,7 @@ class Tuner:
         if left:
             self._print(f"time is up: {', '.join(family.label for family in left)} were not searched")
         runners = [trial for trial in best if trial.seconds < uncached.seconds]
-        confirmed = self.race(self._with_arithmetics(runners)) if runners else None
+        confirmed = self.race(self._in_other_precisions(runners)) if runners else None
         return best, confirmed
 
     def _comparable(self, wanted: list[Family]) -> list[Family]:
@@ -194,7 +194,7 @@ class Tuner:
         self.pace.step(family.label)
         return trial
 
-    def _with_arithmetics(self, runners: list[Trial]) -> list[Trial]:
+    def _in_other_precisions(self, runners: list[Trial]) -> list[Trial]:
         """Let each run in every arithmetic that is faster here, too."""
         few = replace(self.bench.sampling, num_steps=min(PROBED, self.bench.sampling.num_steps))
 

@@ -259,7 +259,7 @@ def changed(index: tuple[Any, ...], value: float, dtype: Any = np.float32) -> np
         (good > 0, r"expected real numbers, got dtype bool"),
         (changed((3, 1, 0), np.nan), r"got 1 that are not .*\(sample, step, channel\) = \(3, 1, 0\): nan"),
         (changed((2,), -np.inf), r"got 8 that are not .*\(sample, step, channel\) = \(2, 0, 0\): -inf"),
-        (changed((5, 3, 1), 1e39, float), r"got 1 that are not .*beyond 3.4e38.* = \(5, 3, 1\): 1e\+39"),
+        (changed((5, 3, 1), 1e39, float), r"got 1 that are not .*beyond 1e\+15.* = \(5, 3, 1\): 1e\+39"),
         (np.ones((6, 4, 2)), r"series that differ, got 6 times the same one"),
         (good[:1].repeat(6, axis=0), r"series that differ, got 6 times the same one"),
     ],

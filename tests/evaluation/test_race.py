@@ -1,4 +1,4 @@
-"""The race on fresh noise, arithmetics beside the one that is set, time, and what is left of a search."""
+"""The race on fresh noise, precisions beside the one that is set, time, and what is left of a search."""
 
 import json
 import math
@@ -174,7 +174,7 @@ def test_an_arithmetic_is_searched_where_it_is_faster(small, monkeypatch):
     monkeypatch.setattr(search.bench, "draw", lambda run: run.seconds.append(seconds[run.contender.precision]))
     for gain, expected in ((1.0, ["a"]), (1.5, ["a", "a bf16"])):
         seconds[None] = gain
-        assert [t.family.label for t in search._with_arithmetics([start("a", 0.1)])] == expected
+        assert [t.family.label for t in search._in_other_precisions([start("a", 0.1)])] == expected
 
 
 def test_a_draw_has_the_arithmetic_of_its_contender(small):

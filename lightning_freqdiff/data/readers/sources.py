@@ -111,6 +111,11 @@ class Reader:
                 f"{source}: expected an array named 'x', got {', '.join(map(repr, keys)) or 'none at all'}; "
                 f"{also}rename the one that holds the series, or mend `data.path`"
             )
+        for setting, column in (("id", self.roles.id), ("time", self.roles.time)):
+            if column is not None:
+                raise ValueError(
+                    f"{source}: expected a table with a column {column!r}, got arrays; leave `data.{setting}` out"
+                )
         x = arrays[name]
         if self.long and x.ndim in (1, 2) and not (x.ndim == 2 and arrays.get("columns", x).size == 1):
             x = x.reshape(1, len(x), -1)

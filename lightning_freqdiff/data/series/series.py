@@ -68,6 +68,10 @@ class Series:
             yield np.asarray(self.x[rows if self.rows is None else self.rows[rows]])
 
 
+LARGEST = 1e15
+"""Numbers beyond are taken for errors: the square of a sum of them would be no number in float32."""
+
+
 def mapped(x: np.ndarray) -> np.memmap | None:
     """Return the memory-mapped file that an array is, or is a view of."""
     root, base = None, x
@@ -149,7 +153,7 @@ def _check_values(series: Series, differ: bool) -> None:
     for chunk in series.chunks():
         with np.errstate(over="ignore"):  # what overflows becomes inf and is reported below
             x = chunk.astype(np.float32, copy=False)
-        bad = np.isinf(x) if series.gaps else ~np.isfinite(x)
+        bad = np.abs(x) > LARGEST if series.gaps else ~(np.abs(x) <= LARGEST)
         if bad.any():
             if first is None:
                 row, *rest = (int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
@@ -161,7 +165,7 @@ def _check_values(series: Series, differ: bool) -> None:
     if first is not None:
         raise ValueError(
             f"{series.source}: expected finite float32 numbers, got {bad_count} that are not (NaN, infinite or "
-            f"beyond 3.4e38), the first at (sample, step, channel) = {first[0]}: {first[1]}; fill or drop them "
+            f"beyond {LARGEST:g}), the first at (sample, step, channel) = {first[0]}: {first[1]}; fill or drop them "
             "in the file of `data.path` (ArrayData: `data.missing` interpolate, drop or mask)"
         )
     if not differs:

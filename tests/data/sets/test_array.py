@@ -67,7 +67,7 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
     values=arrays(
         np.float32,
         st.tuples(st.integers(2, 5), st.integers(2, 6)),
-        elements=st.floats(-(2.0**99), 2.0**99, width=32),
+        elements=st.floats(-(2.0**49), 2.0**49, width=32),
         unique=True,
     ),
     header=st.booleans(),
@@ -190,7 +190,7 @@ objects = np.array([[1.0, None], [2.0, "a"]], dtype=object)
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("a.txt", b"1,2", r"ending in \.npz, \.npy, \.csv or \.parquet, got '\.txt'"),
+        ("a.txt", b"1,2", r"ending in \.npz, \.npy, \.csv or \.parquet \(or \.jsonl\), got '\.txt'"),
         ("a", b"1,2", r"ending in .*, got ''"),
         *((f"a{suffix}", b"", "got an empty file") for suffix in writers),
         ("a.npz", npz[:-30], "damaged, cut short or pickled"),
@@ -353,3 +353,19 @@ def test_real_heartbeats_end_in_a_wall_of_zeros(mitbih: ArrayData) -> None:
     assert (end < 187).mean() > 0.9
     last = values[np.arange(len(values)), end - 1]
     assert np.median(last) > 0.1  # the last step before the padding does not fall to zero by itself
+
+
+@pytest.mark.parametrize("setting", ["id", "time"])
+def test_an_array_has_no_columns_to_name(setting):
+    series = np.random.default_rng(0).normal(size=(8, 6, 1))
+    with pytest.raises(
+        ValueError, match=rf"expected a table with a column 'when', got arrays; leave `data.{setting}`"
+    ):
+        ArrayData.of(series, **{setting: "when"}).setup()
+
+
+def test_numbers_too_large_to_reckon_with_are_refused():
+    series = np.random.default_rng(0).normal(size=(8, 6, 1))
+    with pytest.raises(ValueError, match=r"beyond 1e\+15\), the first at"):
+        ArrayData.of(series * 1e30).setup()
+    ArrayData.of(series * 1e12).setup()
