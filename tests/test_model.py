@@ -1,5 +1,6 @@
 """The front door as a user of Python meets it: fit, load, and what a model can do."""
 
+import logging
 import os
 import signal
 import sys
@@ -166,6 +167,13 @@ def test_an_array_comes_back_as_an_array_and_a_tensor_when_asked(fitted):
         (SERIES, {"seed": -1}, "expected `seed` from 0"),
         (SERIES, {"callbacks": ["EarlyStopping"]}, "instances of Lightning's Callback, got 'EarlyStopping'"),
         (SERIES, {"max_steps": "many"}, "expected what Lightning's Trainer takes, got .*max_steps='many'"),
+        (
+            SERIES,
+            {"max_time": "two minutes"},
+            "expected what Lightning's Trainer takes, got .*max_time='two minutes'",
+        ),
+        (SERIES * 1e38, {}, r"beyond 1e\+15"),
+        (SERIES, {"time": "date"}, "expected a table with a column 'date', got arrays; leave `time` out"),
         (SERIES, {"matmul_precision": "low"}, "expected `matmul_precision` as one of highest"),
         (lf.SyntheticECG(num_series=20), {"batch_size": 4}, "`batch_size` to be set where the SyntheticECG is made"),
     ],
@@ -175,6 +183,12 @@ def test_what_cannot_be_learnt_from_ends_in_one_line(folder, series, settings, s
         lf.fit(series, **{"max_steps": 1, **SMALL, **settings})
     assert "\n" not in str(caught.value)
     assert not list(folder.iterdir())
+
+
+def test_a_run_that_ends_early_says_so(folder, caplog):
+    with caplog.at_level(logging.INFO):
+        lf.fit(SERIES, max_steps=64, learning_rate=20.0, warmup=0.0, **{**SMALL, "early_stopping": True})
+    assert "early: val_loss had not fallen for 6 validations (early_stopping=False goes on)" in caplog.text
 
 
 def test_a_folder_that_holds_something_is_left_alone(folder):

@@ -13,18 +13,14 @@ from lightning_freqdiff.schedule import clock_share, total_steps
 NEVER = sys.maxsize
 """A number of batches that no run reaches."""
 
-APART = 10
-"""Steps between two validations, at least."""
-
 
 class Validations(Callback):
     """Validate evenly over a run, by steps or by the clock, at its end, and once before its first step.
 
-    Small and large data sets get the same number of validations, however long an epoch is; ``APART`` steps are
-    between two of them at least, so that a short run is not taken for one that has stopped to learn. The one before
-    the first step makes the untrained network a candidate for the best checkpoint, so that a run which only gets
-    worse keeps the Gaussian that it began with. Where ``trainer.val_check_interval`` or
-    ``trainer.check_val_every_n_epoch`` is set, the validations that follow are Lightning's own.
+    Small and large data sets get the same number of validations, however long an epoch is. The one before the first
+    step makes the untrained network a candidate for the best checkpoint, so that a run which only gets worse keeps
+    the Gaussian that it began with. Where ``trainer.val_check_interval`` or ``trainer.check_val_every_n_epoch`` is
+    set, the validations that follow are Lightning's own.
 
     Args:
         count: Validations of a run after its first step.
@@ -33,7 +29,7 @@ class Validations(Callback):
     def __init__(self, count: int = 16) -> None:
         if count < 1:
             raise ValueError(f"expected count >= 1, got {count}: set `trainer.callbacks.count`")
-        self.count, self._due, self._total, self._seen = count, count, 1, 0
+        self.count, self._total, self._seen = count, 1, 0
         self._ours = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -47,8 +43,7 @@ class Validations(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate what has not been trained, and save it."""
         self._total = total_steps(trainer)
-        self._due = max(1, min(self.count, self._total // APART))
-        self._seen = int(self._due * self._share(trainer))
+        self._seen = int(self.count * self._share(trainer))
         if trainer.global_step or not trainer.enable_validation or trainer.fast_dev_run:  # pyright: ignore
             return
         for callback in trainer.checkpoint_callbacks:
@@ -64,7 +59,7 @@ class Validations(Callback):
         """Ask for a validation after this batch where one is due."""
         if not self._ours:
             return
-        reached = int(self._due * self._share(trainer))
+        reached = int(self.count * self._share(trainer))
         # The trainer validates after every multiple of these batches: now, or not yet.
         trainer.val_check_batch = trainer.fit_loop.total_batch_idx + 1 if reached > self._seen else NEVER
         self._seen = reached

@@ -247,3 +247,8 @@ def test_gaps_are_mended_by_the_flag_that_is_named(call):
     np.save("made.npy", gap)
     assert call(*FILES, *FEW, "--data.missing=drop")[0] == 0
     assert json.loads(Path("evaluation/evaluation.json").read_text())["settings"]["series"]["generated"] == 39
+
+
+def test_a_second_evaluation_says_that_it_takes_the_place_of_the_first(call):
+    assert "takes the place" not in call(*FILES, *FEW)[1]
+    assert "note: takes the place of the evaluation that was in evaluation\n" in call(*FILES, *FEW)[1]

@@ -91,6 +91,7 @@ LINES = {
     "predict --ckpt_path CKPT --sampling.shard 0/2 --metrics sw": "leave --metrics out",
     # names
     "fit --trainer.max_stepz 3": r"--trainer.max_stepz 3 \(is it --trainer.max_steps\?\)",
+    "compare --ckpt_path CKPT --num_samples 4": r"--num_samples 4 \(is it --sampling.num_samples\?\)",
     "fit --model.network.nonsense 3": (
         "--model.network.nonsense: the class that --model.network names, or the default one, has no such setting"
     ),
