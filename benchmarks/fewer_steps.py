@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from quality import SETS, flat_tails, open_set
 from torch import Tensor
 
+from lightning_freqdiff.checkpoint import DISTILLED
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.fitting import fit_steps
 from lightning_freqdiff.evaluation.jumps import jump_costs
@@ -84,12 +85,12 @@ class Contest:
         """Return the sliced Wasserstein distance to the training set."""
         return float(self.evaluator.distances(series)["time"].mean())
 
-    def measure(self, name: str, sampling: Sampling) -> dict[str, Any]:
-        """Draw a contender's samples of every seed, and return its row."""
+    def measure(self, name: str, sampling: Sampling, student: ScoreModule | None = None) -> dict[str, Any]:
+        """Draw a contender's samples of every seed, of the model or a student of it, and return its row."""
         sampling = replace(sampling, num_samples=self.samples, batch_size=64)
         found: list[dict[str, float]] = []
         for seed in self.seeds:
-            series, seconds = draw(self.module, sampling, seed)
+            series, seconds = draw(student or self.module, sampling, seed)
             if seed not in self.solved:  # the first to be measured
                 self.solved[seed] = series, self.distance(series)
             exact, known = self.solved[seed]
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, nargs="+", default=[4, 5, 6, 8, 10, 12, 16])
     parser.add_argument("--grids", choices=GRIDS, nargs="+", default=list(GRIDS))
     parser.add_argument("--thousand", type=int, default=1000, help="steps of Euler-Maruyama; 0: none")
+    parser.add_argument("--students", type=Path, nargs="+", default=[], help="checkpoints that distill made of it")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True, help="path without suffix: .json and .png are made")
     args = parser.parse_args()
@@ -174,6 +176,11 @@ def main() -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     for name, sampling in wanted:
         rows.append(contest.measure(name, sampling))
+        replace_json(args.output.with_suffix(".json"), {**facts, "rows": rows})
+    for path in args.students:
+        student = ScoreModule.load_from_checkpoint(path).eval()
+        steps = Sampling(num_steps=student.data_facts[DISTILLED], solver=Fitted())
+        rows.append(contest.measure("distilled", steps, student))
         replace_json(args.output.with_suffix(".json"), {**facts, "rows": rows})
     plot(rows, args.output.with_suffix(".png"))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import lightning_freqdiff as lf
 from lightning_freqdiff.metrics.post_hoc import PostHoc
 from lightning_freqdiff.module import ScoreModule
 
@@ -181,11 +182,14 @@ def few_steps(monkeypatch, checkpoint: Path, output: Path) -> None:
     monkeypatch.setattr("lightning_freqdiff.evaluation.teacher.SAMPLES", 32)
     monkeypatch.setattr("lightning_freqdiff.evaluation.fitting.COUNTS", (4,))
     options = ["--ckpt_path", checkpoint, "--set", "sines", "--samples", 8, "--calls", 4, "--grids", "edm"]
-    options += ["--thousand", 5, "--threads", 1, f"--output={output}"]
+    student = checkpoint.with_name("student.ckpt")
+    quiet = {"accelerator": "cpu", "enable_progress_bar": False}
+    lf.distill(lf.load(checkpoint), 4, lessons=64, max_steps=2, output=student, device="cpu", **quiet)
+    options += ["--thousand", 5, "--students", student, "--threads", 1, f"--output={output}"]
     monkeypatch.setattr(sys, "argv", ["fewer_steps.py", *map(str, options)])
     runpy.run_path(str(BENCHMARKS / "fewer_steps.py"), run_name="__main__")
     rows = {row["name"]: row for row in strict(output.with_suffix(".json"))["rows"]}
-    assert {"solved", "Fitted", "Heun", "DPMSolverPP", "thousand"} < rows.keys()
+    assert {"solved", "Fitted", "Heun", "DPMSolverPP", "thousand", "distilled"} < rows.keys()
     assert {row["calls"] for name, row in rows.items() if name not in ("solved", "thousand")} == {4}
     assert rows["solved"]["over_solved"] == 1
     assert rows["Fitted"]["over_solved_two_se"] >= 0  # two seeds by default
