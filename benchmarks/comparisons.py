@@ -34,8 +34,8 @@ def comparisons_section(folder: Path) -> list[str]:
             "steps are in the file.",
             "",
         ]
-        rows = [[outcome.cell(row, key) for key in COLUMNS] for row in kept]
-        lines += table(list(COLUMNS.values()), rows)
+        columns = {key: title for key, title in COLUMNS.items() if any(outcome.cell(row, key) for row in kept)}
+        lines += table(list(columns.values()), [[outcome.cell(row, key) for key in columns] for row in kept])
         lines += [f"![Speedup against damage](results/{path.parent.name}/trade-off.png)", ""]
     return lines
 
