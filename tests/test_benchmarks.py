@@ -157,6 +157,7 @@ def test_training(monkeypatch, tmp_path):
     page(monkeypatch, tmp_path)
 
 
+@pytest.mark.slow
 def test_quality(monkeypatch, tmp_path):
     output, kept = tmp_path / "quality.json", tmp_path / "kept"
     options = ["--sets", "sines", "--networks", "transformer", "--steps", "100", "--samples", "12", "--threads", "1"]
@@ -195,6 +196,7 @@ def few_steps(monkeypatch, checkpoint: Path, output: Path) -> None:
     assert rows["Fitted"]["over_solved_two_se"] >= 0  # two seeds by default
 
 
+@pytest.mark.slow
 def test_imputation(monkeypatch, tmp_path):
     sizes = ("--sets", "synthetic", "--steps", 100, "--rows", 2, "--samples", 3, "--num_steps", 4, "--many_steps", 5)
     sizes += ("--width", 8, "--checkpoints", tmp_path / "C")
@@ -212,6 +214,7 @@ def test_imputation(monkeypatch, tmp_path):
     assert "## Gaps filled" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_forecasting(monkeypatch, tmp_path):
     sizes = (
         "--sets",
@@ -239,6 +242,7 @@ def test_forecasting(monkeypatch, tmp_path):
     assert "## Forecasts" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_pieces_for_a_gpu(monkeypatch, tmp_path):
     pytest.importorskip("safetensors")
     pytest.importorskip("ot")
@@ -277,6 +281,7 @@ def test_pieces_for_a_gpu(monkeypatch, tmp_path):
         torch.testing.assert_close(kept[name], value, rtol=2**-8, atol=0)
 
 
+@pytest.mark.slow
 def test_labels_are_measured(monkeypatch, tmp_path):
     monkeypatch.setattr("lightning_freqdiff.evaluation.labels.CLASSIFIER", PostHoc(hidden=4, layers=1, steps=2))
     few = ["--samples=24", "--per_class=4", "--steps=100", f"--checkpoints={tmp_path / 'C'}", "--threads=1"]

@@ -149,6 +149,7 @@ def cut_down(args: list[str]) -> list[str]:
     return [*args, *one, *few, *plain, "--sampling.output=out"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*every token was recomputed.*", "ignore:.*nothing was recomputed.*")
 @pytest.mark.filterwarnings("ignore:.*a part of the data set is used.*", "ignore:Skipping batch size scaler.*")
 @pytest.mark.parametrize("command", COMMANDS)
@@ -198,6 +199,7 @@ def test_a_job_is_shell():
         assert tasks[1] == devices[1], "one task for each device"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*every token was recomputed.*", "ignore:.*nothing was recomputed.*")
 @pytest.mark.parametrize("path", sorted((ROOT / "callbacks").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_callback_preset_plugs_in(project, monkeypatch, capfd, path):
@@ -238,6 +240,7 @@ LESS = {
 PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*every token was recomputed.*", "ignore:.*nothing was recomputed.*")
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)
 def test_the_documents_python_runs(project, calls_for_seconds, path):

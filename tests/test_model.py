@@ -90,7 +90,7 @@ def test_solvers_and_other_settings_reach_the_sampler(fitted):
         ({"num_samples": "many"}, "expected `num_samples` as int, got 'many'"),
         ({"num_samples": 10**9, "num_steps": 0}, "set `num_steps`"),
         ({"seed": -1}, "set `seed`"),
-        ({"solver": "Euler"}, "expected `solver` as one of DDIM, "),
+        ({"solver": "Euler"}, "expected `solver` as one of Chords, DDIM, "),
         ({"cache": "wienr"}, "name of a preset such as wiener.* set `cache`"),
         ({"cache": "ecg"}, "expected a preset of the form"),
         ({"cache": 3}, "expected `cache` as the name or path of a preset"),

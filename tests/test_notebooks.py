@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SMALLER = {
     "max_epochs=10": "max_epochs=2",
     "max_steps=300": "max_steps=8",

@@ -63,7 +63,7 @@ def lattice(lowpass: list[float]) -> list[float]:
     Examples:
         >>> import pywt
         >>> [round(angle / math.pi, 4) for angle in lattice(pywt.Wavelet("db2").dec_lo)]
-        [-0.0833]
+        [-0.8333]
         >>> lattice(pywt.Wavelet("haar").dec_lo)
         []
     """

@@ -13,6 +13,8 @@ from wandb_file import read_run, records
 
 from lightning_freqdiff.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "--model.network=Transformer",

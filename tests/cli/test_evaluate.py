@@ -207,7 +207,10 @@ def test_parquet_files_and_folders_of_them(call):
         (["--reference=uneven.csv"], "set --data.lengths"),
         (["--generated=empty"], "got none; mend --generated"),
         (["--generated=words.npy"], "words.npy: expected NumPy's own format"),
-        (["--reference=words.txt"], "expected a name ending in .npz, .npy, .csv or .parquet, got '.txt'; mend --ref"),
+        (
+            ["--reference=words.txt"],
+            "expected a name ending in .npz, .npy, .csv or .parquet (or .jsonl), got '.txt'; mend --ref",
+        ),
         (["--reference=real.npy", "--data.window=99"], "--data.window"),
         (["--data.missing=guess"], "data.missing"),
         (["--metrics=sw,fid"], "got 'fid': set --metrics"),

@@ -77,7 +77,7 @@ LINES = {
     "fit --model.network ''": "--model.network: expected one of LSTM, .* or a dotted path .*, got nothing",
     "fit --model.network torch.nn.Linear": "--model.network: expected one of LSTM, .*, got torch.nn.Linear",
     "fit --trainer.logger nothing": "--trainer.logger: expected one of .*a dotted path .*, got nothing",
-    "fit --trainer.callbacks+=Nothing": "expected one of CacheCallback, .*, one of Lightning's, or a dotted path",
+    "fit --trainer.callbacks+=Nothing": "expected one of .*CacheCallback, .*, one of Lightning's, or a dotted path",
     "predict --ckpt_path CKPT --trainer.callbacks+=CacheCallback --trainer.callbacks.policy X": "E2CRF, .*, got X",
     "predict --ckpt_path CKPT --sampling.guidance 3": "expected (one of .*)?a dotted path to your own class, got 3",
     "predict --ckpt_path CKPT --trainer.callbacks+=E2CRFCache --trainer.callbacks+=WienerCache": (
@@ -185,6 +185,7 @@ def test_checkpoints_that_do_not_fit_are_refused(refused, spoilt, command, what)
     assert len(said) < 500
 
 
+@pytest.mark.slow
 def test_home_is_found_in_every_path(monkeypatch, tmp_path, capfd, checkpoint, blank_pictures):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -170,6 +170,7 @@ def test_killed_and_resumed_gives_the_same_file(trained, tmp_path, well, caplog)
     assert whole == cut
 
 
+@pytest.mark.slow
 def test_fit_on_two_processes_goes_on_from_its_checkpoint(trained, tmp_path):
     shell("fit", *DATA, "--trainer.max_epochs=3", f"--ckpt_path={trained.with_name('last.ckpt')}", *TWO, cwd=tmp_path)
     assert list(tmp_path.glob("runs/fit/version_*/checkpoints/best.ckpt"))
@@ -227,7 +228,7 @@ def test_bad_data_ends_in_one_line(tmp_path, call, name):
         (["--sampling.num_samples=0"], "--sampling.num_samples"),
         (["--sampling.num_steps=0"], "--sampling.num_steps"),
         (["--sampling.seed=-1"], "--sampling.seed"),
-        (["--sampling.solver=RungeKutta"], "--sampling.solver: expected one of DDIM, DEIS, DPMSolverPP"),
+        (["--sampling.solver=RungeKutta"], "--sampling.solver: expected one of Chords, DDIM, DEIS, DPMSolverPP"),
         (["--sampling.solver=DDIM", "--sampling.solver.eta=3"], "--sampling.solver.eta"),
         (["--sampling.solver=UniPC", "--sampling.solver.order=4"], "--sampling.solver.order"),
         (["--sampling.grid=cosine"], "--sampling.grid"),

@@ -237,6 +237,7 @@ def test_several_calls_at_once_take_part_with_their_rounds(model, tmp_path):
 PRESETS = sorted(p for p in (Path(__file__).parents[2] / "callbacks").glob("*.yaml") if p.stem != "wandb")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
 def test_every_preset_that_comes_with_the_package_samples(model, calibrated, path):
     run = Run(Contender(path.stem, "cache", SAMPLING, read_preset(path)))

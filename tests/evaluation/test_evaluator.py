@@ -204,6 +204,7 @@ def as_plain(found: Measured) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does() -> None:
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(run_rank, args=(folder,), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]

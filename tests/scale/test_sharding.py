@@ -19,6 +19,8 @@ from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling
 from lightning_freqdiff.sharding import ShardedStrategy, check_strategy
 
+pytestmark = pytest.mark.slow
+
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 
 

@@ -112,7 +112,7 @@ def test_a_sample_does_not_depend_on_its_batch():
 def test_a_network_is_asked_at_the_times_of_its_rows():
     layout = Representation("frequency", 8, 1)
     score = Score(MLP(layers=1, width=8), VP(), "wiener", layout).eval()
-    score.fit(lambda: [torch.randn(64, 8, 1, generator=torch.Generator().manual_seed(0))])
+    score.codec.fit([torch.randn(64, 8, 1, generator=torch.Generator().manual_seed(0))])
     for weight in score.parameters():
         torch.nn.init.normal_(weight, std=0.3)
     one, other = (
