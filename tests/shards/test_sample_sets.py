@@ -282,8 +282,9 @@ def test_a_format_that_cannot_be_is_refused(format):
 
 
 def test_a_url_without_its_library_names_the_extra(monkeypatch):
+    found = sys.modules["fsspec.registry"]._registry  # the package's own attribute is a view of it
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)  # one that was found before stays known
+    monkeypatch.delitem(found, "s3", raising=False)  # what was found before stays known
     with pytest.raises(ValueError, match=r"s3:// needs a library.*lightning-freqdiff\[s3\].*`sampling.output`"):
         SampleSet("s3://bucket/run")
     with pytest.raises(ValueError, match=r"expected a path or a URL that fsspec knows, got nosuch://x"):
