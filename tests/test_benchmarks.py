@@ -116,6 +116,7 @@ def test_the_page_that_is_kept_is_the_one_that_is_written(monkeypatch, tmp_path)
     assert (tmp_path / "README.md").read_text() == (BENCHMARKS / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_limits(monkeypatch, tmp_path):
     sizes = (
         "--preset",

@@ -256,6 +256,7 @@ def test_a_solver(trained, tmp_path):
 
 
 @pytest.mark.parametrize("solver", ["DEIS", "IPNDM", "UniPC", "SASolver", "ExponentialWiener"])
+@pytest.mark.slow
 def test_multistep_solvers_from_the_command_line(trained, tmp_path, solver):
     quiet = {"SASolver": ["--sampling.solver.tau=0"], "ExponentialWiener": ["--sampling.solver.kind=ode"]}
     settings = [f"--sampling.solver={solver}", "--sampling.solver.order=3", *quiet.get(solver, [])]

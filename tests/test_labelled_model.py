@@ -163,6 +163,7 @@ def test_errors_of_the_command_line_leave_nothing_behind(model, tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_those_who_measure_draw_under_the_labels_of_the_data(model):
     sampling = model.module.as_trained(Sampling(num_samples=100))
     assert isinstance(sampling.condition, InTurn)

@@ -43,6 +43,7 @@ def test_by_the_clock_where_it_is_further_on(steps):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_a_run_that_only_the_clock_ends_learns_to_the_end_of_its_schedule(tmp_path):
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(max_epochs=-1, max_time={"seconds": 3}, accelerator="cpu", num_sanity_val_steps=0, **quiet)

@@ -96,6 +96,7 @@ def test_the_bar_is_told_every_percent_once_and_a_halt_stops_it():
         tell("drawing again", 0.5)
 
 
+@pytest.mark.slow
 def test_what_is_shown(studio):
     pair = studio.draw({**GIVEN, "num_samples": SHOWN + 1}, "wiener", silent)
     page = result(studio, pair)

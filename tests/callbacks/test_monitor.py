@@ -46,6 +46,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_samples_are_measured_after_every_so_many_validations_and_at_the_end(tmp_path):
     watch = monitor(num_samples=12)
     fit(tmp_path, watch)
@@ -65,6 +66,7 @@ def test_samples_are_measured_after_every_so_many_validations_and_at_the_end(tmp
     assert [float(r["samples/sw_time/mean"]) for r in logged] == [float(r["sw_time/mean"]) for r in rows]
 
 
+@pytest.mark.slow
 def test_metrics_by_name_stand_beside_floor_and_ceiling(tmp_path):
     fit(tmp_path, monitor(metrics=["sw", "mmd"]))
     for row in read(tmp_path / "evaluation.csv"):
@@ -76,6 +78,7 @@ def test_metrics_by_name_stand_beside_floor_and_ceiling(tmp_path):
         SampleMonitor(metrics=["fid"])
 
 
+@pytest.mark.slow
 def test_watching_does_not_change_the_training(tmp_path):
     plain, watched = fit(tmp_path / "a"), fit(tmp_path / "b", monitor(every_n_validations=1))
     for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
@@ -83,6 +86,7 @@ def test_watching_does_not_change_the_training(tmp_path):
 
 
 @pytest.mark.parametrize("first", ["average", "monitor"])
+@pytest.mark.slow
 def test_samples_come_from_the_averaged_weights_in_either_order(tmp_path, first):
     seen = []
 
@@ -99,6 +103,7 @@ def test_samples_come_from_the_averaged_weights_in_either_order(tmp_path, first)
     assert torch.equal(seen[0], seen[1])
 
 
+@pytest.mark.slow
 def test_sampling_goes_through_the_cache_in_use(tmp_path):
     cache = E2CRFCache(preset="fixed_schedule", R=2)
     watch = monitor()
@@ -133,6 +138,7 @@ def test_bad_settings_name_themselves():
         SampleMonitor(every_n_validations=0)
 
 
+@pytest.mark.slow
 def test_without_a_logger_nothing_is_written_over(tmp_path):
     (tmp_path / "samples.png").write_text("mine")
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}

@@ -91,6 +91,7 @@ def test_only_the_rest_is_done(model, tmp_path):
     torch.testing.assert_close(samples, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_last_unit_is_finished(model, tmp_path):
     predict(model, RunReport(), SampleWriter(str(tmp_path / "run")))
     manifest = tmp_path / "run" / "manifest.json"
@@ -110,6 +111,7 @@ def test_samples_that_are_not_finite_are_refused(model, tmp_path):
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "running"
 
 
+@pytest.mark.slow
 def test_pictures_show_the_training_series_where_given(model, tmp_path):
     data = SyntheticECG(num_series=32, length=64)
     predict(model, RunReport(), SampleWriter(str(tmp_path / "with")), data=data)

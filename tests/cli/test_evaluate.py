@@ -169,6 +169,7 @@ def parquet(path: str, x: np.ndarray, names: tuple[str, str]) -> None:
     pq.write_table(pa.table({names[0]: which, names[1]: step, **values}), path)
 
 
+@pytest.mark.slow
 def test_parquet_files_and_folders_of_them(call):
     made, real = np.load("made.npy"), np.load("real.npy")
     assert call(*FILES[:2], *FEW, "--output=plain")[0] == 0

@@ -78,6 +78,7 @@ def test_the_budget_is_one_of_steps_however_long_an_epoch_is(fit, tmp_path, shor
 
 
 @pytest.mark.parametrize("given", ["flag", "file", "clock"])
+@pytest.mark.slow
 def test_other_budgets_are_not_cut_by_the_default(fit, tmp_path, short, given):
     (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 40}")
     budget = {
@@ -150,6 +151,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spoils_nothing(call, tmp_path
             assert tensor.isfinite().all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_what_it_leaves(tmp_path):
     """Long before its second validation."""
     args = ["fit", *SMALL, *QUIET, "--data.num_series=64", "--data.length=16", "--trainer.max_steps=10000000"]

@@ -151,6 +151,7 @@ def test_more_processes_than_units(trained, tmp_path, well):
     assert np.load(tmp_path / "few" / "samples.npy").any(axis=(1, 2)).all()
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_file(trained, tmp_path, well, caplog):
     args = {"num_steps": 100, "batch_size": 4}
     well(*predict_args(trained, "whole", **args))
@@ -329,6 +330,7 @@ def test_a_comparison_in_bfloat16_says_so(checkpoint, tmp_path, call, float32):
     assert json.loads((tmp_path / "comparison/compare.json").read_text())["precision"] == "bf16-mixed"
 
 
+@pytest.mark.slow
 def test_lightnings_tuner_finds_the_batch_size(well, caplog):
     finder = ["--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.max_trials=2"]
     data = ["--data.num_series=512", "--data.length=16"]
@@ -359,6 +361,7 @@ CACHES = Path(__file__).parents[2] / "callbacks"
 
 
 @pytest.mark.filterwarnings("ignore:.*nothing was recomputed.*")
+@pytest.mark.slow
 def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path, well, calls_for_seconds):
     checkpoint = tmp_path / "best.ckpt"
     checkpoint.write_bytes(trained.read_bytes())
@@ -380,6 +383,7 @@ def test_caches_are_calibrated_compared_and_tuned(trained, tmp_path, well, calls
     assert manifest["reports"][0]["hit_rate"] > 0
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_samples_on_a_grid_of_its_own(trained, tmp_path, call, well, monkeypatch):
     monkeypatch.setattr(teacher, "SAMPLES", 32)
     checkpoint, path = tmp_path / "best.ckpt", tmp_path / "best.calibration.npz"
@@ -519,6 +523,7 @@ def test_a_test_replaces_an_earlier_one_and_has_a_folder_of_its_own(trained, tmp
     well("describe", "--data=SyntheticECG", *DATA)
 
 
+@pytest.mark.slow
 def test_a_calibration_replaces_nothing_but_an_earlier_one(trained, tmp_path, call):
     np.save(tmp_path / "mine.npy", np.arange(3))
     np.savez(tmp_path / "mine.npz", x=np.arange(3))

@@ -67,6 +67,7 @@ def test_leading_directions_learn_afterwards_what_the_gaussian_knows(t):
     assert after < 0.25 * before
 
 
+@pytest.mark.slow
 def test_samples_get_their_deviation_back():
     exact, timid, mended = model(Exact), model(Exact), model(Exact)
     timid.timid = mended.timid = 0.1

@@ -91,6 +91,7 @@ def test_the_compilers_draw_is_not_timed(model, monkeypatch):
         assert len(run.seconds) == 2
 
 
+@pytest.mark.slow
 def test_a_comparison_measures_everyone_and_leaves_it_on_disk(model, tmp_path):
     caches = [
         Contender("wiener", "cache", SAMPLING, Wiener(tolerance=0.2)),

@@ -176,6 +176,7 @@ def test_a_full_disk_leaves_no_half_of_a_unit(module, tmp_path, monkeypatch):
     assert tree(f"file://{tmp_path}/run") == tree(f"file://{tmp_path}/whole")
 
 
+@pytest.mark.slow
 def test_workers_killed_at_random_leave_every_sample_once(module, tmp_path, monkeypatch):
     """Two at a time, of which one has a clock that is years off, killed twenty times at any moment."""
     chance, url, fsync = random.Random(0), f"file://{tmp_path}/run", os.fsync

@@ -243,6 +243,7 @@ def test_works_with_every_solver(score, solver):
     assert on.ledger.totals()["hit_rate"] > 0
 
 
+@pytest.mark.slow
 def test_a_trained_network_keeps_its_samples(model):
     wrapped = cached(model.score, E2CRF(), 1000)
     exact, close = (draw(f, model.score, count=4, num_steps=1000) for f in (model.score, wrapped))

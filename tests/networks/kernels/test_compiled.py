@@ -40,6 +40,7 @@ def pair(length=33, channels=1) -> tuple[Score, Score]:
     return plain, fast
 
 
+@pytest.mark.slow
 def test_uncached(traced):
     plain, fast = pair()
     torch.testing.assert_close(draw(fast, fast), draw(plain, plain))
