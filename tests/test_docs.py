@@ -293,7 +293,8 @@ def test_the_readmes_quality_is_what_was_measured():
     (names, samples, gaussian) = [row[-9:] for row in cells if "droughts" in row or row[0] in ("samples", "Gaussian")]
     known = {"heartbeats": "ecg", "ETTh1": "ett"}
     runs = json.loads((ROOT / "benchmarks/results/quality.json").read_text())["runs"]
-    best = {run["set"]: run for run in sorted(runs, key=lambda run: -run["over_floor"])}
+    first = [run for run in runs if run["seed"] == 0]  # and not the seed that did best
+    best = {run["set"]: run for run in sorted(first, key=lambda run: -run["over_floor"])}
     assert {known.get(name, name.lower().replace(" ", "-")) for name in names} == set(best)
     for name, ours, linear in zip(names, samples, gaussian, strict=True):
         row = best[known.get(name, name.lower().replace(" ", "-"))]
