@@ -90,3 +90,14 @@ class Findings:
     notes: tuple[str, ...]
     seconds: float
     complete: bool
+
+    def __repr__(self) -> str:
+        """Show what was measured, a metric a line; the series are not shown."""
+        lines = [f"Findings of {self.counts['compared']:,} series each (fresh real ones; Gaussian):"]
+        for name, score in self.scores.items():
+            if score.value is not None:
+                beside = ("-" if x is None else f"{x:.4g}" for x in (score.floor, score.ceiling))
+                lines.append(f"  {name} {score.value:.4g} ({'; '.join(beside)})")
+        if self.memorization is not None:
+            lines.append(f"  copies of training series: {self.memorization.share_of_copies:.2%}")
+        return "\n".join(lines)

@@ -52,6 +52,11 @@ def test_fresh_series_are_at_the_floor_and_a_gaussian_at_the_ceiling(beats):
     assert real.memorization.p_value > 0.01 < linear.memorization.p_value
     assert "No sign" in verdict(real.memorization)
     assert real.counts == {"compared": 160, "reference": 250}
+    shown = repr(real).splitlines()  # figures, and not ten thousand numbers
+    assert shown[0] == "Findings of 160 series each (fresh real ones; Gaussian):"
+    floor = real.scores["mmd"].floor
+    assert any(line.startswith("  mmd ") and f"({floor:.4g}; " in line for line in shown)
+    assert len(shown) < 30
 
 
 def test_figures_are_those_of_the_evaluator(beats):
