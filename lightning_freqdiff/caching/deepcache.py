@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.diffusion.score import Score, Trajectory
-from lightning_freqdiff.networks import Embedding
+from lightning_freqdiff.networks import Embedding, Levelled
 from lightning_freqdiff.networks.flops import count_flops
 
 
@@ -59,10 +59,11 @@ class DeepCache(CachePolicy):
     def begin(self, score: Score, trajectory: Trajectory) -> DeepState:
         """Start with nothing cached, on a network with as many levels."""
         settings = self.settings_for(len(trajectory.times) // trajectory.calls_per_step)
-        if settings.branch >= score.network.levels:
+        levels = score.network.levels if isinstance(score.network, Levelled) else 0
+        if settings.branch >= levels:
             raise ValueError(
                 f"expected a network with more than {settings.branch} levels above its coarsest, such as UNet, got "
-                f"{type(score.network).__name__} with {score.network.levels}: set `policy.branch`, or train with "
+                f"{type(score.network).__name__} with {levels}: set `policy.branch`, or train with "
                 "another `model.network`"
             )
         return DeepState(settings)
@@ -70,13 +71,14 @@ class DeepCache(CachePolicy):
     def evaluate(self, score: Score, z: Tensor, call: Call, state: DeepState) -> tuple[Outcome, DeepState]:
         """Run all levels, or the shallow ones."""
         network, c, s = score.network, score.coefficients(call.t), state.settings
+        assert isinstance(network, Levelled)
         embedding = score.embed(z, call.t, c, call.condition)
         full = state.risen is None or call.last or state.skipped + 1 >= s.interval
         run = partial(_above, network.above, s.branch)
         features, risen = network.in_chunks(run, *embedding, None if full else state.risen)
         eps = score.eps(network.head(features, embedding.context), z, c)
         if state.risen is None:
-            state.share = _share(score, embedding, s.branch, risen)
+            state.share = _share(network, embedding, s.branch, risen)
         state.risen, state.skipped = risen, 0 if full else state.skipped + 1
         called = eps.new_full((len(z),), float(full))
         return Outcome(eps, called * z.shape[1], called + (1 - called) * state.share), state
@@ -86,8 +88,8 @@ def _above(run: Any, branch: int, h: Tensor, context: Tensor | None, risen: Tens
     return run(h, context, branch, risen)
 
 
-def _share(score: Score, embedding: Embedding, branch: int, risen: Tensor) -> float:
+def _share(network: Levelled, embedding: Embedding, branch: int, risen: Tensor) -> float:
     """Return the FLOPs of the shallow levels over those of all, for one sample."""
     one = embedding.take(torch.zeros(1, dtype=torch.long, device=risen.device))
-    above, whole = (count_flops(score.network.above, *one, branch, known) for known in (risen[:1], None))
+    above, whole = (count_flops(network.above, *one, branch, known) for known in (risen[:1], None))
     return above / max(whole, 1)

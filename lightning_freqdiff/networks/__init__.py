@@ -1,6 +1,6 @@
 """Backbones: tokens, time and condition in, raw output out."""
 
-from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, TokenBlock
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, Levelled, TokenBlock
 from lightning_freqdiff.networks.context import Context, FourierTime
 from lightning_freqdiff.networks.kernels import Compiled
 from lightning_freqdiff.networks.lstm import LSTM
@@ -17,6 +17,7 @@ __all__ = [
     "Compiled",
     "Context",
     "Embedding",
+    "Levelled",
     "FourierTime",
     "Frequencies",
     "Steps",

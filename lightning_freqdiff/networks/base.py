@@ -65,7 +65,6 @@ class Backbone(nn.Module, ABC):
         compiled: Whether sampling runs compiled code; see ``kernels/compiled.py``.
         token_blocks: The layers, where tokens can be run one by one; else ``None``.
         along_tokens: Whether features go along the tokens, in their order, and not, say, along time.
-        levels: Levels of a U-Net that can be run without those beneath, see :meth:`above`; 0 for all other networks.
         sees_linear: Whether :meth:`embed` is given the best linear prediction (``Codec.predict``) beside the tokens,
             as further features of them.
     """
@@ -75,7 +74,6 @@ class Backbone(nn.Module, ABC):
     _compiled: Compiled | None = None
     token_blocks: Sequence[TokenBlock] | None = None
     along_tokens: bool = True
-    levels: int = 0
     sees_linear: bool = False
 
     @property
@@ -109,22 +107,6 @@ class Backbone(nn.Module, ABC):
             h = self.block(number, h, context)
         return h
 
-    def above(
-        self, h: Tensor, context: Tensor | None, level: int, risen: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run the levels of a U-Net down to one on features ``(B, K', d)``, given what rose to it from beneath.
-
-        Args:
-            h: Features, as for :meth:`blocks`.
-            context: Context, as for :meth:`blocks`.
-            level: Number of the level, from 0, the finest, and below :attr:`levels`.
-            risen: What rose to it at another time; all levels are run for ``None``.
-
-        Returns:
-            What :meth:`blocks` returns, and what rose to the level.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no levels")
-
     def modulated(self, h: Tensor, context: Tensor | None) -> Tensor:
         """Return the first block's normalised, time-modulated input; ``h`` where it has no such thing."""
         return h
@@ -155,6 +137,31 @@ class Backbone(nn.Module, ABC):
                 if isinstance(module, Derived):
                     stack.enter_context(module.kept())
             yield
+
+
+class Levelled(ABC):
+    """A backbone with levels that can be run without those beneath them, as those of a U-Net can."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> int:
+        """Levels above the coarsest."""
+
+    @abstractmethod
+    def above(
+        self, h: Tensor, context: Tensor | None, level: int, risen: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the levels of a U-Net down to one on features ``(B, K', d)``, given what rose to it from beneath.
+
+        Args:
+            h: Features, as for :meth:`blocks`.
+            context: Context, as for :meth:`blocks`.
+            level: Number of the level, from 0, the finest, and below :attr:`levels`.
+            risen: What rose to it at another time; all levels are run for ``None``.
+
+        Returns:
+            What :meth:`blocks` returns, and what rose to the level.
+        """
 
 
 class Architecture(ABC):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, check_positive
+from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, Levelled, check_positive
 from lightning_freqdiff.networks.context import Context
 from lightning_freqdiff.networks.view import Steps
 
@@ -204,7 +204,7 @@ class Body(nn.Module):
         return h, risen
 
 
-class UNetBackbone(Backbone):
+class UNetBackbone(Backbone, Levelled):
     """From tokens to the time axis, through the U-Net, and back; the last convolution starts at zero.
 
     Args:
@@ -253,7 +253,7 @@ class UNetBackbone(Backbone):
         return self.layers[number](h, context)
 
     @property
-    def levels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def levels(self) -> int:
         """Levels above the coarsest."""
         return len(cast(Body, self.layers[0]).down)
 
