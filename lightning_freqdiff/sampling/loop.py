@@ -21,7 +21,7 @@ from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.grids import Grid
 from lightning_freqdiff.sampling.guidance import Guidance, Guided, Together
 from lightning_freqdiff.sampling.noise import CONSTRAINT_STREAM, Numbers, normal_stream
-from lightning_freqdiff.sampling.solvers import EulerMaruyama, Level, Solver, plan
+from lightning_freqdiff.sampling.solvers import EulerMaruyama, Level, ParallelSolver, Solver, plan
 
 
 class WorkUnit(NamedTuple):
@@ -170,7 +170,7 @@ def sample(
         controller = score.controller(affine) if alone else None
         if controller is not None:
             return controller(z, noise, on_step)
-        if solver.parallel:
+        if isinstance(solver, ParallelSolver):
             if score.stepwise or constraint is not None:
                 raise ValueError(
                     f"expected {type(solver).__name__} without a cache, guidance or a constraint, which go step by "

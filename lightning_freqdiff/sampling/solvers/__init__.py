@@ -1,6 +1,6 @@
 """Reverse-time solvers, one a file."""
 
-from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step, plan, predict_eps
+from lightning_freqdiff.sampling.solvers.base import Ask, Level, ParallelSolver, Solver, Step, plan, predict_eps
 from lightning_freqdiff.sampling.solvers.chords import Chords
 from lightning_freqdiff.sampling.solvers.ddim import DDIM
 from lightning_freqdiff.sampling.solvers.deis import DEIS
@@ -26,6 +26,7 @@ __all__ = [
     "Fitted",
     "Heun",
     "Level",
+    "ParallelSolver",
     "PredictorCorrector",
     "SASolver",
     "Solver",

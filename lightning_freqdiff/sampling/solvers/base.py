@@ -55,11 +55,9 @@ class Solver(ABC):
 
     Attributes:
         calibrated: Whether it works with what ``calibrate`` fitted to the model.
-        parallel: Whether it runs whole trajectories, several calls at once, by :meth:`at_once`.
     """
 
     calibrated: ClassVar[bool] = False
-    parallel: ClassVar[bool] = False
     calls_per_step: int = 1
     noises_per_step: int = 0
 
@@ -103,30 +101,6 @@ class Solver(ABC):
             Tokens at ``step.then``, and the state for the next step.
         """
 
-    def at_once(
-        self,
-        score: ScoreFunction,
-        z: Tensor,
-        steps: Sequence[Step],
-        scale: Tensor,
-        condition: Condition,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Tensor:
-        """Run a whole trajectory, for solvers that are :attr:`parallel`.
-
-        Args:
-            score: The model, to be asked about as many rows as it takes, at times of their own.
-            z: Tokens ``(B, K, F)`` at the start.
-            steps: All steps.
-            scale: ``Λ``, ``(K, F)``.
-            condition: What is known of the samples.
-            on_step: Called with the number of each round of calls.
-
-        Returns:
-            Tokens at the end.
-        """
-        raise NotImplementedError(f"{type(self).__name__} goes step by step")
-
     def calls(self, num_steps: int) -> int:
         """Return how many calls of the network a sample takes in so many steps."""
         return num_steps * self.calls_per_step
@@ -145,6 +119,34 @@ class Solver(ABC):
     def call_times(self, times: Tensor) -> Tensor:
         """Return the time of every network call on a grid ``(T + 1,)``, in order: ``(T * calls_per_step,)``."""
         return times[:-1].repeat_interleave(self.calls_per_step)
+
+
+class ParallelSolver(Solver):
+    """A solver that runs whole trajectories, several calls at once."""
+
+    @abstractmethod
+    def at_once(
+        self,
+        score: ScoreFunction,
+        z: Tensor,
+        steps: Sequence[Step],
+        scale: Tensor,
+        condition: Condition,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Run a whole trajectory.
+
+        Args:
+            score: The model, to be asked about as many rows as it takes, at times of their own.
+            z: Tokens ``(B, K, F)`` at the start.
+            steps: All steps.
+            scale: ``Λ``, ``(K, F)``.
+            condition: What is known of the samples.
+            on_step: Called with the number of each round of calls.
+
+        Returns:
+            Tokens at the end.
+        """
 
 
 def predict_eps(score: Ask, z: Tensor, level: Level, scale: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.diffusion.score import ScoreFunction
 from lightning_freqdiff.sampling.ranks import expect_same, over_ranks
-from lightning_freqdiff.sampling.solvers.base import Ask, Level, Solver, Step
+from lightning_freqdiff.sampling.solvers.base import Ask, Level, ParallelSolver, Step
 from lightning_freqdiff.sampling.solvers.ddim import DDIM
 
 STARTS = (0.0, 0.04, 0.08, 0.16, 0.32, 0.48, 0.64, 0.8)
@@ -71,7 +71,7 @@ class Arrivals:
 
 
 @dataclass(frozen=True)
-class Chords(Solver):
+class Chords(ParallelSolver):
     """DDIM without noise, by several cores at once (Han et al., "CHORDS", arXiv 2507.15260, algorithm 1).
 
     Core 0 goes all the way, step by step. The others start further on, each from one long step of the core before,
@@ -91,7 +91,6 @@ class Chords(Solver):
         over_ranks: Share out calls over processes.
     """
 
-    parallel: ClassVar[bool] = True
     starts: tuple[float, ...] = STARTS
     arrivals: int = 1
     residual: float | None = None
