@@ -6,6 +6,8 @@ from typing import Any
 
 from sections import Results, number, origin, table
 
+from lightning_freqdiff.evaluation.backtest_report import COLUMNS
+
 
 def labels_section(results: Results) -> list[str]:
     content = results.load("conditional-labels")
@@ -57,17 +59,7 @@ def imputation_section(results: Results) -> list[str]:
     return lines
 
 
-SCORES = {
-    "crps": "CRPS",
-    "energy_score": "energy score",
-    "weighted_quantile_loss": "wQL",
-    "weighted_quantile_loss_sum": "wQL of the sum",
-    "mae": "MAE",
-    "mase": "MASE",
-    "coverage_50": "within 50 %",
-    "coverage_80": "within 80 %",
-    "coverage_95": "within 95 %",
-}
+SCORES = {name: title for name, title in COLUMNS.items() if name != "seconds"}
 
 
 def forecasting_section(results: Results) -> list[str]:
