@@ -113,6 +113,40 @@ def test_no_gradient_runs_through_more_than_one_call(model):
     assert all(error.requires_grad for error in errors)
 
 
+def test_every_step_and_direction_weighs_the_same_before_training(model):
+    """By its own error, that is: coarse directions, whose errors are large, would else be all that is learnt."""
+    score = lf.load(model.checkpoint_path).module.score
+    times = torch.tensor([1.0, 0.4, 1e-4], dtype=torch.float64)
+    weights = torch.ones(2, 5, score.noise_scale.numel()) / 3
+    score.calibration = dict(zip(named(2), (times, weights), strict=True))
+    given = Lessons(times, lessons(score, Sampling(num_samples=32, batch_size=32), times)[0], NOTHING)
+    pupil = Student(score, given, 1e-3)
+    with torch.no_grad():
+        errors = torch.stack(list(pupil.errors(given))).square().mean(1)
+    share = errors * pupil.weight
+    assert errors.max() > 10 * errors.min()
+    assert share.max() <= 1
+    assert share.median() > 0.9
+    pupil.log = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]
+    torch.testing.assert_close(pupil.training_step(torch.arange(32), 0).detach(), share.mean())
+
+
+def test_what_is_held_out_is_never_trained_on(model, monkeypatch):
+    seen = {"trained": set(), "held": set()}
+    for kind, name in (("trained", "training_step"), ("held", "validation_step")):
+        plain = getattr(Student, name)
+
+        def step(self, index, batch_idx, plain=plain, kind=kind):
+            seen[kind] |= set(index.tolist())
+            return plain(self, index, batch_idx)
+
+        monkeypatch.setattr(Student, name, step)
+    torch.manual_seed(0)
+    student_of(model.module, 2, Sampling(num_samples=128, batch_size=64), 1e-3, {"max_epochs": 1, **QUIET})
+    assert seen["held"] == set(range(8))
+    assert seen["trained"] == set(range(8, 128))
+
+
 def test_training_makes_few_steps_lead_nearer(model, distilled):
     assert distilled.after < 0.85 * distilled.before
     exact, wanted = model.module, Sampling(48, 30, DPMSolverPP("ode"), "edm", seed=7)
