@@ -132,3 +132,43 @@ def test_the_linear_model_is_kept_until_the_statistics_change():
     codec.mean.add_(1)
     assert gaussian_of(codec) is not first
     assert isinstance(first, Gaussian)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_conjugate_gradients_come_to_what_factoring_gives(kind):
+    """Each series with a mask and variances of its own, down to none and up to all observed."""
+    codec = fitted(**kind)
+    gaussian = gaussian_of(codec)
+    known = gaussian.known(masks(codec.layout.length, codec.layout.channels))
+    level = torch.tensor([0.05, 0.3, 1.0, 3.0, 0.3, 1.0, 10.0], dtype=torch.float64).unsqueeze(1)
+    rows = gaussian.rows(torch.randn(7, gaussian.size, generator=torch.Generator().manual_seed(0)))
+    lack = known.seen(gaussian.series(rows))
+    exact = known.move(lack, lambda block: block.left(torch.ones_like(level), level))
+    found = [known.nearly(lack, lambda block: block.left(torch.ones_like(level), level), r) for r in (4, 200)]
+    left = [
+        gaussian.series(one - exact).square().mean().sqrt() / gaussian.series(exact).square().mean().sqrt()
+        for one in found
+    ]
+    assert left[1] < 0.01
+    assert left[1] <= left[0] < 0.5
+    assert not found[0][5].any()  # nothing is observed of it
+
+
+def test_conjugate_gradients_of_few_rounds_are_a_linear_map_to_a_gradient():
+    codec = fitted()
+    gaussian = gaussian_of(codec)
+    known, level = gaussian.known(masks(11, 2)), torch.full((7, 1), 0.4, dtype=torch.float64)
+    lack = known.seen(torch.randn(7, 22, dtype=torch.float64)).requires_grad_()
+    weight = torch.randn(7, gaussian.size, dtype=torch.float64)
+    moved = known.nearly(lack, lambda block: block.left(torch.ones_like(level), level), 5)
+    (slope,) = torch.autograd.grad((weight * moved).sum(), lack)
+    torch.testing.assert_close((slope * lack).sum(1), (weight * moved).sum(1))
+
+
+def test_bfloat16_around_them_changes_nothing():
+    codec = fitted()
+    known, level = gaussian_of(codec).known(masks(11, 2)), torch.ones(7, 1)
+    lack = known.seen(torch.randn(7, 22))
+    plain = known.nearly(lack, lambda block: block.left(torch.ones_like(level), level))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(plain, known.nearly(lack, lambda block: block.left(torch.ones_like(level), level)))

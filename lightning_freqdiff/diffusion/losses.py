@@ -14,8 +14,10 @@ All losses are weighted squares of ``e``, averaged over the coordinates that car
 
 Where values are observed, an error counts after it went through the correction that sampling makes
 (:class:`~lightning_freqdiff.sampling.GaussianPosterior`): ``(I - C_t Aᵀ (A C_t Aᵀ)⁻¹ A) e``, which is nothing at
-observed values. So what is learnt is the part that the linear model does not say of the others. (To weigh errors by a
-mask over time would not do: a unit of raw error is another size at each frequency, and over time the sizes mix.)
+observed values. So what is learnt is the part that the linear model does not say of the others. The system is solved
+by some rounds of conjugate gradients: whatever linear map errors go through, the best prediction is the same. (To
+weigh errors by a mask over time would not do: a unit of raw error is another size at each frequency, and over time
+the sizes mix.)
 
 Where values are missing, the error of the clean series is taken back to the time axis, set to 0 where nothing was
 observed, and brought back and weighted as before: ``Σ w (P e)²`` with ``P`` that way there and back. With all values
@@ -161,9 +163,10 @@ def _unobserved(score: Score, error: Tensor, unit_error: Tensor, c: Coefficients
         return error
     known = gaussian_of(score.codec).known(condition.mask)
     # An error of eps is one of the clean rows but for a factor that all coordinates share, which does not matter.
-    rows = (unit_error * error).flatten(1).to(known.gaussian.dtype)
-    alpha, level = (x.flatten(1).to(rows) for x in (c.alpha, c.level))
-    moved = known.move(known.seen(known.gaussian.series(rows)), lambda block: block.left(alpha, level))
+    rows = (unit_error * error).flatten(1)
+    alpha, level = (x.flatten(1).to(known.gaussian.dtype) for x in (c.alpha, c.level))
+    lack = known.seen(known.gaussian.series(rows)).to(rows)
+    moved = known.nearly(lack, lambda block: block.left(alpha, level))
     live = unit_error > 0
     return torch.where(live, error - moved.view_as(error).to(error) / torch.where(live, unit_error, 1.0), 0.0)
 
