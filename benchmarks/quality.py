@@ -3,7 +3,7 @@
     python benchmarks/quality.py --sets ecg nasa-charge --networks unet transformer --minutes 10 --seeds 0
 
 A set is a config of that name, with its splits; ``droughts`` is the file ``us_drought_dsci`` of ``FREQDIFF_DATA``.
-Each run adds a row to the output, in place of an older one of the same set, network, colour, domain and seed, and
+Each run adds a row to the output, in place of an older one of the same set, network, colour, domain, form and seed, and
 draws a plate. All choices (the checkpoint, the time it stops) are made on the validation part; the figures are of
 samples against the training set, and the floor is the same number of test rows against it. Windows of 24 steps are
 measured by the protocol that the field publishes, against the whole set.
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lightning_freqdiff.data import ArrayData, SeriesData
 from lightning_freqdiff.diffusion.losses import LOGNORMAL, Weighting
-from lightning_freqdiff.diffusion.score import Covariance
+from lightning_freqdiff.diffusion.score import Covariance, Parametrization
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.findings import EvaluateSettings
 from lightning_freqdiff.files import replace_json
@@ -187,6 +187,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
             colour=args.colour,
             weighting=args.weighting,
             covariance=args.covariance,
+            parametrization=args.parametrization,
         )
         replace_json(folder / "training.json", taken)
     module.to(args.device)
@@ -207,6 +208,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         "learning_rate": rate,
         "times": list(LOGNORMAL),
         "covariance": args.covariance,
+        "parametrization": module.parametrization,
     }
     row |= {"shape": [data.num_train, *data.shape], "parameters": sum(p.numel() for p in module.parameters())}
     row |= {**taken, "sampling_seconds": time.perf_counter() - since, "samples": count}
@@ -237,6 +239,7 @@ def main() -> None:
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
     options.add_argument("--covariance", choices=get_args(Covariance), default="joint")
+    options.add_argument("--parametrization", choices=get_args(Parametrization))
     options.add_argument("--weighting", choices=get_args(Weighting))
     options.add_argument("--learning_rate", type=float)
     options.add_argument("--precision", default="bf16-mixed")
@@ -261,8 +264,9 @@ def main() -> None:
 
 def add(path: Path, row: dict[str, Any]) -> None:
     """Put a row into the file of all rows, in place of an older one of the same run."""
-    key = ("set", "network", "domain", "colour", "seed", "minutes", "samples")
+    key = ("set", "network", "domain", "colour", "seed", "minutes", "samples", "parametrization")
     rows = json.loads(path.read_text())["runs"] if path.is_file() else []
+    rows = [{"parametrization": "wiener", **old} for old in rows]  # all there was
     rows = [old for old in rows if any(old[k] != row[k] for k in key)]
     save(path, {"runs": sorted([*rows, row], key=lambda r: tuple(str(r[k]) for k in key))})
 

@@ -21,6 +21,9 @@ CONSTANT_TOLERANCE = 1e-6
 # A transform rounds rows that are the same to different numbers, in float64 by less than this share of the largest.
 ROUNDING = 1e-12
 
+CHUNK = 256
+"""Directions that are brought to the time axis at once."""
+
 
 class Moments:
     """Mean and variance of rows that come in batches, in one pass, in float64.
@@ -75,6 +78,7 @@ class Codec(nn.Module):
         layout: Which transform, and the shape of the series.
         colour: Power of the deviation, from 0 to 1.
         joint: Whether the covariance of all coordinates is taken as well, where these are not too many.
+        over_time: Whether the variance of the tokens is taken at every step of time, too.
 
     Attributes:
         mean: Training mean of each coordinate, ``(K, F)``.
@@ -82,14 +86,19 @@ class Codec(nn.Module):
         variance: Variance of each coordinate of the tokens, 1 or 0 with colour 1, ``(K, F)``.
         noise_scale: ``Λ``, see :meth:`Representation.noise_scale`.
         directions: Principal directions of the tokens over ``Λ``, in which their noise is white; or ``None``.
+        step_variance: Variance of the tokens brought to the time axis, in which their noise is white, at every step,
+            ``(N, M)``; or ``None``.
     """
 
     mean: Tensor
     scale: Tensor
     variance: Tensor
     noise_scale: Tensor
+    step_variance: Tensor | None
 
-    def __init__(self, layout: Representation, colour: float = 1.0, joint: bool = False) -> None:
+    def __init__(
+        self, layout: Representation, colour: float = 1.0, joint: bool = False, over_time: bool = False
+    ) -> None:
         super().__init__()
         if not 0 <= colour <= 1:
             raise ValueError(f"expected a colour from 0 (white) to 1 (equal), got {colour}: set `model.colour`")
@@ -101,6 +110,8 @@ class Codec(nn.Module):
         self.register_buffer("noise_scale", layout.noise_scale(), persistent=False)
         size = layout.tokens * layout.features
         self.directions = Directions(size) if joint and size <= LARGEST else None
+        steps = torch.ones(layout.length, layout.channels)
+        self.register_buffer("step_variance", steps if over_time else None)
 
     def fit(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
         """Set all statistics from batches of series ``(B, N, M)`` in one float64 pass.
@@ -131,6 +142,19 @@ class Codec(nn.Module):
         if self.directions is not None:
             assert isinstance(moments, JointMoments)
             self.directions.fit(moments, self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0))
+        if self.step_variance is not None:
+            self.step_variance.copy_(self._over_time())
+
+    def _over_time(self) -> Tensor:
+        """Return the variance that directions, taken for independent, make together at every step, ``(N, M)``."""
+        power, channels = self.power, self.layout.channels
+        if self.directions is None:  # of single coordinates all steps are taken for alike
+            return power.view(-1, channels).sum(0).expand(self.layout.length, -1) / self.layout.length
+        total, one = power.new_zeros(self.layout.length, channels), torch.eye(len(power), device=power.device)
+        for numbers in torch.arange(len(power), device=power.device).split(CHUNK):
+            made = self.layout.decode(self.tokens_along(one[numbers]))
+            total += torch.einsum("cnm,c->nm", made.square(), power[numbers])
+        return total
 
     def whiten(self, z: Tensor) -> Tensor:
         """Return tokens ``(B, K, F)`` over ``Λ`` as rows ``(B, n)``, whose noise is white; 0 where there is none."""
@@ -155,6 +179,26 @@ class Codec(nn.Module):
         if self.directions is not None:
             return self.directions.power
         return self.whiten(self.variance.sqrt().unsqueeze(0)).squeeze(0).square()
+
+    def to_time(self, noise: Tensor) -> Tensor:
+        """Return noise in units of ``Λ``, ``(B, K, F)``, as series ``(B, N, M)``, in which white noise is white."""
+        return self.layout.decode(noise * self.noise_scale)
+
+    def from_time(self, series: Tensor) -> Tensor:
+        """Undo :meth:`to_time`: ``(B, N, M)`` to ``(B, K, F)``, 0 where there is no noise."""
+        live = self.noise_scale > 0
+        return torch.where(live, self.layout.encode(series) / torch.where(live, self.noise_scale, 1.0), 0.0)
+
+    def noise(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
+        """Return the best linear prediction of the noise in tokens ``(B, K, F)``, from all coordinates together.
+
+        Args:
+            z: Noisy tokens.
+            alpha: ``α``, broadcastable to ``(B, 1, 1)``.
+            level: ``σ``, the same.
+        """
+        assert self.directions is not None
+        return self.directions.noise(self.whiten(z), alpha.flatten(1), level.flatten(1)).view_as(z)
 
     def predict(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
         """Return what all coordinates together say of each, ``(B, K, F)``: see :meth:`Directions.predict`.

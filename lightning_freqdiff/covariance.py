@@ -158,3 +158,16 @@ class Directions(nn.Module):
             size = (gain.square() * total).mean(dim=1, keepdim=True).sqrt()
             gain = gain / torch.where(size > 0, size, 1.0)
             return ((z @ self.basis) * gain) @ self.basis.T
+
+    def noise(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the best linear prediction of the noise in noisy rows ``(B, n)``, where it has unit variance.
+
+        Args:
+            z: Noisy rows.
+            alpha: Scale of the clean rows in them, broadcastable to ``(B, 1)``.
+            sigma: Deviation of the noise, the same.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            z, alpha, sigma = (x.to(self.basis.dtype) for x in (z, alpha, sigma))
+            gain = sigma / (alpha.square() * self.power + sigma.square())
+            return ((z @ self.basis) * gain) @ self.basis.T

@@ -33,7 +33,7 @@ from lightning_freqdiff.diffusion.losses import (
     stratified_times,
     time_quantiles,
 )
-from lightning_freqdiff.diffusion.score import Covariance, Parametrization, Score
+from lightning_freqdiff.diffusion.score import LINEAR, Covariance, Parametrization, Score
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
 from lightning_freqdiff.masks import draw_masks
@@ -57,10 +57,11 @@ class ScoreModule(SamplingModule):
     Args:
         network: Backbone.
         sde: Forward noising process.
-        parametrization: What the network outputs: the unit-variance remainder of the Wiener filter, the noise,
-            the clean signal, or the score itself.
+        parametrization: What the network outputs: the unit-variance remainder of the Wiener filter of every
+            coordinate (wiener) or of every step of time (steps), the noise, the clean signal, or the score itself. If
+            not given, steps for networks that see time, and wiener for those over tokens.
         weighting: Weighting of the loss: unit is EDM's, eps plain noise prediction, likelihood and fd the
-            papers'. If not given, unit for the Wiener form and eps for the others.
+            papers'. If not given, unit for steps and wiener and eps for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
             as in EDM but wider, which learns faster. Validation is always uniform.
         domain: What is diffused: half-spectrum tokens (frequency), time steps (time, the papers' baseline), wavelet
@@ -97,7 +98,7 @@ class ScoreModule(SamplingModule):
         self,
         network: Architecture = UNet(),
         sde: SDE = VP(),
-        parametrization: Parametrization = "wiener",
+        parametrization: Parametrization | None = None,
         weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
         domain: DomainName | Domain = "frequency",
@@ -127,8 +128,10 @@ class ScoreModule(SamplingModule):
             )
         self.architecture, self.sde, self.observe = network, sde, observe
         self.compile_network, self.recompute = compile, recompute
+        if parametrization is None:
+            parametrization = "steps" if network.over_time else "wiener"
         self.parametrization: Parametrization = parametrization
-        self.weighting: Weighting = weighting or ("unit" if parametrization == "wiener" else "eps")
+        self.weighting: Weighting = weighting or ("unit" if parametrization in LINEAR else "eps")
         self.domain = domain_of(domain)
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
         self.covariance: Covariance = covariance

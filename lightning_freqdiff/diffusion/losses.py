@@ -37,7 +37,7 @@ from torch import Generator, Tensor
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.conditional import gaussian_of
-from lightning_freqdiff.diffusion.score import Coefficients, Score
+from lightning_freqdiff.diffusion.score import LINEAR, Coefficients, Score
 from lightning_freqdiff.diffusion.sde import SDE, T_MIN
 
 Weighting = Literal["unit", "edm", "eps", "likelihood", "fd"]
@@ -122,7 +122,7 @@ def score_matching_loss(
     h, context = score.embed(zt, t, c, condition)
     raw = score.network.head(score.network.blocks(h, context), context).to(z0.dtype)
     target, unit_error = score.target(z0, noise, c)
-    error = _unobserved(score, raw - target, unit_error, c, condition)
+    error = _unobserved(score, score.meant(raw) - target, unit_error, c, condition)
     return _mean_square(score, error, unit_error, t, c, weighting, seen)
 
 
@@ -147,12 +147,16 @@ def linear_loss(
         seen: As of :func:`score_matching_loss`.
     """
     c = score.coefficients(t)
-    if score.parametrization == "wiener":  # a raw output of 0 is the filter
-        target, unit_error = score.target(z0, noise, c)
-        error = -target
-    else:
-        error = score.wiener_eps(c.alpha * z0 + c.sigma * noise, c) - noise
-        unit_error = torch.ones_like(error)
+    match score.parametrization:
+        case "wiener":  # a raw output of 0 is the filter
+            target, unit_error = score.target(z0, noise, c)
+            error = -target
+        case "steps":
+            _, unit_error = score.target(z0, noise, c)
+            error = score.in_raw(score.linear_eps(c.alpha * z0 + c.sigma * noise, c) - noise, unit_error)
+        case _:
+            error = score.wiener_eps(c.alpha * z0 + c.sigma * noise, c) - noise
+            unit_error = torch.ones_like(error)
     error = _unobserved(score, error, unit_error, c, condition)
     return _mean_square(score, error, unit_error, t, c, weighting, seen)
 
@@ -163,12 +167,12 @@ def _unobserved(score: Score, error: Tensor, unit_error: Tensor, c: Coefficients
         return error
     known = gaussian_of(score.codec).known(condition.mask)
     # An error of eps is one of the clean rows but for a factor that all coordinates share, which does not matter.
-    rows = (unit_error * error).flatten(1)
+    eps = score.in_eps(error, unit_error)
+    rows = eps.flatten(1)
     alpha, level = (x.flatten(1).to(known.gaussian.dtype) for x in (c.alpha, c.level))
     lack = known.seen(known.gaussian.series(rows)).to(rows)
     moved = known.nearly(lack, lambda block: block.left(alpha, level))
-    live = unit_error > 0
-    return torch.where(live, error - moved.view_as(error).to(error) / torch.where(live, unit_error, 1.0), 0.0)
+    return score.in_raw(eps - moved.view_as(eps), unit_error)
 
 
 def _mean_square(
@@ -184,14 +188,17 @@ def _mean_square(
     carries = (score.noise_scale > 0).to(error.dtype)
     if seen is not None:
         weights = weight(score, weighting if weighting in FLAT else "edm", t, c)
-        squares = weights * observed_error(score.codec, unit_error * error, seen).square() * carries
+        squares = weights * observed_error(score.codec, score.in_eps(error, unit_error), seen).square() * carries
         return squares.sum() / (carries.sum() * seen.sum() / seen[0].numel()).clamp(min=1)
-    if weighting == "unit" and score.parametrization == "wiener":
+    if weighting == "unit" and score.parametrization in LINEAR:
         # Written out, the weight and the error of eps cancel: the loss is the plain square of the raw error.
+        if score.codec.step_variance is not None:
+            varies = (score.codec.step_variance > 0).to(error.dtype)
+            return (error.square() * varies).sum() / (varies.sum().clamp(min=1) * len(error))
         carries = carries * score.codec.active
         return (error.square() * carries).sum() / (carries.sum().clamp(min=1) * len(error))
-    factor = unit_error * weight(score, weighting, t, c).sqrt()
-    return ((factor * error).square() * carries).sum() / (carries.sum() * len(error))
+    squares = weight(score, weighting, t, c) * score.in_eps(error, unit_error).square()
+    return (squares * carries).sum() / (carries.sum() * len(error))
 
 
 def observed_error(codec: Codec, error: Tensor, seen: Tensor) -> Tensor:

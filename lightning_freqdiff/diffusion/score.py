@@ -7,6 +7,7 @@ the noise prediction ``eps``, and ``score = -eps / s``:
 | name | raw output ``F`` | ``eps`` |
 |---|---|---|
 | ``wiener`` | unit-variance remainder of the Wiener filter | ``s z / (α²v + s²) - α √(v / (α²v + s²)) F`` |
+| ``steps`` | the same of every step of time | see below |
 | ``eps`` | the noise itself | ``F`` |
 | ``x0`` | ``z_0`` | ``(z - α F) / s`` |
 | ``score`` | score | ``-s F`` |
@@ -16,6 +17,11 @@ the noise prediction ``eps``, and ``score = -eps / s``:
 signal is ``c_skip z + c_out F(c_in z, t)``. The linear part is exact and free, and is all of it for Gaussian
 data with independent frequencies. ``F`` is the network's output, plus what it was found to lack in the leading
 directions (``correction.py``).
+
+``steps`` is ``wiener`` of tokens that went to the time axis, ``D z``, where their noise is white and has deviation
+``σ``, and ``v`` is their variance at every step; what it says of the noise there goes back to the tokens. A network
+that sees time is so asked for what it sees: an error at one step is not spread over all, and where series hardly
+differ, as on the flat tail of a heartbeat, small errors count.
 """
 
 from __future__ import annotations
@@ -37,8 +43,10 @@ from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import Architecture, Backbone, Compiled, Embedding
 
-Parametrization = Literal["wiener", "eps", "x0", "score"]
+Parametrization = Literal["wiener", "steps", "eps", "x0", "score"]
 Covariance = Literal["joint", "diagonal"]
+LINEAR: tuple[Parametrization, ...] = ("wiener", "steps")
+"""Those whose raw output is a remainder of unit variance."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +171,15 @@ class Score(nn.Module, ScoreFunction):
                 f"expected a covariance of {', '.join(get_args(Covariance))}, got {covariance!r}: set "
                 "`model.covariance`"
             )
-        self.codec, self.sizes = Codec(layout, colour, covariance == "joint" and parametrization == "wiener"), sizes
+        linear, over_time = parametrization in LINEAR, parametrization == "steps"
+        self.codec, self.sizes = Codec(layout, colour, covariance == "joint" and linear, over_time), sizes
         self.correction = None if self.codec.directions is None else Correction(self.codec)
         self.network: Backbone = architecture.build(self.codec, sizes)
+        if over_time and self.network.token_blocks is not None:
+            raise ValueError(
+                "expected a network that sees time, such as UNet, for parametrization steps, got "
+                f"{type(architecture).__name__} over tokens: set `model.parametrization` wiener"
+            )
         self.calibration: dict[str, Tensor] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
         self._compiled = Compiled(self._call)
 
@@ -189,14 +203,28 @@ class Score(nn.Module, ScoreFunction):
 
     def embed(self, z: Tensor, t: Tensor, c: Coefficients, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)``, scaled to unit variance (EDM's ``c_in``), as features ``h⁰`` and context."""
-        seen = z / c.total
+        seen = z / c.total if self.codec.step_variance is None else self._level_over_time(z, c)
         if self.network.sees_linear:
             seen = torch.cat([seen, self.codec.predict(z, c.alpha, c.level).to(seen)], dim=-1)
         return self.network.embed(seen, t, condition)
 
+    def _over_time(self, c: Coefficients) -> tuple[Tensor, Tensor]:
+        """Return the deviation of noisy tokens at every step of time, and the part of it that is not noise."""
+        assert self.codec.step_variance is not None
+        clean = c.alpha * self.codec.step_variance.sqrt()
+        return (clean.square() + c.level.square()).sqrt(), clean
+
+    def _level_over_time(self, z: Tensor, c: Coefficients) -> Tensor:
+        """Return the tokens of series that have unit variance at every step."""
+        return self.codec.layout.tokenize(self.codec.layout.decode(z) / self._over_time(c)[0])
+
     def wiener_eps(self, z: Tensor, c: Coefficients) -> Tensor:
         """Return the Wiener filter's noise prediction ``s z / (α²v + s²)``: the best linear one."""
         return c.sigma * z / c.total.square()
+
+    def linear_eps(self, z: Tensor, c: Coefficients) -> Tensor:
+        """Return the best linear noise prediction from all coordinates together, where their covariance is known."""
+        return self.wiener_eps(z, c) if self.codec.directions is None else self.codec.noise(z, c.alpha, c.level).to(z)
 
     def lacking(self, z: Tensor, c: Coefficients) -> Tensor | None:
         """Return the correction of the noise prediction of tokens ``(B, K, F)``, where there is one."""
@@ -217,6 +245,12 @@ class Score(nn.Module, ScoreFunction):
                 lacking = self.lacking(z, c) if lacking is None else lacking
                 eps = self.wiener_eps(z, c) - c.spread / c.total * raw
                 return eps if lacking is None else eps + lacking
+            case "steps":
+                lacking = self.lacking(z, c) if lacking is None else lacking
+                total, clean = self._over_time(c)
+                noise = c.level * self.codec.layout.decode(z) / total - clean * self.codec.to_time(raw)
+                eps = self.codec.from_time(noise / total)
+                return eps if lacking is None else eps + lacking
             case "eps":
                 return raw
             case "x0":
@@ -226,6 +260,8 @@ class Score(nn.Module, ScoreFunction):
 
     def target(self, z0: Tensor, noise: Tensor, c: Coefficients) -> tuple[Tensor, Tensor]:
         """Return what the raw output should be, and the error in ``eps`` that a unit error in it makes.
+
+        Both are in the coordinates of its meaning: tokens ``(B, K, F)``, or time, ``(B, N, M)``, for ``steps``.
 
         Args:
             z0: Clean tokens, ``(B, K, F)``.
@@ -239,12 +275,32 @@ class Score(nn.Module, ScoreFunction):
                 if lacking is not None:
                     remainder = remainder + _divide(lacking * c.total, c.spread)
                 return remainder, c.spread / c.total
+            case "steps":
+                total, clean = self._over_time(c)
+                unit, lacking = clean / total, self.lacking(c.alpha * z0 + c.sigma * noise, c)
+                series = self.codec.layout.decode(z0) * c.level / total
+                remainder = _divide(series, clean / c.alpha) - unit * self.codec.to_time(noise)
+                if lacking is not None:
+                    remainder = remainder + _divide(self.codec.to_time(lacking), unit)
+                return remainder, unit
             case "eps":
                 return noise, torch.ones_like(c.sigma)
             case "x0":
                 return z0, _divide(c.alpha.expand_as(c.sigma), c.sigma)
             case "score":
                 return -_divide(noise, c.sigma), c.sigma
+
+    def meant(self, raw: Tensor) -> Tensor:
+        """Return raw output ``(B, K, F)`` in the coordinates of its :meth:`target`."""
+        return self.codec.to_time(raw) if self.parametrization == "steps" else raw
+
+    def in_eps(self, error: Tensor, unit: Tensor) -> Tensor:
+        """Return an error in these coordinates as one of the noise prediction, given what a unit makes of it."""
+        return self.codec.from_time(unit * error) if self.parametrization == "steps" else unit * error
+
+    def in_raw(self, error: Tensor, unit: Tensor) -> Tensor:
+        """Undo :meth:`in_eps`; 0 where no error of the raw output makes any."""
+        return _divide(self.meant(error), unit)
 
     def from_eps(self, eps: Tensor, c: Coefficients) -> Tensor:
         """Turn a noise prediction into the score ``-eps / s``, 0 where there is no noise."""

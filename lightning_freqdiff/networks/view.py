@@ -143,4 +143,4 @@ class Steps(View):
     def back(self, x: Tensor) -> Tensor:
         """Return the tokens of series, each coordinate on the scale of its noise."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # no transform is made in bfloat16
-        return torch.where(self._live, self.codec.layout.encode(x) / self._unit, 0.0)
+        return self.codec.from_time(x)

@@ -6,7 +6,7 @@ from torch import nn
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
 from lightning_freqdiff.domains import Representation
-from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.networks import Transformer, UNet
 
 TINY = Transformer(layers=1, heads=1, width=4, feedforward=4)
 LAYOUT = Representation("frequency", 8, 2)
@@ -116,3 +116,56 @@ def test_masked_coordinates_have_no_score(name):
 def test_unknown_parametrization_names_its_setting():
     with pytest.raises(ValueError, match=r"`model\.parametrization`"):
         make("velocity")
+
+
+LINEAR_MODELS = [{"covariance": "joint"}, {"covariance": "diagonal"}, {"covariance": "joint", "colour": 0.5}]
+
+
+@pytest.mark.parametrize("settings", LINEAR_MODELS, ids=str)
+@pytest.mark.parametrize(("domain", "length"), [("frequency", 12), ("frequency", 13), ("time", 8), ("wavelet", 11)])
+@pytest.mark.parametrize("sde", [VP(), VE()], ids=lambda s: type(s).__name__)
+def test_the_remainder_of_steps_has_unit_variance_and_gives_the_noise_back(settings, domain, length, sde):
+    torch.manual_seed(0)
+    score = Score(UNet(width=8, heads=2), sde, "steps", Representation(domain, length, 2), **settings)
+    x = torch.randn(20_000, length, 2).cumsum(1)
+    x[:, 3, 1] = 1.5  # never varies
+    score.codec.fit([x])
+    codec, live = score.codec, score.noise_scale > 0
+    z0 = codec.encode(x)
+    xi = torch.randn_like(z0) * live
+    for t in (1e-3, 0.2, 1.0):
+        c = score.coefficients(torch.tensor(t))
+        target, unit = score.target(z0, xi, c)
+        assert target.shape == x.shape
+        if codec.directions is not None and settings.get("colour", 0) == 0:
+            varies = torch.ones(length, 2)
+            varies[3, 1] = 0
+            torch.testing.assert_close(target.var(0) * varies, varies, atol=0.08, rtol=0)
+        raw = codec.from_time(target)
+        torch.testing.assert_close(score.meant(raw), target, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(score.eps(raw, c.alpha * z0 + c.sigma * xi, c) * live, xi, atol=1e-3, rtol=1e-3)
+        error = torch.randn_like(target) * (unit > 0)
+        torch.testing.assert_close(score.in_raw(score.in_eps(error, unit), unit), error, atol=1e-4, rtol=1e-4)
+
+
+def test_over_time_steps_are_the_wiener_form():
+    torch.manual_seed(0)
+    x = torch.randn(5000, 8, 2).cumsum(1)
+    one, other = (
+        Score(UNet(width=8, heads=2), VP(), name, Representation("time", 8, 2), colour=0.0, covariance="joint")
+        for name in ("steps", "wiener")
+    )
+    for score in (one, other):
+        score.codec.fit([x])
+    z, raw = torch.randn(2, 5, 8, 2)
+    for t in (1e-3, 0.2, 1.0):
+        c = one.coefficients(torch.tensor(t))
+        torch.testing.assert_close(one.eps(raw, z, c), other.eps(raw, z, c), atol=1e-3, rtol=1e-2)
+        found, expected = (score.target(z, raw, c) for score in (one, other))
+        torch.testing.assert_close(found[0], expected[0], atol=1e-3, rtol=1e-2)
+        torch.testing.assert_close(*(unit.expand_as(z) for _, unit in (found, expected)), atol=1e-3, rtol=1e-2)
+
+
+def test_steps_want_a_network_that_sees_time():
+    with pytest.raises(ValueError, match=r"got Transformer over tokens: set `model\.parametrization` wiener"):
+        Score(Transformer(heads=2, width=8), VP(), "steps", LAYOUT)
