@@ -18,7 +18,7 @@ from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.sampling import InTurn, Sampling, WorkUnit, sample
 from lightning_freqdiff.sampling.batches import unit_loader
-from lightning_freqdiff.sampling.solvers import Fitted
+from lightning_freqdiff.sampling.solvers import Fitted, ParallelSolver
 from lightning_freqdiff.vocabulary import Examples, Vocabulary
 
 
@@ -115,6 +115,12 @@ class SamplingModule(LightningModule):
         """Refuse two caches, and what cannot be sampled, before anything is drawn."""
         _ = self.score_function
         self.check(self.sampling)
+        solver = self.sampling.solver
+        if self.trainer.world_size > 1 and isinstance(solver, ParallelSolver) and solver.over_ranks:
+            raise ValueError(
+                "expected one process, as each of several draws samples of its own and no calls of another, got "
+                f"{self.trainer.world_size}: set `sampling.solver.over_ranks` false or `trainer.devices` 1"
+            )
 
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""

@@ -122,7 +122,13 @@ class Solver(ABC):
 
 
 class ParallelSolver(Solver):
-    """A solver that runs whole trajectories, several calls at once."""
+    """A solver that runs whole trajectories, several calls at once.
+
+    Attributes:
+        over_ranks: Whether processes share out the calls of the same samples.
+    """
+
+    over_ranks: bool = False
 
     @abstractmethod
     def at_once(
