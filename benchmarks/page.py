@@ -12,7 +12,7 @@ from comparisons import comparisons_section, fewer_steps_section
 from conditional_page import forecasting_section, imputation_section, labels_section
 from goals import MISSING, bars
 from matplotlib.figure import Figure
-from quality_page import colour_section, quality_section
+from quality_page import colour_section, form_section, quality_section
 from sections import (
     Results,
     engine_section,
@@ -75,9 +75,15 @@ COMMANDS = [
     ),
     (
         "the same under noise of other colours",
-        "`python benchmarks/quality.py --sets ecg nasa-charge --colour 0.5 --minutes 4 --samples 500 --scores 0 "
+        "`python benchmarks/quality.py --sets ecg --domain time --colour 1 --steps 600 --draws 1 --scores 0 "
         "--output ...`",
         ("colour.json",),
+    ),
+    (
+        "the same where the network is asked for a remainder of every step",
+        "`python benchmarks/quality.py --sets ecg --parametrization steps --seeds 0 1 2 --draws 1 --scores 0 "
+        "--output ...`",
+        ("steps.json",),
     ),
     (
         "heartbeats by class: what they teach a classifier, at every guidance",
@@ -191,6 +197,7 @@ def main() -> None:
         body = [
             *quality_section(results),
             *colour_section(results),
+            *form_section(results),
             *labels_section(results),
             *imputation_section(results),
             *forecasting_section(results),

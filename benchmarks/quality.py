@@ -3,8 +3,8 @@
     python benchmarks/quality.py --sets ecg nasa-charge --networks unet transformer --minutes 10 --seeds 0
 
 A set is a config of that name, with its splits; ``droughts`` is the file ``us_drought_dsci`` of ``FREQDIFF_DATA``.
-Each run adds a row to the output, in place of an older one of the same set, network, colour, domain, form and seed, and
-draws a plate. All choices (the checkpoint, the time it stops) are made on the validation part; the figures are of
+Each run adds a row to the output, in place of an older one of the same set, network, colour, domain, form and seed,
+and draws a plate. All choices (the checkpoint, the time it stops) are made on the validation part; the figures are of
 samples against the training set, and the floor is the same number of test rows against it. Windows of 24 steps are
 measured by the protocol that the field publishes, against the whole set.
 """
@@ -239,7 +239,7 @@ def main() -> None:
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
     options.add_argument("--covariance", choices=get_args(Covariance), default="joint")
-    options.add_argument("--parametrization", choices=get_args(Parametrization))
+    options.add_argument("--parametrization", choices=get_args(Parametrization), default="wiener")
     options.add_argument("--weighting", choices=get_args(Weighting))
     options.add_argument("--learning_rate", type=float)
     options.add_argument("--precision", default="bf16-mixed")

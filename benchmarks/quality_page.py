@@ -111,11 +111,36 @@ def colour_section(results: Results) -> list[str]:
         "",
         "The same network and budget under noise of another colour: 1 drowns all frequencies alike, as the papers of "
         "frequency diffusion do, 0 is white in the data's own units. In the domain `time` a transformer's tokens are "
-        "steps. One training each, of so many steps in the given minutes, 500 samples: leads rather than results.",
+        "steps. One training each, of so many steps, and 500 or 1,000 samples: leads rather than results. Under "
+        "white noise, frequency and time are the same diffusion; what differs is what the network is asked for.",
     ]
     head = ["set", "network", "domain", "colour", "steps", "SW over floor", "flat tails"]
     rows = []
     for row in runs:
         shown = [row["set"], row["network"], row["domain"], f"{row['colour']:g}", f"{row['steps']:g}"]
         rows.append([*shown, f"{row['over_floor']:.2f}", number(row.get("flat_tails"), ".1%")])
+    return [*lines, *table(head, rows)]
+
+
+def form_section(results: Results) -> list[str]:
+    runs = results.load("steps").get("runs", [])
+    if not runs:
+        return []
+    lines = [
+        "## A remainder for every frequency, or for every step of time?",
+        "",
+        "The U-Net's output as `--model.parametrization wiener` and `steps` have it, in frequency diffusion under "
+        "white noise, with the same seeds and budgets; for `steps`, one set of samples a seed.",
+    ]
+    known = {
+        (row["set"], row["seed"]): row for row in results.load("quality").get("runs", []) if row["network"] == "unet"
+    }
+    rows = []
+    for row in runs:
+        other = known.get((row["set"], row["seed"]), {})
+        shown = [row["set"], row["seed"]]
+        for name, how in (("over_floor", ".2f"), ("flat_tails", ".1%")):
+            shown += [number(other.get(name), how), number(row.get(name), how)]
+        rows.append([*map(str, shown), number(row.get("flat_tails_real"), ".1%")])
+    head = ["set", "seed", "SW over floor, wiener", "steps", "flat tails, wiener", "steps", "real"]
     return [*lines, *table(head, rows)]

@@ -58,8 +58,8 @@ class ScoreModule(SamplingModule):
         network: Backbone.
         sde: Forward noising process.
         parametrization: What the network outputs: the unit-variance remainder of the Wiener filter of every
-            coordinate (wiener) or of every step of time (steps), the noise, the clean signal, or the score itself. If
-            not given, steps for networks that see time, and wiener for those over tokens.
+            coordinate (wiener) or of every step of time (steps, of networks that see time), the noise, the clean
+            signal, or the score itself.
         weighting: Weighting of the loss: unit is EDM's, eps plain noise prediction, likelihood and fd the
             papers'. If not given, unit for steps and wiener and eps for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
@@ -80,8 +80,8 @@ class ScoreModule(SamplingModule):
         warmup: Share of the training over which the learning rate rises linearly; it then falls as a cosine to 0, by
             steps or, under a time limit, by the clock.
         compile: Compile the network with torch.compile: its layers for training, whole calls for sampling.
-        recompute: Compute the features of every block again for its gradients, and do not keep them: training takes a
-            third more time, and a fraction of the memory.
+        recompute: Compute the features of every block again for its gradients, and do not keep them: training takes
+            an eighth to a quarter more time, and a fraction of the memory.
         observe: Share of the training series of which values at some places are told, so that the model learns to
             fill gaps and to forecast; 0.8 is a good one. At 0 it does so all the same, by the linear model's word.
         shape: Steps and channels of a series. Taken from the data set; a checkpoint carries it.
@@ -98,7 +98,7 @@ class ScoreModule(SamplingModule):
         self,
         network: Architecture = UNet(),
         sde: SDE = VP(),
-        parametrization: Parametrization | None = None,
+        parametrization: Parametrization = "wiener",
         weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
         domain: DomainName | Domain = "frequency",
@@ -128,8 +128,6 @@ class ScoreModule(SamplingModule):
             )
         self.architecture, self.sde, self.observe = network, sde, observe
         self.compile_network, self.recompute = compile, recompute
-        if parametrization is None:
-            parametrization = "steps" if network.over_time else "wiener"
         self.parametrization: Parametrization = parametrization
         self.weighting: Weighting = weighting or ("unit" if parametrization in LINEAR else "eps")
         self.domain = domain_of(domain)

@@ -12,8 +12,9 @@ from lightning_freqdiff.diffusion.losses import score_matching_loss
 from lightning_freqdiff.diffusion.sde import VE, SubVP
 from lightning_freqdiff.domains import Lapped, domain_of
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks import LSTM, MLP, Transformer
+from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
 from lightning_freqdiff.sampling.loop import Sampling, WorkUnit
+from lightning_freqdiff.sampling.solvers import Chords
 
 TINY = Transformer(layers=1, heads=2, width=8, feedforward=16)
 
@@ -36,10 +37,13 @@ def fit(module, data=None, **settings):
 
 @pytest.mark.parametrize("domain", ["frequency", "time", "wavelet", Lapped(4)], ids=str)
 @pytest.mark.parametrize(
-    "network", [TINY, LSTM(layers=1, width=8), MLP(layers=1, width=8)], ids=lambda n: type(n).__name__
+    "network",
+    [TINY, LSTM(layers=1, width=8), MLP(layers=1, width=8), UNet(width=8, heads=2)],
+    ids=lambda n: type(n).__name__,
 )
 def test_fit_save_load_sample(network, domain, tmp_path):
-    module = ScoreModule(network, SubVP(), domain=domain)
+    form = "steps" if isinstance(network, UNet) else "wiener"
+    module = ScoreModule(network, SubVP(), form, domain=domain)
     trainer = fit(module)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = ScoreModule.load_from_checkpoint(tmp_path / "a.ckpt")
@@ -171,8 +175,19 @@ def test_compile_reaches_the_layers_that_are_run():
     assert all(layer._compiled_call_impl is not None for layer in compiled.score.network.layers)
 
 
+def test_processes_that_draw_samples_of_their_own_cannot_share_out_calls(monkeypatch):
+    module = ScoreModule(TINY, shape=(8, 1))
+    module.sampling = Sampling(num_steps=50, solver=Chords(over_ranks=True))
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.on_predict_start()
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    with pytest.raises(ValueError, match="expected one process, .* got 2: set `sampling.solver.over_ranks` false"):
+        module.on_predict_start()
+
+
 def test_weighting_follows_the_parametrization():
     assert ScoreModule(TINY).weighting == "unit"
+    assert ScoreModule(TINY).weighting == ScoreModule(UNet(), parametrization="steps").weighting == "unit"
     assert ScoreModule(TINY, parametrization="eps").weighting == "eps"
     assert ScoreModule(TINY, parametrization="eps", weighting="unit").weighting == "unit"
 
