@@ -81,7 +81,7 @@ COMMANDS = [
     ),
     (
         "the same where the network is asked for a remainder of every step",
-        "`python benchmarks/quality.py --sets ecg --parametrization steps --seeds 0 1 2 --draws 1 --scores 0 "
+        "`python benchmarks/quality.py --sets ecg --parametrization steps --seeds 1 2 --draws 1 --scores 0 "
         "--output ...`",
         ("steps.json",),
     ),
