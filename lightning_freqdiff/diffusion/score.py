@@ -175,7 +175,7 @@ class Score(nn.Module, ScoreFunction):
         self.codec, self.sizes = Codec(layout, colour, covariance == "joint" and linear, over_time), sizes
         self.correction = None if self.codec.directions is None else Correction(self.codec)
         self.network: Backbone = architecture.build(self.codec, sizes)
-        if over_time and self.network.token_blocks is not None:
+        if over_time and self.network.along_tokens:
             raise ValueError(
                 "expected a network that sees time, such as UNet, for parametrization steps, got "
                 f"{type(architecture).__name__} over tokens: set `model.parametrization` wiener"

@@ -166,6 +166,7 @@ def test_over_time_steps_are_the_wiener_form():
         torch.testing.assert_close(*(unit.expand_as(z) for _, unit in (found, expected)), atol=1e-3, rtol=1e-2)
 
 
-def test_steps_want_a_network_that_sees_time():
+@pytest.mark.parametrize("network", [Transformer(heads=2, width=8), Transformer(heads=2, width=8, group=2)], ids=str)
+def test_steps_want_a_network_that_sees_time(network):
     with pytest.raises(ValueError, match=r"got Transformer over tokens: set `model\.parametrization` wiener"):
-        Score(Transformer(heads=2, width=8), VP(), "steps", LAYOUT)
+        Score(network, VP(), "steps", LAYOUT)
