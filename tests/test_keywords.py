@@ -39,7 +39,11 @@ def test_numbers_of_numpy_are_numbers():
 @pytest.mark.parametrize(
     ("kind", "given", "says"),
     [
-        (Sampling, {"solver": "Hein"}, "expected `solver` as one of .*, DDIM, .*, or your own Solver, got 'Hein'"),
+        (
+            Sampling,
+            {"solver": "Hein"},
+            "expected `solver` as one of Chords, DDIM, .*, or your own Solver, got 'Hein'",
+        ),
         (Sampling, {"solver": Heun}, "expected `solver` as one of .* got <class"),
         (Sampling, {"num_samples": 5.5}, "expected `num_samples` as int, got 5.5"),
         (Sampling, {"num_samples": "many"}, "expected `num_samples` as int, got 'many'"),

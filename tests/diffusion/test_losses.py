@@ -1,7 +1,9 @@
 import pytest
 import torch
+from oracle import GaussianScore
 from torch import nn
 
+from lightning_freqdiff.condition import NOTHING, Condition, ConditionSizes
 from lightning_freqdiff.diffusion.losses import (
     linear_loss,
     score_matching_loss,
@@ -12,7 +14,7 @@ from lightning_freqdiff.diffusion.losses import (
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.diffusion.sde import T_MIN, VE, VP, SubVP
 from lightning_freqdiff.domains import Representation
-from lightning_freqdiff.networks import Transformer
+from lightning_freqdiff.networks import Transformer, UNet
 
 LAYOUT = Representation("frequency", 9, 2)
 
@@ -187,3 +189,38 @@ def test_the_linear_models_loss_is_that_of_a_network_which_adds_nothing(weightin
     torch.testing.assert_close(linear_loss(score, z0, xi, t, weighting), expected)
     for parametrization in ("eps", "x0", "score"):
         torch.testing.assert_close(linear_loss(make(parametrization), z0, xi, t, weighting), expected)
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_the_linear_models_loss_does_not_depend_on_what_the_network_is_asked_for(observed):
+    """Of single coordinates, whose filter is the same; and with values that are known."""
+    torch.manual_seed(0)
+    network, layout = UNet(width=8, heads=2), Representation("frequency", 9, 2)
+    x, t = torch.randn(400, 9, 2).cumsum(1), torch.rand(400)
+    mask = (torch.rand(400, 9, 2) < 0.4).float()
+    known = Condition(observed=x, mask=mask) if observed else NOTHING
+    found = []
+    for form in ("wiener", "steps"):
+        score = Score(network, VP(), form, layout, ConditionSizes(observed=observed), 0.0)
+        score.codec.fit([x])
+        z0 = score.codec.encode(x)
+        xi = torch.randn(z0.shape, generator=torch.Generator().manual_seed(1)) * (score.noise_scale > 0)
+        found.append(linear_loss(score, z0, xi, t, "eps", known))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+
+
+def test_of_all_coordinates_together_the_linear_models_loss_is_that_of_the_exact_gaussian_score():
+    torch.manual_seed(0)
+    score = Score(UNet(width=8, heads=2), VP(), "steps", LAYOUT, colour=0.0, covariance="joint")
+    x = torch.randn(2000, 9, 2).cumsum(1)
+    score.codec.fit([x])
+    codec, live = score.codec, score.noise_scale > 0
+    assert codec.directions is not None
+    basis = codec.directions.basis.double() * codec.noise_scale.double().view(-1, 1)
+    oracle = GaussianScore(VP(), score.noise_scale, basis * codec.directions.power.double() @ basis.T)
+    z0, t = codec.encode(x), torch.tensor(0.3)
+    xi = torch.randn_like(z0) * live
+    c = score.coefficients(t)
+    error = (-c.sigma * oracle(c.alpha * z0 + c.sigma * xi, t) - xi)[:, live]
+    found = linear_loss(score, z0, xi, t.expand(len(x)), "eps")
+    torch.testing.assert_close(found, error.square().mean().float(), rtol=1e-3, atol=1e-5)
