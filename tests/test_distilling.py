@@ -93,12 +93,17 @@ def test_a_students_walk_is_what_the_solver_samples(model):
     torch.testing.assert_close((rows[-1] + error).detach(), reached, atol=1e-4, rtol=1e-4)
 
 
-def test_no_gradient_runs_through_more_than_one_call(model):
+def three_times(model, count):
+    """A score with steps between three times, made up, and where its teacher is at them."""
     score = lf.load(model.checkpoint_path).module.score
     times = torch.tensor([1.0, 0.4, 1e-4], dtype=torch.float64)
     weights = torch.ones(2, 5, score.noise_scale.numel()) / 3
     score.calibration = dict(zip(named(2), (times, weights), strict=True))
-    given = Lessons(times, lessons(score, Sampling(num_samples=8, batch_size=8), times)[0], NOTHING)
+    return score, Lessons(times, lessons(score, Sampling(num_samples=count, batch_size=count), times)[0], NOTHING)
+
+
+def test_no_gradient_runs_through_more_than_one_call(model):
+    score, given = three_times(model, 8)
     asked = []
     plain = type(score).forward
 
@@ -115,11 +120,7 @@ def test_no_gradient_runs_through_more_than_one_call(model):
 
 def test_every_step_and_direction_weighs_the_same_before_training(model):
     """By its own error, that is: coarse directions, whose errors are large, would else be all that is learnt."""
-    score = lf.load(model.checkpoint_path).module.score
-    times = torch.tensor([1.0, 0.4, 1e-4], dtype=torch.float64)
-    weights = torch.ones(2, 5, score.noise_scale.numel()) / 3
-    score.calibration = dict(zip(named(2), (times, weights), strict=True))
-    given = Lessons(times, lessons(score, Sampling(num_samples=32, batch_size=32), times)[0], NOTHING)
+    score, given = three_times(model, 32)
     pupil = Student(score, given, 1e-3)
     with torch.no_grad():
         errors = torch.stack(list(pupil.errors(given))).square().mean(1)
