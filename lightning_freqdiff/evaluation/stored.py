@@ -9,7 +9,10 @@ from tempfile import TemporaryDirectory
 
 from lightning_freqdiff.data import Series
 from lightning_freqdiff.data.base import REFERENCE_BYTES
-from lightning_freqdiff.data.readers.shards import Part, Shards, has_lists
+from lightning_freqdiff.data.readers.litdata import is_litdata
+from lightning_freqdiff.data.readers.opening import open_shards
+from lightning_freqdiff.data.readers.parquet import has_lists
+from lightning_freqdiff.data.readers.shards import Part
 from lightning_freqdiff.shards import SampleSet, Store, read_samples
 from lightning_freqdiff.shards.dataset import RUN
 from lightning_freqdiff.shards.store import is_url
@@ -24,9 +27,9 @@ def local(path: str, role: str) -> str:
 
 
 def read_stored(path: str, role: str) -> Series | None:
-    """Read a data set of many files: that of a run, or Parquet with lists; ``None`` for everything else.
+    """Read a data set of many files: that of a run, Parquet with lists, or LitData; ``None`` for everything else.
 
-    Of more than 1 GiB, the first samples of a run are read, and row groups in random order of other sets.
+    Of more than 1 GiB, the first samples of a run are read, and groups in random order of other sets.
 
     Args:
         path: A path or a URL.
@@ -45,9 +48,9 @@ def read_stored(path: str, role: str) -> Series | None:
         steps, channels = samples.encoding.shape[1:]
         x = read_samples(path, stop=max(2, REFERENCE_BYTES // (4 * steps * channels)))
         return Series(x, None, tuple(samples.encoding.channels), path)
-    if not (has_lists(store) if store.local else folder):
+    if not (is_litdata(store) or (has_lists(store) if store.local else folder)):
         return None
-    shards = Shards(path)
+    shards = open_shards(path)
     most = max(2, REFERENCE_BYTES // (4 * shards.length * len(shards.channels)))
     return Series(Part(shards, shards.pieces).some(most, 0).numpy(), None, shards.channels, path)
 

@@ -9,21 +9,24 @@ from typing import Any
 from torch import Tensor
 
 from lightning_freqdiff.data.base import SeriesData, require_at_least
-from lightning_freqdiff.data.readers.shards import Part, Shards
+from lightning_freqdiff.data.readers.opening import open_shards
+from lightning_freqdiff.data.readers.shards import Part
 from lightning_freqdiff.data.series.stream import Stream
 
 
 class ShardedData(SeriesData):
-    """Series in Parquet files below a path or a URL such as `s3://bucket/series`, a row with a list for each channel.
+    """Series in files below a path or a URL such as `s3://bucket/series`: Parquet, or chunks that LitData wrote.
 
-    These are also what `predict` leaves at a URL. Nothing is copied and no more than two windows are in memory. Parts
-    are made of whole row groups, drawn with `seed`, but for one that may be cut between two parts. Each epoch takes
-    the row groups in a new order and shuffles the series of a window among each other: small row groups (1,000
-    series) and large windows shuffle best; where neighbours in a file are alike, write the files shuffled.
+    A row of Parquet holds a list for each channel, which is also what `predict` leaves at a URL; an item of LitData
+    is an array `(N, M)` or `(N,)`, or a dictionary of some. Nothing is copied and no more than two windows are in
+    memory. Parts are made of whole groups (row groups or chunks), drawn with `seed`, but for one that may be cut
+    between two parts. Each epoch takes the groups in a new order and shuffles the series of a window among each
+    other: small groups (1,000 series) and large windows shuffle best; where neighbours in a file are alike, write
+    them shuffled.
 
     Args:
         path: Folder or file, on a path or at a URL.
-        columns: Columns that are the channels; all that hold lists if not given.
+        columns: Columns or entries that are the channels; all that hold lists or arrays if not given.
         window_mb: Memory of a window, in megabytes; there are two.
         **kwargs: Settings of `SeriesData`; `num_workers` are threads that read.
     """
@@ -40,7 +43,7 @@ class ShardedData(SeriesData):
         """Look into every file, without reading it, and part the series."""
         if self._streams:
             return
-        shards = Shards(self.path, self.columns)
+        shards = open_shards(self.path, self.columns)
         every = Part(shards, shards.pieces).shuffled(self.seed)
         n = len(every)
         val, test = max(1, round(self.val_fraction * n)), round(self.test_fraction * n)

@@ -1,4 +1,4 @@
-"""Series that are streamed from Parquet: all of them, each once an epoch, well mixed, from where a run was cut."""
+"""Series that are streamed from many files: all of them, each once an epoch, well mixed, from where a run was cut."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from litdata_chunks import chunks
 
 import lightning_freqdiff as lf
 from lightning_freqdiff.data import ShardedData
@@ -28,22 +29,36 @@ QUIET = {
 }
 
 
-def write(folder, files=6, groups=5, rows=20, steps=8, fs=None):
-    """Series whose first value is their number, in row groups of a few."""
+def series(count=600, steps=8):
+    """Series whose first value is their number."""
+    x = np.random.default_rng(0).normal(size=(count, steps, 2)).cumsum(1).astype(np.float32)
+    x[:, 0, 0] = np.arange(count)
+    return x
+
+
+def write(folder):
+    """Parquet, in row groups of a few."""
     folder.mkdir(parents=True, exist_ok=True)
-    number, every = 0, np.random.default_rng(0)
-    for file in range(files):
-        n = groups * rows
-        x = every.normal(size=(n, steps, 2)).cumsum(1).astype(np.float32)
-        x[:, 0, 0] = np.arange(number, number + n)
-        number += n
+    for file, x in enumerate(np.split(series(), 6)):
         columns = {name: pa.array(list(x[..., m])) for m, name in enumerate("ab")}
-        pq.write_table(pa.table({"id": np.arange(n), **columns}), folder / f"{file:03d}.parquet", row_group_size=rows)
+        pq.write_table(pa.table({"id": range(100), **columns}), folder / f"{file:03d}.parquet", row_group_size=20)
     return str(folder)
 
 
+def write_chunks(folder):
+    """The same in chunks of LitData, of a few."""
+    folder.mkdir(parents=True, exist_ok=True)
+    items = [{"a": x[:, 0], "b": x[:, 1], "id": i} for i, x in enumerate(series())]
+    return chunks(folder, items, ["no_header_numpy:9", "no_header_numpy:9", "int"])
+
+
+@pytest.fixture(params=[write, write_chunks], ids=["parquet", "litdata"])
+def data(tmp_path, request):
+    return ShardedData(request.param(tmp_path / "set"), batch_size=16, val_fraction=0.2, test_fraction=0.1)
+
+
 @pytest.fixture
-def data(tmp_path):
+def parquet(tmp_path):
     return ShardedData(write(tmp_path / "set"), batch_size=16, val_fraction=0.2, test_fraction=0.1)
 
 
@@ -247,24 +262,24 @@ def spoil(path, **columns):
         ({"a": [[float("nan")] * 8], "b": [[1.0] * 8]}, r"003\.parquet: expected finite numbers"),
     ],
 )
-def test_a_file_that_does_not_fit_is_named(tmp_path, data, columns, message):
+def test_a_file_that_does_not_fit_is_named(tmp_path, parquet, columns, message):
     spoil(tmp_path, **columns)
-    data.setup()
+    parquet.setup()
     with pytest.raises(ValueError, match=message):
-        data._streams["train"].shards.read(np.array([3, 0, 0, 2]))
+        parquet._streams["train"].shards.read(np.array([3, 0, 0, 2]))
 
 
-def test_bad_input_is_refused_in_a_line(tmp_path, data):
+def test_bad_input_is_refused_in_a_line(tmp_path, parquet):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"expected Parquet files, found none at .*`data\.path`"):
+    with pytest.raises(ValueError, match=r"expected Parquet files, or .*, found none at .*`data\.path`"):
         ShardedData(str(tmp_path / "empty")).setup()
     with pytest.raises(ValueError, match=r"expected columns that are lists, z is none of .*`data\.columns`"):
-        ShardedData(data.path, columns=("z",)).setup()
+        ShardedData(parquet.path, columns=("z",)).setup()
     with pytest.raises(TypeError, match="conditional"):
-        ShardedData(data.path, conditional=True)
+        ShardedData(parquet.path, conditional=True)
     (tmp_path / "set" / "003.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match=r"003\.parquet: expected a whole Parquet file"):
-        ShardedData(data.path).setup()
+        ShardedData(parquet.path).setup()
     pq.write_table(pa.table({"x": [1.0]}), tmp_path / "empty" / "a.parquet")
     with pytest.raises(ValueError, match=r"expected a column with a list of values for each series, got x"):
         ShardedData(str(tmp_path / "empty")).setup()
