@@ -9,9 +9,9 @@ those of Ho et al., arXiv 2006.11239, with scale and shift by time as by Dhariwa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, Levelled, check_positive
 from lightning_freqdiff.networks.context import Context
+from lightning_freqdiff.networks.kernels import chunked
 from lightning_freqdiff.networks.view import Steps
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -31,6 +32,8 @@ PRESETS: dict[str, dict[str, int]] = {
 TIME_SCALE = 4.0
 GROUP = 8
 """Channels that are normalised together."""
+CPU_BYTES = 2**20
+"""Of the finest features of a chunk of a batch on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,13 @@ class UNetBackbone(Backbone, Levelled):
     def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
         """Run the whole U-Net, which is one block, on features ``(B, L, C)``."""
         return self.layers[number](h, context)
+
+    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
+        """Run on a CPU on as many samples at once as its caches hold the finest features of."""
+        h = inputs[0]
+        if not h.is_cpu or torch.is_grad_enabled():
+            return run(*inputs)
+        return chunked(run, 2 ** int(math.log2(max(1, CPU_BYTES // (4 * max(1, h[0].numel()))))), *inputs)
 
     @property
     def levels(self) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_networks import told_score as score
 
-from lightning_freqdiff.networks import UNet
+from lightning_freqdiff.networks import UNet, unet
 
 TINY = UNet(width=8, heads=2)
 
@@ -28,6 +28,18 @@ def test_any_length_and_any_number_of_channels(length, channels, domain):
 def test_long_series_and_many_channels(length, channels):
     model = score(TINY, length, channels)
     assert model(torch.randn(1, *model.noise_scale.shape), torch.tensor(0.4)).isfinite().all()
+
+
+@torch.no_grad()
+def test_chunks_on_a_cpu_hold_as_many_samples_as_fit(monkeypatch):
+    model = score(TINY, 32)
+    network, seen = model.network, []
+    whole = model(z := torch.randn(11, *model.noise_scale.shape), torch.tensor(0.4))
+    monkeypatch.setattr(unet, "CPU_BYTES", 4 * 32 * 8 * 5)  # room for five
+    block = type(network).block
+    monkeypatch.setattr(type(network), "block", lambda self, i, h, c: (seen.append(len(h)), block(self, i, h, c))[1])
+    torch.testing.assert_close(model(z, torch.tensor(0.4)), whole, rtol=1e-4, atol=1e-5)
+    assert seen == [4, 4, 3]
 
 
 def test_a_shift_in_time_far_from_the_ends_shifts_what_is_seen():
