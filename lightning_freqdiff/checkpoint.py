@@ -12,6 +12,7 @@ What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the has
 | ``l2c.products`` | L2C | how errors of layers that repeat themselves go together, ``(gaps, places, L, L)`` |
 | ``l2p.times``, ``l2p.gram.KIND`` | L2P | increasing times, ``(T,)``, and mean products of features, ``(T, T)`` |
 | ``l2p.ridge.KIND`` | L2P | the penalty that does best on samples left out |
+| ``low_bit.LAYER`` | Quantize | lower and upper end of a layer's input, ``(2,)``; see ``evaluation/ranges.py`` |
 | ``wiener.rate`` | Wiener | local error of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
 | ``grid.times`` | tuned grids | times that such grids are chosen from, decreasing, ``(T + 1,)`` |
 | ``grid.costs`` | tuned grids | damage of a jump from time to time, ``(T + 1, T + 1)``; ``evaluation/jumps.py`` |

@@ -17,12 +17,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_freqdiff import recipe, studies
-from lightning_freqdiff.callbacks import CacheCallback
+from lightning_freqdiff.callbacks import CacheCallback, Quantize
 from lightning_freqdiff.callbacks.table import to_frame
 from lightning_freqdiff.callbacks.unit_writer import check_finite
 from lightning_freqdiff.callbacks.verdict import stopped_early, verdict
 from lightning_freqdiff.callbacks.writers import writer
 from lightning_freqdiff.data import SeriesData
+from lightning_freqdiff.evaluation.arithmetic import LOW_BITS
 from lightning_freqdiff.evaluation.findings import Findings
 from lightning_freqdiff.hub import CONFIG, Pretrained
 from lightning_freqdiff.imputing import Backtesting
@@ -314,10 +315,12 @@ def _trainer(arguments: dict[str, Any]) -> Trainer:
         raise ValueError(f"expected what Lightning's Trainer takes, got {text} ({reason})") from error
 
 
-def _plugged(cache: studies.Cache | None) -> list[CacheCallback]:
-    if cache is None:
-        return []
-    return [cache if isinstance(cache, CacheCallback) else CacheCallback(studies.policy_of(cache))]
+def _plugged(cache: studies.Cache | None) -> list[Callback]:
+    if cache is None or isinstance(cache, CacheCallback):
+        return [] if cache is None else [cache]
+    policy, precision = studies.plugged_in(cache)
+    integers = [] if precision is None else [Quantize(LOW_BITS[precision])]
+    return [*integers, *([] if policy is None else [CacheCallback(policy)])]
 
 
 def _saved(trainer: Trainer) -> Path | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
-from lightning_freqdiff.callbacks.presets import read_preset
+from lightning_freqdiff.callbacks.presets import read_plugged
 from lightning_freqdiff.condition_table import KINDS, Table
 from lightning_freqdiff.data import ArrayData, LoadedData, SeriesData
 from lightning_freqdiff.data.readers.table import is_frame
@@ -104,14 +104,14 @@ def _is_table(known: Any) -> bool:
     return known is not None and is_frame(known) and not (isinstance(known, Mapping) and "class_path" in known)
 
 
-def policy_of(cache: Cache) -> CachePolicy:
-    """Return the policy of a cache, whatever it is given as."""
+def plugged_in(cache: Cache) -> tuple[CachePolicy | None, Precision | None]:
+    """Return the policy of a cache and its precision, whatever it is given as."""
     if isinstance(cache, CacheCallback):
-        return cache.policy
+        return cache.policy, None
     if isinstance(cache, CachePolicy):
-        return cache
+        return cache, None
     if isinstance(cache, (str, Path)):
-        return read_preset(cache)
+        return read_plugged(cache)
     raise ValueError(
         f"expected `callbacks` as the name or path of a preset, a CachePolicy or a CacheCallback, got {cache!r}"
     )
@@ -212,7 +212,7 @@ def compare(
     sampling = model.module.as_trained(sampling_of(allot("compare", settings, sampling=SAMPLING)["sampling"]))
     named = caches if isinstance(caches, Mapping) else {_name(cache): cache for cache in caches}
     with spelt(callbacks="caches"):
-        contenders = [Contender(name, "cache", sampling, policy_of(cache)) for name, cache in named.items()]
+        contenders = [Contender(name, "cache", sampling, *plugged_in(cache)) for name, cache in named.items()]
         with _on(model.module, device, precision, matmul_precision) as module:
             known = _reference(model, data)
             given = sampling, Path(output), known, rounds, solvers, Console(), split(metrics)
@@ -292,7 +292,7 @@ def _reference(model: Model, data: Any) -> SeriesData | None:
 
 
 def _name(cache: Cache) -> str:
-    return Path(cache).stem if isinstance(cache, (str, Path)) else type(policy_of(cache)).__name__.lower()
+    return Path(cache).stem if isinstance(cache, (str, Path)) else type(plugged_in(cache)[0]).__name__.lower()
 
 
 def _every(series: Any, settings: Mapping[str, Any], differ: bool = True) -> tuple[Tensor, tuple[str, ...]]:

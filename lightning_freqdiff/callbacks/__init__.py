@@ -8,6 +8,7 @@ from lightning_freqdiff.callbacks.finite import FiniteLoss
 from lightning_freqdiff.callbacks.metrics_file import MetricsFile
 from lightning_freqdiff.callbacks.monitor import SampleMonitor
 from lightning_freqdiff.callbacks.progress import SamplingProgress, TrainingProgress
+from lightning_freqdiff.callbacks.quantize import Quantize
 from lightning_freqdiff.callbacks.refit import Refit
 from lightning_freqdiff.callbacks.run_report import RunReport
 from lightning_freqdiff.callbacks.sample_writer import SampleWriter
@@ -22,6 +23,7 @@ __all__ = [
     "E2CRFCache",
     "FiniteLoss",
     "MetricsFile",
+    "Quantize",
     "Refit",
     "RunReport",
     "SafeCheckpoints",

@@ -13,6 +13,8 @@ from yaml import YAMLError
 
 from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
+from lightning_freqdiff.callbacks.quantize import Quantize
+from lightning_freqdiff.evaluation.arithmetic import Precision
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.presets import locate
 from lightning_freqdiff.sampling.loop import Sampling
@@ -23,7 +25,20 @@ def read_preset(name: str | Path) -> CachePolicy:
 
     Raises:
         FileNotFoundError: Where there is no such preset or file.
-        ValueError: For a file that holds no cache, more than one, or wrong settings.
+        ValueError: For a file that holds no cache, more than one, something else, or wrong settings.
+    """
+    policy, precision = read_plugged(name)
+    if policy is None or precision is not None:
+        raise ValueError(f"{name}: expected one cache and nothing else, got {precision}: set `cache`")
+    return policy
+
+
+def read_plugged(name: str | Path) -> tuple[CachePolicy | None, Precision | None]:
+    """Read what a callback preset plugs in: a cache, a network in integers, or one of each.
+
+    Raises:
+        FileNotFoundError: Where there is no such preset or file.
+        ValueError: For a file that holds neither, more than one of a kind, or wrong settings.
     """
     path = locate(name, "callbacks", ["callbacks"])
     try:
@@ -35,18 +50,22 @@ def read_preset(name: str | Path) -> CachePolicy:
             f"{path}: expected a preset of the form trainer: {{callbacks+: [...]}}, got something else: "
             "set `callbacks`"
         ) from error
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(CacheCallback, "cache", required=True)
-    caches = []
+    plugged: list[CacheCallback | Quantize] = []
     for entry in entries:
+        parser = ArgumentParser(exit_on_error=False)
+        integers = isinstance(entry, dict) and str(entry.get("class_path")).rpartition(".")[2] == Quantize.__name__
+        parser.add_subclass_arguments(Quantize if integers else CacheCallback, "cache", required=True)
         try:
-            caches.append(parser.instantiate(parser.parse_object({"cache": entry}))["cache"])
+            plugged.append(parser.instantiate(parser.parse_object({"cache": entry}))["cache"])
         except Exception as error:
             text = " ".join(str(error).split())
             raise ValueError(f"{path}: expected the settings of a cache, got {entry} ({text[:200]})") from error
-    if len(caches) != 1:
+    caches = [one.policy for one in plugged if isinstance(one, CacheCallback)]
+    bits = [one.weights for one in plugged if isinstance(one, Quantize)]
+    if not plugged or max(len(caches), len(bits)) > 1:
         raise ValueError(f"{path}: expected one cache, got {len(caches)}: set `callbacks` to one file for each")
-    return caches[0].policy
+    named: dict[int, Precision] = {8: "w8a8", 4: "w4a8"}
+    return (caches or [None])[0], named[bits[0]] if bits else None
 
 
 def read_presets(given: Sequence[str | Path], sampling: Sampling) -> list[Contender]:
@@ -55,4 +74,4 @@ def read_presets(given: Sequence[str | Path], sampling: Sampling) -> list[Conten
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"expected presets of different names, got {twice[0]} twice: rename a file of `callbacks`")
-    return [Contender(name, "cache", sampling, read_preset(path)) for name, path in zip(names, given, strict=True)]
+    return [Contender(name, "cache", sampling, *read_plugged(path)) for name, path in zip(names, given, strict=True)]

@@ -18,6 +18,7 @@ from lightning_freqdiff.evaluation.trials import beside
 from lightning_freqdiff.evaluation.tune import Tuner
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks.kernels.low_bit import RANGE
 from lightning_freqdiff.outputs import held
 from lightning_freqdiff.sampling.grids import TIMES
 
@@ -54,8 +55,8 @@ def add_tune(parser: ArgumentParser) -> None:
         type=Literal["precision", "compile"],
         nargs="*",
         default=["precision"],
-        help="What the best are tried with as well, where it is faster on this machine: precision bf16-mixed, "
-        "torch.compile.",
+        help="What the best are tried with as well, where it is faster on this machine: precision bf16-mixed and, "
+        "where `calibrate` found their ranges, integers of eight bits; torch.compile.",
     )
     parser.add_argument(
         "--keep_all", type=bool, default=False, help="Write the best setting of every family too, unconfirmed."
@@ -81,7 +82,7 @@ def tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Con
         evaluator = Evaluator(data) if data is not None else None
         bench = Bench(module, config.sampling)
         goal = config.tolerance, config.metric
-        tuner = Tuner(bench, *goal, evaluator, config.confirm, console, config.minutes, _precisions(config))
+        tuner = Tuner(bench, *goal, evaluator, config.confirm, console, config.minutes, _precisions(config, module))
         best, confirmed = [], None
         try:
             best, confirmed = tuner.run(wanted)
@@ -115,10 +116,12 @@ def tune(config: Any, module: ScoreModule, data: SeriesData | None, console: Con
     )
 
 
-def _precisions(config: Any) -> tuple[tuple[Precision | None, bool], ...]:
+def _precisions(config: Any, module: ScoreModule) -> tuple[tuple[Precision | None, bool], ...]:
     """Return what the best are tried with as well, beside what is set."""
     wanted = "precision" in config.also and config.precision == "32-true"
     low: tuple[Precision, ...] = ("bf16-mixed",) if wanted else ()
+    if wanted and any(name.startswith(RANGE) for name in module.score.calibration):
+        low = (*low, "w8a8")
     if "compile" not in config.also or config.compile:
         return tuple((precision, False) for precision in low)
     return ((None, True), *((precision, compiled) for precision in low for compiled in (False, True)))

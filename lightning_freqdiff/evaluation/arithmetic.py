@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import torch
 
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks.kernels.low_bit import Bits, in_low_bits
 
-Precision = Literal["32-true", "bf16-mixed"]
-"""Precisions of sampling, by the names that a trainer has for them."""
+Precision = Literal["32-true", "bf16-mixed", "w8a8", "w4a8"]
+"""Precisions of sampling: those that a trainer has, by its names, and bits of weights and inputs."""
+LOW_BITS: dict[str, Bits] = {"w8a8": 8, "w4a8": 4}
+"""Bits of a weight, in precisions that are integers."""
 
 
 @contextmanager
@@ -26,9 +29,10 @@ def arithmetic(module: ScoreModule, precision: Precision | None = None, compiled
     network, kind = module.score.network, module.device.type
     before, around = network.compiled, torch.is_autocast_enabled(kind)
     network.compiled = before or compiled
-    try:
+    with ExitStack() as stack:
+        stack.callback(setattr, network, "compiled", before)
+        if precision in LOW_BITS:
+            stack.enter_context(in_low_bits(network, module.score.calibration, LOW_BITS[precision]))
         low = around if precision is None else precision == "bf16-mixed"
-        with torch.autocast(kind, torch.bfloat16, enabled=low):
-            yield
-    finally:
-        network.compiled = before
+        stack.enter_context(torch.autocast(kind, torch.bfloat16, enabled=low))
+        yield

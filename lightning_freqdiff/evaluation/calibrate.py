@@ -21,6 +21,7 @@ from lightning_freqdiff.evaluation.features import FeatureStatistics
 from lightning_freqdiff.evaluation.fitting import fit_steps
 from lightning_freqdiff.evaluation.jumps import jump_costs
 from lightning_freqdiff.evaluation.layers import skip_products
+from lightning_freqdiff.evaluation.ranges import input_ranges
 from lightning_freqdiff.evaluation.teacher import expect_finite, teach
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, sample, time_grid
@@ -163,7 +164,7 @@ def calibrate(
         fitted["wiener.rate"] = torch.from_numpy(np.interp(np.linspace(0, 1, POINTS), middle, rate))
         fits["wiener_mean_rate"] = float(rate.mean())
     paths = teach(score, sampling, on_step)
-    fitted |= skip_products(score, paths)
+    fitted |= skip_products(score, paths) | input_ranges(score, paths)
     fitted |= {TIMES: paths.times, COSTS: jump_costs(score, paths)}
     fits |= {f"grid_damage_{n}_steps": cheapest_path(fitted[COSTS], n)[1] for n in SHOWN}
     steps_of_its_own, distances = fit_steps(score, paths, sampling.batch_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from lightning_freqdiff.evaluation.arithmetic import LOW_BITS
 from lightning_freqdiff.evaluation.contenders import Contender
 
 
@@ -13,13 +14,17 @@ def as_yaml(contender: Contender, comment: list[str]) -> str:
     lines = [f"# {line}" for line in comment]
     if contender.compiled:
         lines += ["model:", "  compile: true"]
-    precision = [] if contender.precision is None else [f"  precision: {contender.precision}"]
+    bits = LOW_BITS.get(contender.precision or "")
+    precision = [] if contender.precision is None or bits else [f"  precision: {contender.precision}"]
+    integers = ["    - class_path: Quantize", "      init_args:", f"        weights: {bits}"] if bits else []
     if contender.policy is None:
         sampling = contender.sampling
-        lines += ["trainer:", *precision] if precision else []
+        plugged = ["  callbacks+:", *integers] if bits else []
+        lines += ["trainer:", *precision, *plugged] if precision or bits else []
         lines += ["sampling:", *_component("  solver", sampling.solver)]
         return "\n".join([*lines, f"  grid: {sampling.grid}", f"  num_steps: {sampling.num_steps}"]) + "\n"
-    lines += ["trainer:", *precision, "  callbacks+:", "    - class_path: CacheCallback", "      init_args:"]
+    lines += ["trainer:", *precision, "  callbacks+:", *integers]
+    lines += ["    - class_path: CacheCallback", "      init_args:"]
     return "\n".join([*lines, *_component("        policy", contender.policy)]) + "\n"
 
 
