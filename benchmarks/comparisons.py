@@ -23,11 +23,13 @@ def comparisons_section(folder: Path) -> list[str]:
     for path in sorted(folder.glob("compare-*/compare.json")):
         content = json.loads(path.read_text())
         sampling, machine = content["sampling"], content["machine"]
+        one = sampling["batch_size"] >= sampling["num_samples"]
         kept = [row for row in content["runs"] if row["kind"] != "solver"]
         lines += [
             f"## Caches on {path.parent.name.removeprefix('compare-')}",
             "",
-            f"{sampling['num_samples']} samples in one batch, {sampling['num_steps']} steps, medians of "
+            f"{sampling['num_samples']} samples in {'one batch' if one else 'batches'}, "
+            f"{sampling['num_steps']} steps, medians of "
             f"{content['rounds']} rounds in turn, {machine['threads']} thread(s) of {machine['processor']}. "
             f"Other jobs shared the machine. {content.get('note', SEARCHED)} Relative L2 is to the "
             "uncached samples from the same noise, SW is the change against theirs. Solvers with fewer "

@@ -21,6 +21,7 @@ from sections import (
     samples_section,
     table,
     training_section,
+    workers_section,
 )
 
 HERE = Path(__file__).parent
@@ -63,6 +64,12 @@ COMMANDS = [
         ("compare-ecg_mitbih/compare.json", "compare-nasa_charge/compare.json"),
     ),
     (
+        "a network in integers",
+        "the same with `--callbacks w8a8 w4a8 --sampling.solver DPMSolverPP --sampling.grid edm --solvers false "
+        "--sampling.num_steps 20 --sampling.num_samples 256 --sampling.batch_size 64`",
+        ("compare-ecg_mitbih-low-bit/compare.json",),
+    ),
+    (
         "every solver on every grid with few calls, over many samples",
         "`python benchmarks/fewer_steps.py --ckpt_path C --samples 512 --calls 5 6 8 10 16 --grids uniform edm tuned "
         "--thousand 0 --output ...`",
@@ -87,7 +94,7 @@ COMMANDS = [
     ),
     (
         "heartbeats by class: what they teach a classifier, at every guidance",
-        "`python benchmarks/conditional.py --part labels --minutes 20`",
+        "`python benchmarks/conditional.py --part labels --minutes 12 --samples 1000 --per_class 150`",
         ("conditional-labels.json",),
     ),
     (
@@ -113,6 +120,11 @@ COMMANDS = [
     ),
     ("share of the machine's peak, growth of cost", "`python benchmarks/limits.py`", ("limits.json",)),
     ("training throughput, steps to a loss", "`python benchmarks/training.py --to_loss`", ("training.json",)),
+    (
+        "workers that share a run, output, memory, streamed training",
+        "`python benchmarks/workers.py --threads 1 --ckpt_path C`",
+        ("workers.json",),
+    ),
     ("memory of training from a file on disk", "`python benchmarks/memory.py`", ("memory.json",)),
     (
         "E²-CRF: ablations, trade-off, choices left open",
@@ -205,6 +217,7 @@ def main() -> None:
             *peers_section(results),
             *limits_section(results),
             *training_section(results),
+            *workers_section(results),
         ]
         if results is gpu:
             body += samples_section(gpu)

@@ -239,3 +239,36 @@ def samples_section(results: Results) -> list[str]:
 def sw(measured: dict[str, Any]) -> list[str]:
     """Format sliced Wasserstein distances."""
     return [number(measured[f"sw_{domain}"], ".4g") for domain in ("time", "frequency")]
+
+
+def workers_section(results: Results) -> list[str]:
+    content = results.load("workers")
+    if not content:
+        return []
+    rows = []
+    if "workers" in content:
+        found, least = content["workers"], "at least 1.8×"
+        rows.append(
+            [
+                f"two workers of one thread over one, {found['series']:,} series, start-up included",
+                f"{found['speedup']['ratio']:.2f}×",
+                least,
+            ]
+        )
+    if "output" in content:
+        shown = ", ".join(f"{name} {share:+.1%}" for name, share in content["output"]["overhead"].items())
+        rows.append(["output in a file for each unit, over one `.npy`: more time", shown, "below 3%"])
+    if "memory" in content:
+        peaks = content["memory"]["peak_mib"].items()
+        rows.append(
+            ["peak memory of a worker", ", ".join(f"{int(n):,} series: {size:.0f} MiB" for n, size in peaks), "flat"]
+        )
+    if "streaming" in content:
+        rows.append(
+            [
+                "training from Parquet over training from memory, steps a second",
+                f"{content['streaming']['rate']['ratio']:.2f}×",
+                "at least 0.9×",
+            ]
+        )
+    return ["## Both ends of a large run", "", origin(content), *table(["what", "measured", "wanted"], rows)]

@@ -16,7 +16,7 @@ from lightning_freqdiff.sampling import Sampling
 class Quantize(SamplingCallback):
     """Sample with the layers between embedding and head in integers: inputs of eight bits, weights of eight or four.
 
-    Their ranges are fitted by `calibrate`. Any cache may be plugged in beside it. The checkpoint stays as it is.
+    The ranges of inputs are fitted by `calibrate`. Any cache may be plugged in beside it.
 
     Args:
         weights: Bits of a weight.
