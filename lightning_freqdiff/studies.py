@@ -20,7 +20,7 @@ from lightning_freqdiff.data import ArrayData, LoadedData, SeriesData
 from lightning_freqdiff.data.readers.table import is_frame
 from lightning_freqdiff.evaluation import describe as description
 from lightning_freqdiff.evaluation import evaluate as evaluation
-from lightning_freqdiff.evaluation.arithmetic import Precision
+from lightning_freqdiff.evaluation.arithmetic import Precision, TrainerPrecision
 from lightning_freqdiff.evaluation.bench import Bench
 from lightning_freqdiff.evaluation.compare import Comparison
 from lightning_freqdiff.evaluation.contenders import Contender
@@ -187,7 +187,7 @@ def compare(
     rounds: int = 3,
     solvers: bool = True,
     device: str = "auto",
-    precision: Precision = "32-true",
+    precision: TrainerPrecision = "32-true",
     matmul_precision: MatmulPrecision = "high",
     **settings: Any,
 ) -> list[dict[str, Any]]:
@@ -229,7 +229,7 @@ def tune(
     minutes: float | None = None,
     data: Any = None,
     device: str = "auto",
-    precision: Precision = "32-true",
+    precision: TrainerPrecision = "32-true",
     matmul_precision: MatmulPrecision = "high",
     **settings: Any,
 ) -> CachePolicy:
@@ -272,8 +272,8 @@ def tune(
 @contextmanager
 def _on(module: ScoreModule, device: str, precision: str, matmul: MatmulPrecision) -> Iterator[ScoreModule]:
     """Put a model on a device, in a precision, and back where it was."""
-    if precision not in get_args(Precision):
-        raise ValueError(f"expected `precision` as one of {', '.join(get_args(Precision))}, got {precision!r}")
+    if precision not in get_args(TrainerPrecision):
+        raise ValueError(f"expected `precision` as one of {', '.join(get_args(TrainerPrecision))}, got {precision!r}")
     before, there = module.device, find_device(device)
     low = torch.autocast(there.type, torch.bfloat16, enabled=precision == "bf16-mixed")
     try:

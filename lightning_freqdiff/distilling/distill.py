@@ -35,7 +35,7 @@ from lightning_freqdiff.checkpoint import (
 )
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.distilling.student import Lessons, Student
-from lightning_freqdiff.evaluation.arithmetic import Precision
+from lightning_freqdiff.evaluation.arithmetic import TrainerPrecision
 from lightning_freqdiff.evaluation.fitting import COUNTS, fit_steps
 from lightning_freqdiff.evaluation.teacher import lessons, teach
 from lightning_freqdiff.keywords import spelt
@@ -153,7 +153,7 @@ def distill(
     seed: int = 0,
     output: str | Path | None = None,
     device: str = "auto",
-    precision: Precision = "32-true",
+    precision: TrainerPrecision = "32-true",
     matmul_precision: MatmulPrecision = "high",
     **trainer: Any,
 ) -> Model:

@@ -11,8 +11,10 @@ import torch
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks.kernels.low_bit import Bits, in_low_bits
 
-Precision = Literal["32-true", "bf16-mixed", "w8a8", "w4a8"]
-"""Precisions of sampling: those that a trainer has, by its names, and bits of weights and inputs."""
+TrainerPrecision = Literal["32-true", "bf16-mixed"]
+"""Precisions of everything, by the names that a trainer has for them."""
+Precision = TrainerPrecision | Literal["w8a8", "w4a8"]
+"""Precisions of one way to sample: bits of weights and inputs, too."""
 LOW_BITS: dict[str, Bits] = {"w8a8": 8, "w4a8": 4}
 """Bits of a weight, in precisions that are integers."""
 

@@ -14,7 +14,7 @@ from lightning_freqdiff.networks.kernels.low_bit import LEVELS, RANGE, SHRINK, g
 TIMES = 20
 """Times at which inputs are looked at, as many as Q-Diffusion's (arXiv 2302.04304)."""
 KEPT = 8192
-"""Numbers of an input that are kept at each of them."""
+"""Numbers of an input that are drawn at each of them."""
 
 
 @torch.no_grad()
@@ -33,26 +33,28 @@ def input_ranges(score: Score, paths: Paths) -> dict[str, Tensor]:
         The lower and the upper end, ``(2,)``, by the layer's name in a calibration; of layers that see features of
         every place, and not one vector for a whole sample.
     """
-    network, seen = score.network, {}
+    network, kept = score.network, {}
     generator = torch.Generator().manual_seed(0)
+    seen: dict[str, list[Tensor]] = {}  # at one time, chunk by chunk
 
     def look(name: str, module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        x = given[0]
-        if x.ndim > 2:
-            flat = x.flatten().float()
-            at = torch.randint(flat.numel(), (min(KEPT, flat.numel()),), generator=generator).to(flat.device)
-            seen.setdefault(name, []).append(flat[at].cpu())
+        if given[0].ndim > 2:
+            seen.setdefault(name, []).append(given[0].flatten().float().cpu())
 
     hooks = [m.register_forward_pre_hook(partial(look, name)) for name, m in quantizable(network).items()]
     try:
         places = torch.linspace(0, len(paths.times) - 2, min(TIMES, len(paths.times) - 1)).round().long().tolist()
         for place in places:
             z = paths.tokens[place]
+            seen.clear()
             score(z, paths.times[place].to(z), paths.condition)
+            for name, chunks in seen.items():
+                every = torch.cat(chunks)
+                kept.setdefault(name, []).append(every[torch.randint(len(every), (KEPT,), generator=generator)])
     finally:
         for hook in hooks:
             hook.remove()
-    return {f"{RANGE}{name}": best_ends(torch.stack(values)) for name, values in seen.items()}
+    return {f"{RANGE}{name}": best_ends(torch.stack(values)) for name, values in kept.items()}
 
 
 def best_ends(values: Tensor) -> Tensor:

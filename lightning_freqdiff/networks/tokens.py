@@ -87,7 +87,10 @@ class AttentionBlock(Derived, ABC):
         return self._project(h, context, slice(h.shape[-1], None))
 
     def _project(self, h: Tensor, context: Tensor | None, rows: slice) -> Tensor:
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        layer = self.query_key_value
+        if type(layer) is not nn.Linear:  # one that has been put in its place, in integers for instance
+            return layer(self.attended(h, context))[..., rows]
+        weight, bias = layer.weight, layer.bias
         with full_precision(h):
             return F.linear(self.attended(h, context), weight[rows], bias[rows])
 

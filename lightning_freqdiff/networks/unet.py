@@ -260,7 +260,7 @@ class UNetBackbone(Backbone, Levelled):
         h = inputs[0]
         if not h.is_cpu or torch.is_grad_enabled():
             return run(*inputs)
-        return chunked(run, 2 ** int(math.log2(max(1, CPU_BYTES // (4 * max(1, h[0].numel()))))), *inputs)
+        return chunked(run, 2 ** int(math.log2(max(1, CPU_BYTES // (4 * max(1, math.prod(h.shape[1:])))))), *inputs)
 
     @property
     def levels(self) -> int:

@@ -44,14 +44,13 @@ class LitDataShards(Shards):
             formats, names = config["data_format"], _names(config["data_spec"])
             self.pieces = np.array([(i, 0, 0, chunk["chunk_size"]) for i, chunk in enumerate(chunks)], dtype=np.int64)
             self.files = [self.store.place(chunk["filename"]) for chunk in chunks]
-            plain = config["item_loader"] == "PyTreeLoader" and not config["compression"] and not config["encryption"]
+            loader, *other = (config.get(name) for name in ("item_loader", "compression", "encryption"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{url}/{INDEX}: expected an index of LitData ({error}); mend `data.path`") from error
-        if not plain:
+        if loader not in (None, "PyTreeLoader") or any(other):
             raise ValueError(
-                f"{url}: expected chunks of LitData as `optimize` writes them by default, got "
-                f"{config['item_loader']}, compression {config['compression']}, encryption {config['encryption']}: "
-                "write them without, and set `data.path` to that folder"
+                f"{url}: expected chunks of LitData as `optimize` writes them by default, got {loader}, compression "
+                f"{other[0]}, encryption {other[1]}: write them without, and set `data.path` to that folder"
             )
         arrays = {name: at for at, name in enumerate(names) if formats[at].partition(":")[0] in KINDS}
         if missing := [name for name in columns if name not in arrays]:
@@ -99,8 +98,9 @@ class LitDataShards(Shards):
 
 
 def is_litdata(store: Store) -> bool:
-    """Tell whether a folder holds chunks of LitData."""
-    return INDEX in store.names()
+    """Tell whether a folder holds chunks of LitData: an index, as others have, beside files of theirs."""
+    names = store.names()
+    return INDEX in names and any(name.startswith("chunk-") and name.endswith(".bin") for name in names)
 
 
 def _names(spec: str) -> list[str]:

@@ -46,11 +46,22 @@ class LowBit(nn.Module):
         self.whole = rounded(weight / self.weight_scale.view(shape), bits).to(torch.int8)
         self.weight = self.whole * self.weight_scale.view(shape)
         self.none = torch.zeros(len(weight), dtype=torch.int32)
-        self.packed = self._pack() if has_kernels(weight) else None
+        self.bias = None if layer.bias is None else layer.bias.detach().float()
+        self.packed = self._pack()
 
-    def _pack(self) -> Tensor:
-        layer = self.layer
-        if isinstance(layer, nn.Linear):
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the packed weights behind in copies, which pack their own."""
+        return {**self.__dict__, "packed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Pack the weights again."""
+        super().__setstate__(state)
+        self.packed = self._pack()
+
+    def _pack(self) -> Tensor | None:
+        if not has_kernels(self.whole):
+            return None
+        if isinstance(self.layer, nn.Linear):
             return torch.ops.onednn.qlinear_prepack(self.whole, None)
         return torch.ops.onednn.qconv_prepack(self.whole, self.weight_scale, self.scale, self.zero, *self.around)
 
@@ -62,25 +73,28 @@ class LowBit(nn.Module):
         return layer.stride, layer.padding, layer.dilation, layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output, in float32."""
-        layer, x = self.layer, x.float()
-        if self.packed is None or torch.is_grad_enabled():
+        """Return the layer's output, in the precision of its input or, where that is low, in float32."""
+        out = self._run(x.float())
+        return out.double() if x.dtype == torch.float64 else out
+
+    def _run(self, x: Tensor) -> Tensor:
+        if self.packed is None or torch.is_grad_enabled() or not torch.backends.mkldnn.enabled:
             return self._simulated(x)
         # To the nearest integer, in three passes; PyTorch's own way in one is deprecated.
         whole = torch.add(self.zero + 0.5, x, alpha=1 / self.scale).clamp_(0, LEVELS).to(torch.uint8)
-        ends = self.scale, self.zero, self.packed, self.weight_scale, self.none, layer.bias
+        ends = self.scale, self.zero, self.packed, self.weight_scale, self.none, self.bias
         as_it_is = 1.0, 0, torch.float32, "none", [], ""
-        if isinstance(layer, nn.Linear):
+        if isinstance(self.layer, nn.Linear):
             return torch.ops.onednn.qlinear_pointwise(whole, *ends, *as_it_is)
         return torch.ops.onednn.qconv1d_pointwise(whole, *ends, *self.around, *as_it_is)
 
     def _simulated(self, x: Tensor) -> Tensor:
         """Return the same, worked out in floating point."""
-        layer, whole = self.layer, torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, LEVELS)
+        whole = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, LEVELS)
         with torch.autocast(x.device.type, enabled=False):
-            if isinstance(layer, nn.Linear):
-                return F.linear(whole, self.weight, layer.bias)
-            return F.conv1d(whole, self.weight, layer.bias, *self.around)
+            if isinstance(self.layer, nn.Linear):
+                return F.linear(whole, self.weight, self.bias)
+            return F.conv1d(whole, self.weight, self.bias, *self.around)
 
 
 def grid(low: float, high: float) -> tuple[float, int]:
@@ -126,9 +140,17 @@ def in_low_bits(network: nn.Module, calibration: Mapping[str, Tensor], bits: Bit
         bits: Of a weight.
 
     Raises:
-        ValueError: Where no range is known.
+        ValueError: Where no range is known, there is nothing to put in integers, or it has been done.
     """
-    before = {name: layer for name, layer in quantizable(network).items() if f"{RANGE}{name}" in calibration}
+    if any(isinstance(layer, LowBit) for layer in network.modules()):
+        raise ValueError("expected a network that is not in integers yet: leave one of the callbacks out")
+    there = quantizable(network)
+    if not there:
+        raise ValueError(
+            f"expected a network with linear layers or convolutions between embedding and head, such as UNet, got "
+            f"{type(network).__name__}: leave low bits out of `trainer.callbacks`"
+        )
+    before = {name: layer for name, layer in there.items() if f"{RANGE}{name}" in calibration}
     if not before:
         raise ValueError(
             "expected a checkpoint whose layers' ranges are known, got none: run `python -m lightning_freqdiff "

@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from litdata_chunks import chunks
 
@@ -61,6 +63,24 @@ def test_a_pickle_is_never_opened(tmp_path):
 def test_chunks_of_another_kind_are_refused(tmp_path, config):
     with pytest.raises(ValueError, match=r"as `optimize` writes them by default, got .*: write them without"):
         LitDataShards(chunks(tmp_path, [*X], ["numpy"], **config))
+
+
+@pytest.mark.parametrize("name", ["item_loader", "compression", "encryption"])
+def test_older_indices_say_less(tmp_path, name):
+    made = chunks(tmp_path, [*X], ["numpy"])
+    index = json.loads((tmp_path / "index.json").read_text())
+    del index["config"][name]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    np.testing.assert_array_equal(read(made), X)
+
+
+def test_an_index_of_something_else_does_not_hide_parquet(tmp_path):
+    pq.write_table(pa.table({"x": [*X[..., 0]]}), tmp_path / "a.parquet")
+    (tmp_path / "index.json").write_text('{"weight_map": {}}')
+    assert ShardedData(str(tmp_path)).shape == (6, 1)
+    stored = read_stored(str(tmp_path), "reference")
+    assert stored is not None
+    assert len(stored.x) == 50
 
 
 @pytest.mark.parametrize("index", ["{", "[]", '{"weight_map": {}}', '{"chunks": [], "config": {"data_format": 3}}'])

@@ -2,21 +2,24 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import lightning_freqdiff as lf
-from lightning_freqdiff.caching import Wiener
+from lightning_freqdiff.caching import E2CRF, CachedScore, DeepCache, ToMe, Wiener
 from lightning_freqdiff.callbacks import CacheCallback, Quantize
 from lightning_freqdiff.callbacks.presets import read_plugged, read_preset
+from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.evaluation.arithmetic import arithmetic
 from lightning_freqdiff.evaluation.contenders import Contender
 from lightning_freqdiff.evaluation.presets import as_yaml
 from lightning_freqdiff.evaluation.ranges import best_ends, input_ranges
-from lightning_freqdiff.evaluation.teacher import teach
+from lightning_freqdiff.evaluation.teacher import Paths, teach
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks import Transformer, UNet
+from lightning_freqdiff.networks import LSTM, Transformer, UNet, unet
+from lightning_freqdiff.networks.flops import count_flops
 from lightning_freqdiff.networks.kernels.low_bit import (
     LEVELS,
     RANGE,
@@ -26,6 +29,7 @@ from lightning_freqdiff.networks.kernels.low_bit import (
     in_low_bits,
     quantizable,
 )
+from lightning_freqdiff.networks.unet import UNetBackbone
 from lightning_freqdiff.sampling import Sampling
 
 LAYERS = {
@@ -76,11 +80,16 @@ def test_a_sample_is_the_same_in_any_company(layer):
         torch.testing.assert_close(low(x), torch.cat([low(one) for one in x.split(1)]), rtol=0, atol=1e-6)
 
 
-def test_nothing_is_told_as_nothing():
-    for low, high in ((-1.0, 3.0), (0.5, 2.0), (-3.0, -1.0), (0.0, 0.0)):
-        scale, zero = grid(low, high)
-        assert 0 <= zero <= LEVELS
-        assert scale > 0
+@pytest.mark.parametrize("ends", [(-1.0, 3.0), (0.5, 2.0), (-3.0, -1.0), (0.0, 0.0)])
+def test_nothing_is_told_as_nothing(layer, ends):
+    """What is padded is 0, and has to stay so."""
+    plain, x = layer
+    scale, zero = grid(*ends)
+    assert 0 <= zero <= LEVELS
+    assert scale > 0
+    with torch.no_grad():
+        out = LowBit(plain, *ends)(torch.zeros_like(x))
+        torch.testing.assert_close(out, plain(torch.zeros_like(x)))
 
 
 def test_ends_leave_out_what_is_rare():
@@ -192,13 +201,77 @@ def test_presets_name_it(tmp_path):
         read_preset(tmp_path / "both.yaml")
 
 
-def test_here_are_kernels_or_none():
-    assert has_kernels(torch.zeros(1)) == torch.cpu._is_vnni_supported()
+def test_what_is_not_on_a_cpu_is_worked_out_otherwise(layer):
     assert not has_kernels(torch.zeros(1, device="meta"))
+    plain, x = layer
+    low = LowBit(plain, -2.0, 5.0)
+    assert count_flops(low, x) == count_flops(plain, x) > 0
+    low.packed = None
+    with torch.no_grad():
+        assert torch.equal(low(x), low._simulated(x))
 
 
-def test_a_model_of_ones_own_takes_the_preset(tmp_path):
+def test_it_can_be_copied_and_takes_other_precisions(layer):
+    plain, x = layer
+    low = LowBit(plain, -2.0, 5.0)
+    with torch.no_grad():
+        assert torch.equal(copy.deepcopy(low)(x), low(x))
+        wide = LowBit(copy.deepcopy(plain).double(), -2.0, 5.0)
+        torch.testing.assert_close(wide(x.double()), low(x).double(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(low(x.bfloat16()), low(x.bfloat16().float()))
+
+
+@pytest.mark.parametrize("count", [5, 17, 33])
+def test_any_number_of_samples_may_be_looked_at(module, count, monkeypatch):
+    """In chunks of sixteen, the last of which may hold one."""
+    monkeypatch.setattr(unet, "CPU_BYTES", 4 * 24 * 8 * 16)
+    score = module.score
+    tokens = torch.randn(4, count, *score.noise_scale.shape)
+    paths = Paths(torch.tensor([1.0, 0.6, 0.3, 0.1], dtype=torch.float64), tokens, tokens, NOTHING)
+    assert input_ranges(score, paths).keys() == score.calibration.keys()
+
+
+@torch.no_grad()
+def test_every_policy_goes_with_it(module):
+    sampling = Sampling(num_samples=3, num_steps=60)
+    policies = [E2CRF(preset="paper", reuse="kv"), E2CRF(preset="paper"), ToMe()]
+    if isinstance(module.score.network, UNetBackbone):
+        policies = [E2CRF(), DeepCache()]
+    for policy in policies:
+        found = []
+        for precision in (None, "w8a8"):
+            with arithmetic(module, precision):
+                score = CachedScore(module.score, policy, sampling.num_calls)
+                for unit in sampling.units():
+                    assert module.draw(unit, sampling, score).isfinite().all()
+                found.append(score.ledger.totals()["flops_fraction"])
+        assert found[1] == pytest.approx(found[0], abs=0.05)
+
+
+def test_what_cannot_be_in_integers_says_so(module):
+    with arithmetic(module, "w8a8"), pytest.raises(ValueError, match="not in integers yet"):
+        in_low_bits(module.score.network, module.score.calibration).__enter__()
+    recurrent = ScoreModule(LSTM(width=8, layers=1), shape=(24, 2))
+    with pytest.raises(ValueError, match="such as UNet, got LSTM"), in_low_bits(recurrent.score.network, {}):
+        pass
+
+
+def test_a_model_of_ones_own_takes_the_preset_once_it_is_calibrated(tmp_path):
     x = torch.randn(64, 16, 1).cumsum(1).numpy()
     model = lf.fit(x, network=UNet(width=8, heads=2), max_steps=3, folder=tmp_path / "run", enable_progress_bar=False)
     with pytest.raises(ValueError, match="run `python -m lightning_freqdiff calibrate"):
         model.sample(2, num_steps=4, cache="w8a8", enable_progress_bar=False)
+    model.module.score.calibration = input_ranges(
+        model.module.score, teach(model.module.score, Sampling(num_samples=32))
+    )
+    plain, low = (
+        model.sample(4, num_steps=4, cache=cache, enable_progress_bar=False, accelerator="cpu")
+        for cache in (None, "w8a8")
+    )
+    assert 0 < np.abs(low - plain).max() < 0.2 * np.abs(plain).max()
+    few = {"num_samples": 4, "num_steps": 6, "solvers": False, "rounds": 1}
+    rows = lf.compare(model, ["w8a8"], output=tmp_path / "compared", **few)
+    assert [row["name"] for row in rows] == ["uncached", "w8a8"]
+    assert 0 < rows[1]["relative_l2"] < 0.2
+    with pytest.raises(ValueError, match="expected `precision` as one of 32-true, bf16-mixed, got 'w8a8'"):
+        lf.compare(model, ["wiener"], precision="w8a8", output=tmp_path / "wide", **few)
