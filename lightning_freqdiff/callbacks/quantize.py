@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks.kernels.low_bit import Bits, in_low_bits
+from lightning_freqdiff.networks.low_bit import Bits, in_low_bits
 from lightning_freqdiff.sampling import Sampling
 
 

@@ -18,7 +18,7 @@ from lightning_freqdiff.evaluation.trials import beside
 from lightning_freqdiff.evaluation.tune import Tuner
 from lightning_freqdiff.files import replace_text
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks.kernels.low_bit import RANGE
+from lightning_freqdiff.networks.low_bit import RANGE
 from lightning_freqdiff.outputs import held
 from lightning_freqdiff.sampling.grids import TIMES
 

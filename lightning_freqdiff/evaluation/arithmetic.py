@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks.kernels.low_bit import Bits, in_low_bits
+from lightning_freqdiff.networks.low_bit import Bits, in_low_bits
 
 TrainerPrecision = Literal["32-true", "bf16-mixed"]
 """Precisions of everything, by the names that a trainer has for them."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.evaluation.teacher import Paths
-from lightning_freqdiff.networks.kernels.low_bit import LEVELS, RANGE, SHRINK, grid, quantizable
+from lightning_freqdiff.networks.low_bit import LEVELS, RANGE, SHRINK, grid, quantizable
 
 TIMES = 20
 """Times at which inputs are looked at, as many as Q-Diffusion's (arXiv 2302.04304)."""

@@ -20,7 +20,7 @@ from lightning_freqdiff.evaluation.teacher import Paths, teach
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import LSTM, Transformer, UNet, unet
 from lightning_freqdiff.networks.flops import count_flops
-from lightning_freqdiff.networks.kernels.low_bit import (
+from lightning_freqdiff.networks.low_bit import (
     LEVELS,
     RANGE,
     LowBit,
