@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from lightning_freqdiff.caching import E2CRF, TaylorSeer, Wiener
-from lightning_freqdiff.callbacks.presets import read_preset, read_presets
+from lightning_freqdiff.callbacks.presets import read_plugged, read_preset, read_presets
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.evaluation.bench import Bench, Run, speedup
 from lightning_freqdiff.evaluation.compare import Comparison
@@ -241,7 +241,7 @@ PRESETS = sorted(p for p in (Path(__file__).parents[2] / "callbacks").glob("*.ya
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
 def test_every_preset_that_comes_with_the_package_samples(model, calibrated, path):
-    run = Run(Contender(path.stem, "cache", SAMPLING, read_preset(path)))
+    run = Run(Contender(path.stem, "cache", SAMPLING, *read_plugged(path)))
     if path.stem == "deepcache":  # of which a transformer has no levels
         with pytest.raises(ValueError, match="above its coarsest, such as UNet"):
             Bench(model, SAMPLING).draw(run)
