@@ -24,7 +24,18 @@ def address(checkpoint, tmp_path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "lightning_freqdiff", "app", f"--ckpt_path={checkpoint}", f"--port={port}"]
+    # Behind the browser, which would else learn that it may stop a run when the run is over.
+    command = [
+        "nice",
+        "-n",
+        "19",
+        sys.executable,
+        "-m",
+        "lightning_freqdiff",
+        "app",
+        f"--ckpt_path={checkpoint}",
+        f"--port={port}",
+    ]
     with subprocess.Popen([*command, *DATA, "--device=cpu"], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
