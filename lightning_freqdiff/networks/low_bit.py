@@ -38,14 +38,11 @@ class LowBit(nn.Module):
 
     def __init__(self, layer: nn.Linear | nn.Conv1d, low: float, high: float, bits: Bits = 8) -> None:
         super().__init__()
-        self.layer, self.bits = layer, bits
+        self.layer = layer
         self.scale, self.zero = grid(low, high)
         weight = layer.weight.detach().float()
         self.weight_scale = weight_scales(weight.flatten(1), bits)
-        shape = -1, *(1,) * (weight.ndim - 1)
-        self.whole = rounded(weight / self.weight_scale.view(shape), bits).to(torch.int8)
-        self.weight = self.whole * self.weight_scale.view(shape)
-        self.none = torch.zeros(len(weight), dtype=torch.int32)
+        self.whole = rounded(weight / self._by_output(weight), bits).to(torch.int8)
         self.bias = None if layer.bias is None else layer.bias.detach().float()
         self.packed = self._pack()
 
@@ -65,6 +62,9 @@ class LowBit(nn.Module):
             return torch.ops.onednn.qlinear_prepack(self.whole, None)
         return torch.ops.onednn.qconv_prepack(self.whole, self.weight_scale, self.scale, self.zero, *self.around)
 
+    def _by_output(self, weight: Tensor) -> Tensor:
+        return self.weight_scale.view(-1, *(1,) * (weight.ndim - 1))
+
     @property
     def around(self) -> Any:
         """Stride, padding, dilation and groups of a convolution."""
@@ -82,7 +82,8 @@ class LowBit(nn.Module):
             return self._simulated(x)
         # To the nearest integer, in three passes; PyTorch's own way in one is deprecated.
         whole = torch.add(self.zero + 0.5, x, alpha=1 / self.scale).clamp_(0, LEVELS).to(torch.uint8)
-        ends = self.scale, self.zero, self.packed, self.weight_scale, self.none, self.bias
+        zeros = torch.zeros(len(self.whole), dtype=torch.int32)  # of the weights, which are alike about 0
+        ends = self.scale, self.zero, self.packed, self.weight_scale, zeros, self.bias
         as_it_is = 1.0, 0, torch.float32, "none", [], ""
         if isinstance(self.layer, nn.Linear):
             return torch.ops.onednn.qlinear_pointwise(whole, *ends, *as_it_is)
@@ -90,11 +91,12 @@ class LowBit(nn.Module):
 
     def _simulated(self, x: Tensor) -> Tensor:
         """Return the same, worked out in floating point."""
-        whole = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, LEVELS)
+        x = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, LEVELS)
+        weight = self.whole * self._by_output(self.whole)
         with torch.autocast(x.device.type, enabled=False):
             if isinstance(self.layer, nn.Linear):
-                return F.linear(whole, self.weight, self.bias)
-            return F.conv1d(whole, self.weight, self.bias, *self.around)
+                return F.linear(x, weight, self.bias)
+            return F.conv1d(x, weight, self.bias, *self.around)
 
 
 def grid(low: float, high: float) -> tuple[float, int]:
@@ -131,8 +133,8 @@ def quantizable(network: nn.Module) -> dict[str, nn.Linear | nn.Conv1d]:
 
 
 @contextmanager
-def in_low_bits(network: nn.Module, calibration: Mapping[str, Tensor], bits: Bits = 8) -> Iterator[int]:
-    """Let layers be in integers inside a ``with`` block; yield how many.
+def in_low_bits(network: nn.Module, calibration: Mapping[str, Tensor], bits: Bits = 8) -> Iterator[None]:
+    """Let layers be in integers inside a ``with`` block.
 
     Args:
         network: The network.
@@ -160,7 +162,7 @@ def in_low_bits(network: nn.Module, calibration: Mapping[str, Tensor], bits: Bit
         for name, layer in before.items():
             low, high = calibration[f"{RANGE}{name}"].tolist()
             network.set_submodule(name, LowBit(layer, low, high, bits))
-        yield len(before)
+        yield
     finally:
         for name, layer in before.items():
             network.set_submodule(name, layer)
