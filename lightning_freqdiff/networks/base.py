@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.networks.kernels import Compiled, Derived
+from lightning_freqdiff.networks.kernels import Compiled, Derived, chunked
 
 
 class Embedding(NamedTuple):
@@ -117,13 +117,20 @@ class Backbone(nn.Module, ABC):
         return self.head(self.blocks(h, context), context)
 
     def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
-        """Return ``run(*inputs)``, for some samples at a time where that is faster; here for all at once.
+        """Return ``run(*inputs)``, on a CPU for as many samples at once as its caches hold.
 
         Args:
             run: What is done; samples must not know of each other.
             inputs: Tensors with samples along the first axis, ``None``, or lists of such.
         """
-        return run(*inputs)
+        h = inputs[0]
+        if not h.is_cpu or torch.is_grad_enabled():
+            return run(*inputs)
+        return chunked(run, max(1, self.cpu_fit(h)), *inputs)
+
+    def cpu_fit(self, h: Tensor) -> int:
+        """Return how many samples with features such as ``h`` a CPU's caches hold; here all of them."""
+        return len(h)
 
     def runs_compiled(self) -> bool:
         """Tell whether to run compiled code here and now."""

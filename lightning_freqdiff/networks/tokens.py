@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_freqdiff.networks.base import Backbone
-from lightning_freqdiff.networks.kernels import Derived, attention, chunked, full_precision
+from lightning_freqdiff.networks.kernels import Derived, attention, full_precision
 
 # Bytes of one chunk of a batch on a CPU: feed-forward activations, attention scores.
 CPU_HIDDEN_BYTES, CPU_SCORES_BYTES = 12 * 2**20, 7 * 2**20
@@ -32,12 +29,9 @@ class TokenTransformer(Backbone):
         fit = min(CPU_HIDDEN_BYTES // (4 * tokens * feedforward), CPU_SCORES_BYTES // (4 * heads * tokens**2))
         self.tokens, self.cpu_chunk = tokens, 2 ** int(math.log2(max(1, fit)))
 
-    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
-        """Run on a CPU on as many samples at once as its caches hold, more of them where they have fewer tokens."""
-        h = inputs[0]
-        if not h.is_cpu or torch.is_grad_enabled():
-            return run(*inputs)
-        return chunked(run, max(1, self.cpu_chunk * self.tokens // max(1, h.shape[1])), *inputs)
+    def cpu_fit(self, h: Tensor) -> int:
+        """Return how many samples fit: more of them where they have fewer tokens."""
+        return self.cpu_chunk * self.tokens // max(1, h.shape[1])
 
     def block(self, number: int, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Run one block on all tokens ``(B, K, d)``."""

@@ -9,9 +9,9 @@ those of Ho et al., arXiv 2006.11239, with scale and shift by time as by Dhariwa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,6 @@ from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.networks.base import Architecture, Backbone, Embedding, Levelled, check_positive
 from lightning_freqdiff.networks.context import Context
-from lightning_freqdiff.networks.kernels import chunked
 from lightning_freqdiff.networks.view import Steps
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -255,12 +254,9 @@ class UNetBackbone(Backbone, Levelled):
         """Run the whole U-Net, which is one block, on features ``(B, L, C)``."""
         return self.layers[number](h, context)
 
-    def in_chunks(self, run: Callable[..., Any], *inputs: Any) -> Any:
-        """Run on a CPU on as many samples at once as its caches hold the finest features of."""
-        h = inputs[0]
-        if not h.is_cpu or torch.is_grad_enabled():
-            return run(*inputs)
-        return chunked(run, 2 ** int(math.log2(max(1, CPU_BYTES // (4 * max(1, math.prod(h.shape[1:])))))), *inputs)
+    def cpu_fit(self, h: Tensor) -> int:
+        """Return how many samples fit by their finest features, as a power of two."""
+        return 2 ** int(math.log2(max(1, CPU_BYTES // (4 * math.prod(h.shape[1:])))))
 
     @property
     def levels(self) -> int:
