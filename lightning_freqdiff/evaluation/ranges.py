@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -14,7 +15,7 @@ from lightning_freqdiff.networks.low_bit import LEVELS, RANGE, SHRINK, grid, qua
 TIMES = 20
 """Times at which inputs are looked at, as many as Q-Diffusion's (arXiv 2302.04304)."""
 KEPT = 8192
-"""Numbers of an input that are drawn at each of them."""
+"""Numbers of an input that are drawn at each of them, or a few more: each chunk of a batch gives its share."""
 
 
 @torch.no_grad()
@@ -33,24 +34,27 @@ def input_ranges(score: Score, paths: Paths) -> dict[str, Tensor]:
         The lower and the upper end, ``(2,)``, by the layer's name in a calibration; of layers that see features of
         every place, and not one vector for a whole sample.
     """
-    network, kept = score.network, {}
+    network, samples = score.network, paths.tokens.shape[1]
     generator = torch.Generator().manual_seed(0)
-    seen: dict[str, list[Tensor]] = {}  # at one time, chunk by chunk
+    drawn: dict[str, list[Tensor]] = {}  # at one time, chunk by chunk
+    kept: dict[str, list[Tensor]] = {}
 
     def look(name: str, module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if given[0].ndim > 2:
-            seen.setdefault(name, []).append(given[0].flatten().float().cpu())
+        (x,) = given
+        if x.ndim > 2:
+            share = math.ceil(KEPT * len(x) / samples)
+            places = torch.randint(x.numel(), (share,), generator=generator)
+            drawn.setdefault(name, []).append(x.flatten()[places.to(x.device)].float().cpu())
 
     hooks = [m.register_forward_pre_hook(partial(look, name)) for name, m in quantizable(network).items()]
     try:
         places = torch.linspace(0, len(paths.times) - 2, min(TIMES, len(paths.times) - 1)).round().long().tolist()
         for place in places:
             z = paths.tokens[place]
-            seen.clear()
+            drawn.clear()
             score(z, paths.times[place].to(z), paths.condition)
-            for name, chunks in seen.items():
-                every = torch.cat(chunks)
-                kept.setdefault(name, []).append(every[torch.randint(len(every), (KEPT,), generator=generator)])
+            for name, chunks in drawn.items():
+                kept.setdefault(name, []).append(torch.cat(chunks))
     finally:
         for hook in hooks:
             hook.remove()
