@@ -14,8 +14,9 @@ from yaml import YAMLError
 from lightning_freqdiff.caching import CachePolicy
 from lightning_freqdiff.callbacks.cache import CacheCallback
 from lightning_freqdiff.callbacks.quantize import Quantize
-from lightning_freqdiff.evaluation.arithmetic import Precision
+from lightning_freqdiff.evaluation.arithmetic import LOW_BITS, Precision
 from lightning_freqdiff.evaluation.contenders import Contender
+from lightning_freqdiff.hooks import SamplingCallback
 from lightning_freqdiff.presets import locate
 from lightning_freqdiff.sampling.loop import Sampling
 
@@ -50,22 +51,28 @@ def read_plugged(name: str | Path) -> tuple[CachePolicy | None, Precision | None
             f"{path}: expected a preset of the form trainer: {{callbacks+: [...]}}, got something else: "
             "set `callbacks`"
         ) from error
-    plugged: list[CacheCallback | Quantize] = []
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(SamplingCallback, "cache", required=True)
+    caches: list[CachePolicy] = []
+    precisions: list[Precision] = []
     for entry in entries:
-        parser = ArgumentParser(exit_on_error=False)
-        integers = isinstance(entry, dict) and str(entry.get("class_path")).rpartition(".")[2] == Quantize.__name__
-        parser.add_subclass_arguments(Quantize if integers else CacheCallback, "cache", required=True)
         try:
-            plugged.append(parser.instantiate(parser.parse_object({"cache": entry}))["cache"])
+            callback = parser.instantiate(parser.parse_object({"cache": entry}))["cache"]
+            if not isinstance(callback, (CacheCallback, Quantize)):
+                raise TypeError(f"{type(callback).__name__} is neither CacheCallback nor Quantize")
         except Exception as error:
             text = " ".join(str(error).split())
             raise ValueError(f"{path}: expected the settings of a cache, got {entry} ({text[:200]})") from error
-    caches = [one.policy for one in plugged if isinstance(one, CacheCallback)]
-    bits = [one.weights for one in plugged if isinstance(one, Quantize)]
-    if not plugged or max(len(caches), len(bits)) > 1:
-        raise ValueError(f"{path}: expected one cache, got {len(caches)}: set `callbacks` to one file for each")
-    named: dict[int, Precision] = {8: "w8a8", 4: "w4a8"}
-    return (caches or [None])[0], named[bits[0]] if bits else None
+        if isinstance(callback, CacheCallback):
+            caches.append(callback.policy)
+        else:
+            precisions.append(next(name for name, bits in LOW_BITS.items() if bits == callback.weights))
+    if not entries or len(caches) > 1 or len(precisions) > 1:
+        raise ValueError(
+            f"{path}: expected one cache, a network in integers, or one of each, got {len(caches)} and "
+            f"{len(precisions)}: set `callbacks` to one file for each"
+        )
+    return (caches or [None])[0], (precisions or [None])[0]
 
 
 def read_presets(given: Sequence[str | Path], sampling: Sampling) -> list[Contender]:

@@ -15,7 +15,7 @@ TrainerPrecision = Literal["32-true", "bf16-mixed"]
 """Precisions of everything, by the names that a trainer has for them."""
 Precision = TrainerPrecision | Literal["w8a8", "w4a8"]
 """Precisions of one way to sample: bits of weights and inputs, too."""
-LOW_BITS: dict[str, Bits] = {"w8a8": 8, "w4a8": 4}
+LOW_BITS: dict[Precision, Bits] = {"w8a8": 8, "w4a8": 4}
 """Bits of a weight, in precisions that are integers."""
 
 

@@ -14,7 +14,7 @@ def as_yaml(contender: Contender, comment: list[str]) -> str:
     lines = [f"# {line}" for line in comment]
     if contender.compiled:
         lines += ["model:", "  compile: true"]
-    bits = LOW_BITS.get(contender.precision or "")
+    bits = None if contender.precision is None else LOW_BITS.get(contender.precision)
     precision = [] if contender.precision is None or bits else [f"  precision: {contender.precision}"]
     integers = ["    - class_path: Quantize", "      init_args:", f"        weights: {bits}"] if bits else []
     if contender.policy is None:

@@ -50,7 +50,9 @@ def test_presets_are_read_and_named_by_their_files(tmp_path):
     ("text", "message"),
     [
         ("a: 1", "expected a preset of the form"),
-        ("trainer: {callbacks+: []}", "expected one cache, got 0"),
+        ("trainer: {callbacks+: []}", "expected one cache, a network in integers, or one of each, got 0 and 0"),
+        ("trainer: {callbacks+: [{class_path: Quantize}, {class_path: Quantize}]}", "one of each, got 0 and 2"),
+        (TAYLOR + TAYLOR.split("callbacks+:")[1].lstrip("\n"), "one of each, got 2 and 0"),
         (TAYLOR.replace("interval: 3", "interval: 0"), "expected interval from 1"),
         (TAYLOR.replace("TaylorSeer", "TaylorSir"), "expected the settings of a cache"),
         ("trainer: {callbacks+: [{class_path: SampleMonitor}]}", "expected the settings of a cache"),
