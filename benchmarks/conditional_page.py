@@ -38,24 +38,28 @@ def imputation_section(results: Results) -> list[str]:
     content = results.load("imputation")
     if not content.get("rows"):
         return []
-    sets, gaps = (list(dict.fromkeys(row[key] for row in content["rows"])) for key in ("set", "gap"))
     lines = [
         "## Gaps filled",
         "",
         origin(content),
         "CRPS of what was hidden, in deviations of each channel, of rows that were not trained on; less is better. "
-        "`linear` asks no network; `trained` is a model that was told values as it learnt. Seconds: of all gaps.",
+        "`linear` asks no network; `trained` is a model that was told values as it learnt. Squared errors are those "
+        "of one sample, in squares of each channel's range in training. Seconds: of all gaps.",
     ]
-    for name in sets:
+    for name in dict.fromkeys(row["set"] for row in content["rows"]):
         here = [row for row in content["rows"] if row["set"] == name]
+        gaps = list(dict.fromkeys(row["gap"] for row in here))
+        squared = all("mse" in row for row in here)
         found: dict[str, dict[str, Any]] = {}
         for row in here:
             found.setdefault(row["method"], {})[row["gap"]] = row
         rows = []
         for method, by_gap in found.items():
             cells = [number(by_gap[gap]["crps"], ".4f") if gap in by_gap else "" for gap in gaps]
+            cells += [number(by_gap[gap]["mse"], ".2e") if gap in by_gap else "" for gap in gaps if squared]
             rows.append([method, *cells, f"{sum(row['seconds'] for row in by_gap.values()):.0f}"])
-        lines += ["", f"{name}:", *table(["method", *gaps, "seconds"], rows)]
+        head = ["method", *gaps, *(f"{gap}, squared error" for gap in gaps if squared), "seconds"]
+        lines += ["", f"{name}:", *table(head, rows)]
     return lines
 
 
