@@ -117,6 +117,10 @@ def translate(checkpoint: dict[str, Any]) -> None:
             network["init_args"]["preset"] = "plain"
     if settings and "covariance" not in settings:  # before the linear part knew of more than one coordinate
         settings["covariance"] = "diagonal"
+    state = checkpoint.get("state_dict") or {}
+    linear = settings.get("parametrization") in ("wiener", "steps") and settings["covariance"] == "joint"
+    if linear and not any(".directions." in name for name in state):
+        settings["covariance"] = "diagonal"  # before it was taken channel by channel, where all would be too many
     for component in (settings.get("network"), settings.get("sde")):
         if isinstance(component, dict):
             room, _, name = component["class_path"].rpartition(".")

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_freqdiff.covariance import LARGEST, Directions, JointMoments, OverRanks
+from lightning_freqdiff.covariance import Directions, JointMoments, OverRanks, groups_of
 from lightning_freqdiff.domains import Representation
 
 NoiseColour = Literal["equal", "white"]
@@ -77,7 +77,8 @@ class Codec(nn.Module):
     Args:
         layout: Which transform, and the shape of the series.
         colour: Power of the deviation, from 0 to 1.
-        joint: Whether the covariance of all coordinates is taken as well, where these are not too many.
+        joint: Whether the covariance of all coordinates is taken as well, or where these are too many, that of each
+            channel's, or where even these are, none.
         over_time: Whether the variance of the tokens is taken at every step of time, too.
 
     Attributes:
@@ -109,7 +110,8 @@ class Codec(nn.Module):
         self.register_buffer("variance", torch.ones(shape))
         self.register_buffer("noise_scale", layout.noise_scale(), persistent=False)
         size = layout.tokens * layout.features
-        self.directions = Directions(size) if joint and size <= LARGEST else None
+        groups = groups_of(size, layout.channels) if joint else 0
+        self.directions = Directions(size, groups) if groups else None
         steps = torch.ones(layout.length, layout.channels)
         self.register_buffer("step_variance", steps if over_time else None)
 
@@ -120,7 +122,8 @@ class Codec(nn.Module):
             batches: The series.
             over_ranks: Adds up a tensor over all ranks, where each was given a share of the series.
         """
-        moments = Moments() if self.directions is None else JointMoments(self.mean.shape)
+        known = self.directions
+        moments = Moments() if known is None else JointMoments(self.mean.shape, known.groups)
         for batch in batches:
             moments.update(self.layout.encode(batch.double()))
         if over_ranks is not None:
@@ -150,9 +153,11 @@ class Codec(nn.Module):
         power, channels = self.power, self.layout.channels
         if self.directions is None:  # of single coordinates all steps are taken for alike
             return power.view(-1, channels).sum(0).expand(self.layout.length, -1) / self.layout.length
-        total, one = power.new_zeros(self.layout.length, channels), torch.eye(len(power), device=power.device)
+        total = power.new_zeros(self.layout.length, channels)
         for numbers in torch.arange(len(power), device=power.device).split(CHUNK):
-            made = self.layout.decode(self.tokens_along(one[numbers]))
+            one = torch.zeros(len(numbers), len(power), device=power.device)
+            one[torch.arange(len(numbers), device=power.device), numbers] = 1
+            made = self.layout.decode(self.tokens_along(one))
             total += torch.einsum("cnm,c->nm", made.square(), power[numbers])
         return total
 
@@ -164,13 +169,11 @@ class Codec(nn.Module):
     def along(self, z: Tensor) -> Tensor:
         """Return tokens ``(B, K, F)`` over ``Λ`` along the principal directions, ``(B, n)``; as they are without."""
         rows = self.whiten(z)
-        with torch.autocast(z.device.type, enabled=False):
-            return rows if self.directions is None else rows @ self.directions.basis.to(rows)
+        return rows if self.directions is None else self.directions.along(rows)
 
     def tokens_along(self, rows: Tensor) -> Tensor:
         """Undo :meth:`along`."""
-        with torch.autocast(rows.device.type, enabled=False):
-            rows = rows if self.directions is None else rows @ self.directions.basis.to(rows).T
+        rows = rows if self.directions is None else self.directions.back(rows)
         return rows.view(-1, *self.noise_scale.shape) * self.noise_scale
 
     @property

@@ -66,8 +66,8 @@ Spread = Callable[[Block], Tensor]
 class Gaussian:
     """The linear model of the training series, in units of the data.
 
-    Where the covariance of all coordinates was taken there is one block of everything. Else frequencies are
-    independent, and so are channels: a block each.
+    Where the covariance of all coordinates was taken there is one block of everything. Else channels are independent,
+    a block each, and where not even a channel's covariance was taken, so are frequencies.
 
     Args:
         codec: What was learnt of the training series.
@@ -84,6 +84,8 @@ class Gaussian:
         if directions is None:
             deviation = codec.whiten(codec.variance.sqrt().unsqueeze(0)).to(self.dtype).view(self.unit.shape)
             self.blocks = list(_by_channel(layout, self.unit, deviation.square()))
+        elif directions.groups > 1:
+            self.blocks = list(_by_channel(layout, self.unit, directions.power.view_as(self.unit), directions.basis))
         else:
             everything = torch.arange(self.size, device=device)
             basis = directions.basis.to(self.dtype)
@@ -314,8 +316,8 @@ def _factor(maps: list[tuple[Block, Tensor]], spreads: list[Tensor]) -> Tensor:
     return torch.linalg.cholesky(total + tiny * torch.eye(len(total), dtype=total.dtype, device=total.device))
 
 
-def _by_channel(layout: Representation, unit: Tensor, power: Tensor) -> Iterator[Block]:
-    """Make a block of each channel, whose coordinates are independent."""
+def _by_channel(layout: Representation, unit: Tensor, power: Tensor, bases: Tensor | None = None) -> Iterator[Block]:
+    """Make a block of each channel, whose coordinates are independent, or given the principal directions of each."""
     single = Representation(layout.domain, layout.length, 1).to(unit.device)
     size = single.tokens * single.features
     whole = torch.eye(size, dtype=unit.dtype, device=unit.device).view(-1, single.tokens, single.features)
@@ -324,9 +326,13 @@ def _by_channel(layout: Representation, unit: Tensor, power: Tensor) -> Iterator
     steps = torch.arange(layout.length, device=unit.device) * layout.channels
     for m in range(layout.channels):
         own = slice(m, None, layout.channels)
-        live = (unit[:, own].flatten() > 0).nonzero().flatten()
-        design = transform[:, live] * unit[:, own].flatten()[live]
-        yield Block(steps + m, numbers[:, own].flatten()[live], None, design, power[:, own].flatten()[live])
+        variance, made = power[:, own].flatten().to(unit), transform * unit[:, own].flatten()
+        if bases is None:
+            live = (unit[:, own].flatten() > 0).nonzero().flatten()
+            yield Block(steps + m, numbers[:, own].flatten()[live], None, made[:, live], variance[live])
+        else:
+            basis = bases[m].to(unit)
+            yield Block(steps + m, numbers[:, own].flatten(), basis, made @ basis, variance)
 
 
 def gaussian_of(codec: Codec) -> Gaussian:

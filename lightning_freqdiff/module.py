@@ -71,8 +71,8 @@ class ScoreModule(SamplingModule):
             signal-to-noise ratio at every frequency or step, as in the papers of frequency diffusion; or between.
         covariance: Whether the covariance of all coordinates is used (joint), so that the network is shown the best
             linear prediction from all of them, and its own is corrected in the 16 leading directions once it is
-            trained (``Refit``); or their variances alone (diagonal), as for series of more than 2,048 numbers and
-            other parametrizations.
+            trained (``Refit``); where there are more than 2,048, that of each channel's. Or their variances alone
+            (diagonal), as for channels of more than 2,048 steps and for other parametrizations.
         condition_dropout: Share of the training series that are not told their label, and of those not told their
             covariates, so that the model can be asked with and without.
         learning_rate: Peak learning rate of AdamW.

@@ -18,14 +18,20 @@ class Fixed(Conditions):
         return self.known.take(torch.zeros(count, dtype=torch.long))
 
 
+def known_covariance(codec) -> torch.Tensor:
+    """The covariance of tokens over ``Λ`` that a codec knows, ``(n, n)``, in float64."""
+    directions = codec.directions
+    basis = directions.back(torch.eye(len(directions.power), dtype=torch.float64))  # in rows
+    return basis.T * directions.power.double() @ basis
+
+
 def exact_score(codec, sde) -> GaussianScore:
     """The score of series that follow the linear model to the letter."""
     scale = codec.noise_scale.double().flatten()
     directions = codec.directions
     if directions is None:
         return GaussianScore(sde, codec.noise_scale, torch.diag(codec.variance.double().flatten()))
-    basis = directions.basis.double() * scale.unsqueeze(1)
-    return GaussianScore(sde, codec.noise_scale, basis * directions.power.double() @ basis.T)
+    return GaussianScore(sde, codec.noise_scale, known_covariance(codec) * scale * scale.unsqueeze(1))
 
 
 def observed_of(codec, mask, seed=7):

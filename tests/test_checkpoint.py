@@ -118,6 +118,19 @@ def test_a_checkpoint_of_version_0_1_gives_the_same_samples(checkpoint, tmp_path
     assert old.channels == new.channels
 
 
+def test_a_model_of_many_numbers_from_before_channels_had_a_covariance_is_what_it_was(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    for weights in ("state_dict", "current_model_state", "averaging_state"):
+        state = content.get(weights) or {}
+        for name in [name for name in state if ".directions." in name or ".correction." in name]:
+            del state[name]
+    torch.save(content, tmp_path / "old.ckpt")
+    assert content["hyper_parameters"]["covariance"] == "joint"
+    old = ScoreModule.load_from_checkpoint(tmp_path / "old.ckpt")
+    assert old.score.codec.directions is None
+    assert old.covariance == "diagonal"
+
+
 @pytest.mark.parametrize(("old", "new"), [("noise", "eps"), ("clean", "x0"), ("score", "score")])
 def test_settings_of_version_0_1_are_translated(checkpoint, tmp_path, old, new):
     path = as_version_0_1(checkpoint, tmp_path / "old.ckpt")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from known_law import known_covariance
 from test_covariance import bumps
 
 from lightning_freqdiff.codec import Codec
@@ -12,8 +13,11 @@ from lightning_freqdiff.domains import Lapped, Representation
 torch.set_num_threads(1)
 
 
-def fitted(length=11, channels=2, domain="frequency", colour=0.0, joint=True, count=300) -> Codec:
-    codec = Codec(Representation(domain, length, channels), colour, joint)
+def fitted(length=11, channels=2, domain="frequency", colour=0.0, joint=True, count=300, apart=False) -> Codec:
+    with pytest.MonkeyPatch.context() as patch:
+        if apart:
+            patch.setattr("lightning_freqdiff.codec.groups_of", lambda coordinates, channels: channels)
+        codec = Codec(Representation(domain, length, channels), colour, joint)
     x = bumps(count, length, channels) * torch.linspace(1, 3, channels)
     codec.fit([x])
     return codec
@@ -30,8 +34,7 @@ def law(codec: Codec) -> tuple[np.ndarray, np.ndarray]:
         deviation = np.divide(codec.variance.sqrt().numpy(), scale, out=np.zeros_like(scale), where=scale > 0)
         covariance = np.diag(deviation.reshape(-1) ** 2)
     else:
-        basis = codec.directions.basis.double().numpy()
-        covariance = basis * codec.directions.power.double().numpy() @ basis.T
+        covariance = known_covariance(codec).numpy()
     return mean, decode.T @ covariance @ decode
 
 
@@ -50,6 +53,9 @@ KINDS = [
     {"colour": 1.0},
     {"colour": 0.5, "length": 12},
     {"domain": "time", "colour": 1.0},
+    {"apart": True},
+    {"apart": True, "domain": "time", "colour": 1.0},
+    {"apart": True, "domain": Lapped(4), "colour": 0.5, "channels": 3},
     {"joint": False},
     {"joint": False, "colour": 1.0, "length": 12},
     {"domain": "time", "joint": False, "channels": 1},

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_law import known_covariance
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL
-from lightning_freqdiff.covariance import JointMoments
+from lightning_freqdiff.covariance import JointMoments, groups_of
 from lightning_freqdiff.diffusion import VE, VP, Score, SubVP
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import MLP, Steps, Transformer, UNet
@@ -27,16 +28,14 @@ def bumps(count, length, channels, seed=0):
     return 3 + fade * (walk + torch.randn(count, 1, 1, generator=generator))
 
 
-def fitted(x, domain="frequency", colour=0.0) -> Codec:
-    codec = Codec(Representation(domain, x.shape[1], x.shape[2]), colour, joint=True)
+def fitted(x, domain="frequency", colour=0.0, apart=False) -> Codec:
+    """Fit a codec to all coordinates together, or to those of each channel, as if all were too many."""
+    with pytest.MonkeyPatch.context() as patch:
+        if apart:
+            patch.setattr("lightning_freqdiff.codec.groups_of", lambda coordinates, channels: channels)
+        codec = Codec(Representation(domain, x.shape[1], x.shape[2]), colour, joint=True)
     codec.fit(x.split(100))
     return codec
-
-
-def known(codec: Codec) -> torch.Tensor:
-    assert codec.directions is not None
-    basis = codec.directions.basis.double()
-    return basis * codec.directions.power.double() @ basis.T
 
 
 @given(
@@ -46,18 +45,19 @@ def known(codec: Codec) -> torch.Tensor:
     st.sampled_from([0.0, 0.5, 1.0]),
     st.sampled_from([VP(), SubVP(), VE()]),
     st.floats(0.01, 1.0),
+    st.booleans(),
 )
 @settings(deadline=None, max_examples=25)
-def test_it_is_the_textbooks_conditional_mean(length, channels, domain, colour, sde, t):
+def test_it_is_the_textbooks_conditional_mean(length, channels, domain, colour, sde, t, apart):
     """With NumPy: of z = α x + σ ξ, E[x | z] = α C (α² C + σ²)⁻¹ z, over its root mean square."""
-    codec = fitted(bumps(60, length, channels), domain, colour)
+    codec = fitted(bumps(60, length, channels), domain, colour, apart)
     time = torch.tensor(t)
     alpha, sigma = (float(x) for x in (sde.alpha(time), sde.sigma(time)))
-    covariance, n = known(codec).numpy(), codec.noise_scale.numel()
+    known, n = known_covariance(codec).numpy(), codec.noise_scale.numel()
     z = torch.randn(7, *codec.noise_scale.shape) * sigma + alpha
     found = codec.predict(z, torch.tensor(alpha).view(1, 1, 1), torch.tensor(sigma).view(1, 1, 1)).double()
-    total = alpha**2 * covariance + sigma**2 * np.eye(n)
-    map_ = np.linalg.solve(total, alpha * covariance).T
+    total = alpha**2 * known + sigma**2 * np.eye(n)
+    map_ = np.linalg.solve(total, alpha * known).T
     size = np.sqrt(np.trace(map_ @ total @ map_.T) / n)
     expected = codec.whiten(z).double().numpy() @ map_.T / size
     expected = expected.reshape(z.shape) * codec.noise_scale.numpy()
@@ -79,9 +79,57 @@ def test_the_covariance_is_that_of_the_training_series_but_for_what_may_be_chanc
     shrinkage = min(1.0, chance / sum(float(w.mean()) ** 2 for w in products.values()))
     assert float(codec.directions.shrinkage) == pytest.approx(shrinkage, rel=1e-4)
     assert 0.001 < shrinkage < 0.5
-    covariance = rows.T @ rows / n
-    covariance = covariance * (1 - shrinkage) + torch.diag(covariance.diagonal()) * shrinkage
-    torch.testing.assert_close(known(codec)[live][:, live], covariance, atol=1e-4, rtol=1e-4)
+    expected = rows.T @ rows / n
+    expected = expected * (1 - shrinkage) + torch.diag(expected.diagonal()) * shrinkage
+    torch.testing.assert_close(known_covariance(codec)[live][:, live], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("domain", ["frequency", "time"])
+def test_channels_apart_are_channels_alone(domain):
+    """But for the share that may be chance, which is one for all of them."""
+    x = bumps(3000, 9, 3) * torch.tensor([1.0, 5.0, 0.2])
+    codec = fitted(x, domain, apart=True)
+    assert codec.directions is not None
+    assert codec.directions.basis.shape[0] == 3
+    found = known_covariance(codec).view(*codec.noise_scale.shape, *codec.noise_scale.shape)
+    for m in range(3):
+        mine = found[:, m::3, :, m::3]
+        alone = fitted(x[..., m : m + 1], domain)
+        expected = known_covariance(alone).view_as(mine)
+        torch.testing.assert_close(mine, expected, atol=2e-3 * float(expected.abs().max()), rtol=0)
+        others = [i for i in range(3) if i != m]
+        assert not found[:, m::3][:, :, :, [f for f in range(found.shape[3]) if f % 3 in others]].any()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_variance_at_every_step_is_what_the_covariance_makes_there(apart):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_freqdiff.codec.groups_of", lambda coordinates, channels: channels if apart else 1)
+        codec = Codec(Representation("frequency", 9, 2), 0.5, joint=True, over_time=True)
+    codec.fit([bumps(500, 9, 2)])
+    one = torch.eye(codec.noise_scale.numel()).view(-1, *codec.noise_scale.shape)
+    made = codec.to_time(one).flatten(1).double()
+    expected = (made.T @ known_covariance(codec) @ made).diagonal().view(9, 2)
+    assert codec.step_variance is not None
+    torch.testing.assert_close(codec.step_variance.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_groups_of_coordinates():
+    assert groups_of(2048, 4) == 1
+    assert groups_of(2049, 1) == 0
+    assert groups_of(28 * 192, 28) == 28
+    assert groups_of(2 * 2048, 2) == 0, "two of the largest are twice the numbers of one"
+    assert groups_of(4 * 1024, 4) == 4
+
+
+def test_leading_directions_of_groups_are_those_of_all():
+    codec = fitted(bumps(500, 8, 3) * torch.tensor([1.0, 5.0, 0.2]), apart=True)
+    assert codec.directions is not None
+    basis, power = codec.directions.leading(4)
+    torch.testing.assert_close(power, codec.directions.power.sort().values[-4:])
+    torch.testing.assert_close(basis.T @ basis, torch.eye(4), atol=1e-5, rtol=0)
+    known = known_covariance(codec).float()
+    torch.testing.assert_close(known @ basis, basis * power, atol=1e-4 * float(power.max()), rtol=1e-4)
 
 
 def awkward(count=1000) -> torch.Tensor:
@@ -92,8 +140,8 @@ def awkward(count=1000) -> torch.Tensor:
     return 1e6 + x + 4 * (torch.arange(count) < 100).view(-1, 1, 1)
 
 
-def moments_of(batches) -> JointMoments:
-    moments = JointMoments(torch.Size((2, 3)))
+def moments_of(batches, groups=1) -> JointMoments:
+    moments = JointMoments(torch.Size((2, 3)), groups)
     for batch in batches:
         moments.update(batch)
     return moments
@@ -104,10 +152,21 @@ def check(moments: JointMoments, x: torch.Tensor, rtol: float) -> None:
     rows = (x - x.mean(0)).flatten(1)
     assert moments.count == len(x)
     torch.testing.assert_close(moments.mean, x.mean(0), rtol=3e-15, atol=0)
-    torch.testing.assert_close(moments.covariance, rows.T @ rows / len(x), rtol=rtol, atol=rtol)
+    torch.testing.assert_close(moments.covariance.squeeze(0), rows.T @ rows / len(x), rtol=rtol, atol=rtol)
     torch.testing.assert_close(moments.variance, rows.square().mean(0).view(2, 3), rtol=rtol, atol=0)
     fourth = rows.square().T @ rows.square() / len(x)
-    torch.testing.assert_close(moments.fourth, fourth, rtol=rtol, atol=rtol)
+    torch.testing.assert_close(moments.fourth.squeeze(0), fourth, rtol=rtol, atol=rtol)
+
+
+def test_moments_of_groups_are_those_of_their_numbers():
+    x = awkward()
+    every, apart = moments_of(x.split(90)), moments_of(x.split(90), groups=3)
+    torch.testing.assert_close(apart.mean, every.mean, rtol=0, atol=0)
+    torch.testing.assert_close(apart.variance, every.variance, rtol=1e-12, atol=0)
+    for group in range(3):
+        for name in ("covariance", "fourth"):
+            whole, own = getattr(every, name)[0], getattr(apart, name)[group]
+            torch.testing.assert_close(own, whole[group::3, group::3], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 1000])
@@ -173,6 +232,7 @@ def test_constant_coordinates_and_too_many_of_them_are_left_alone():
     found = codec.predict(torch.randn(3, *codec.noise_scale.shape), torch.tensor([[[0.5]]]), torch.tensor([[[0.9]]]))
     assert found[:, (codec.variance == 0) | (codec.noise_scale == 0)].abs().max() < 1e-6
     assert Codec(Representation("time", 2049, 1), joint=True).directions is None
+    assert Codec(Representation("time", 2049, 2), joint=True).directions is None
     assert Score(TINY, VP(), "eps", Representation("time", 20, 1), covariance="joint").correction is None
 
 

@@ -44,13 +44,13 @@ class Correction(nn.Module):
     def power(self) -> Tensor:
         """Variance along each of the leading directions, the greatest last, ``(r,)``."""
         (directions,) = self._directions
-        return directions.power[-self.offset.shape[1] :]
+        return directions.leading(self.offset.shape[1])[1]
 
     @property
     def basis(self) -> Tensor:
         """The leading directions of tokens over ``Λ``, in columns, ``(n, r)``."""
         (directions,) = self._directions
-        return directions.basis[:, -self.offset.shape[1] :]
+        return directions.leading(self.offset.shape[1])[0]
 
     @property
     def levels(self) -> Tensor:
@@ -66,7 +66,8 @@ class Correction(nn.Module):
         """Return tokens ``(B, K, F)`` along the leading directions, ``(B, r)``."""
         (codec,) = self._codec
         with torch.autocast(z.device.type, enabled=False):
-            return codec.whiten(z).to(self.basis.dtype) @ self.basis
+            basis = self.basis
+            return codec.whiten(z).to(basis.dtype) @ basis
 
     def forward(self, z: Tensor, alpha: Tensor, level: Tensor) -> Tensor:
         """Return what the prediction of clean tokens lacks, ``(B, K, F)``.
@@ -78,9 +79,10 @@ class Correction(nn.Module):
         """
         (codec,) = self._codec
         with torch.autocast(z.device.type, enabled=False):
-            alpha, level = (x.flatten(1).to(self.basis.dtype) for x in (alpha, level))
+            basis = self.basis
+            alpha, level = (x.flatten(1).to(basis.dtype) for x in (alpha, level))
             wrong = self._wrong(self.along(z) / alpha, (level / alpha).log().flatten())
-            return ((wrong @ self.basis.T).view_as(z) * codec.noise_scale).to(z.dtype)
+            return ((wrong @ basis.T).view_as(z) * codec.noise_scale).to(z.dtype)
 
     def _wrong(self, along: Tensor, log_noise: Tensor) -> Tensor:
         """Return what is lacking along the leading directions, ``(B, r)``.
