@@ -112,6 +112,13 @@ class Gaussian:
             rows[:, block.coordinates] = step if block.basis is None else step @ block.basis.T
         return rows
 
+    def alike(self) -> list[list[Block]]:
+        """Return the blocks, those of the same shape together."""
+        shapes = [block.design.shape for block in self.blocks]
+        return [
+            [b for b, own in zip(self.blocks, shapes, strict=True) if own == shape] for shape in dict.fromkeys(shapes)
+        ]
+
     @property
     def deviation(self) -> float:
         """Root mean square deviation of the training series from their mean."""
@@ -250,9 +257,10 @@ class Known:
     def nearly(self, lack: Tensor, spread: Spread, rounds: int = ROUNDS) -> Tensor:
         """Return about what :meth:`move` does, of all series at once, whatever is known of each and at what variance.
 
-        By conjugate gradients on all systems side by side, scaled by their diagonals, in the precision of ``lack``:
-        with masks or variances of its own, each series would else have a system to be factored. Their coefficients
-        are constants to a gradient, so that what is differentiated is the linear map that was made.
+        By conjugate gradients on all systems side by side, scaled by their diagonals, in the precision of ``lack``,
+        blocks of one shape at once: with masks or variances of its own, each series would else have a system to be
+        factored. Their coefficients are constants to a gradient, so that what is differentiated is the linear map
+        that was made.
 
         Args:
             lack: ``y - A m`` of a mask, over all numbers, ``(B, N * M)``.
@@ -264,26 +272,30 @@ class Known:
             return self._nearly(self.mask, lack, spread, rounds)
 
     def _nearly(self, mask: Tensor, lack: Tensor, spread: Spread, rounds: int) -> Tensor:
-        moved = lack.new_zeros(len(lack), self.gaussian.size)
-        for block in self.gaussian.blocks:
-            seen, design = mask[:, block.entries].to(lack), block.design.to(lack)
-            variance = spread(block).to(lack)
+        moved, rows = lack.new_zeros(len(lack), self.gaussian.size), torch.arange(len(lack), device=lack.device)
+        for blocks in self.gaussian.alike():
+            entries = torch.stack([b.entries for b in blocks])
+            coordinates = torch.stack([b.coordinates for b in blocks])
+            design = torch.stack([b.design for b in blocks]).to(lack)
+            variance = torch.stack([spread(b) for b in blocks]).to(lack)
+            seen = mask[:, entries].transpose(0, 1).to(lack)
             diagonal = seen * (variance @ design.square().mT)
-            size = diagonal.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
+            size = diagonal.sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp(min=1)
             diagonal = diagonal + torch.where(size > 0, JITTER * size, 1.0)
-            solved, wrong = torch.zeros_like(diagonal), seen * lack[:, block.entries]
+            solved, wrong = torch.zeros_like(diagonal), seen * lack[:, entries].transpose(0, 1)
             way, before = torch.zeros_like(diagonal), torch.ones_like(size)
             for _ in range(rounds):
                 scaled = wrong / diagonal
-                now = (wrong * scaled).sum(1, keepdim=True).detach()
+                now = (wrong * scaled).sum(2, keepdim=True).detach()
                 way = scaled + torch.where(before > 0, now / before.clamp(min=TINY), 0.0) * way
                 image = seen * ((way @ design * variance) @ design.mT) + JITTER * size * way
-                met = (way * image).sum(1, keepdim=True).detach()
+                met = (way * image).sum(2, keepdim=True).detach()
                 length = torch.where(met > 0, now / met.clamp(min=TINY), 0.0)
                 solved, wrong, before = solved + length * way, wrong - length * image, now
             step = solved @ design * variance
-            step = step if block.basis is None else step @ block.basis.to(lack).mT
-            moved = moved.index_put((torch.arange(len(lack), device=lack.device)[:, None], block.coordinates), step)
+            if blocks[0].basis is not None:
+                step = step @ torch.stack([b.basis for b in blocks if b.basis is not None]).to(lack).mT
+            moved = moved.index_put((rows[:, None, None], coordinates), step.transpose(0, 1))
         return moved
 
     def weigh(self, lack: Tensor, spread: Spread) -> Tensor:
