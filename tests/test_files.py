@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,15 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.fixture
-def full_disk():
-    """A kernel that takes 300 bytes a file, with the error that it gives for more."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let the kernel take 300 bytes a file; for no longer than is needed, as the log of the tests is a file, too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
-    yield os.strerror(errno.EFBIG)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -70,14 +73,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_leaves_what_was_there(folder: Path, name: str, there: bool, request) -> None:
+def test_a_full_disk_leaves_what_was_there(folder: Path, name: str, there: bool) -> None:
     if name.endswith(".parquet"):
         pytest.importorskip("pyarrow")
     if there:
         (folder / name).write_text("before\n")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    reason = request.getfixturevalue("full_disk")
-    with pytest.raises(OSError, match=reason) as caught:
+    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught, full_disk():
         WRITERS[name](folder / name)
     assert str(folder / name) in str(caught.value)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -93,14 +95,13 @@ def test_all_of_it_is_written_where_there_is_room(folder: Path, name: str) -> No
     assert {path.name for path in folder.iterdir()} - others <= {name}
 
 
-def test_samples_are_reserved_whole_or_not_at_all(tmp_path: Path, request) -> None:
+def test_samples_are_reserved_whole_or_not_at_all(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.open({}, (5, 4, 3))
     reserved = np.load(run.samples)
     assert (reserved.shape, reserved.dtype) == ((5, 4, 3), np.float32)
     run.samples.unlink()
-    request.getfixturevalue("full_disk")
-    with pytest.raises(OSError, match=r"cannot reserve .*: free space, or set `sampling\.output`"):
+    with pytest.raises(OSError, match=r"cannot reserve .*: free space, or set `sampling\.output`"), full_disk():
         run._reserve((500, 4, 3))
     run.release()
     assert [path.name for path in run.path.iterdir()] == ["manifest.json"]
