@@ -285,7 +285,14 @@ def test_a_constraint_keeps_what_was_observed(trained, tmp_path):
     np.testing.assert_allclose(cached[:, :half], 0.25, atol=1e-2)
 
 
-@pytest.mark.parametrize("more", [[], ["guidance"], ["constraint"], ["guidance", "constraint"]], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["guidance", "constraint"],
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ([], ["guidance"], ["constraint"])),
+    ],
+    ids=str,
+)
 def test_a_sample_is_the_same_in_every_batch(trained, tmp_path, more):
     given = {"guidance": dotted(Free), "constraint": dotted(KeepObserved)}
     settings = [f"--sampling.condition={dotted(Label)}", *(f"--sampling.{name}={given[name]}" for name in more)]

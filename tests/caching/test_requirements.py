@@ -56,6 +56,8 @@ from lightning_freqdiff.sampling.solvers import (
 
 STEPS = 25
 STALE = ("output", "features", "residual", "wiener")
+SLOW = pytest.mark.slow  # of what is alike, some is in the default suite
+
 SOLVERS = {
     "euler": EulerMaruyama(),
     "ddim": DDIM(0.0),
@@ -233,7 +235,10 @@ EVERYWHERE += [
 BANDED = ["spectral-frequency", "freqca-frequency"]
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    "backbone",
+    [name if name in ("adaptive", "steps", "lstm") else pytest.param(name, marks=SLOW) for name in BACKBONES],
+)
 @pytest.mark.parametrize("name", [*EVERYWHERE, *BANDED])
 def test_every_requirement_on_every_backbone(name, backbone):
     if name in BANDED and backbone in ("mlp", "steps", "blocks"):
@@ -338,7 +343,10 @@ def test_2_asked_twice_reuse_is_exact(name, stale):
             torch.testing.assert_close(again.eps, first.eps, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "solver"), CASES)
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [case if case[1] in ("euler", "exponential") else pytest.param(*case, marks=SLOW) for case in CASES],
+)
 def test_3_a_batch_gives_what_single_runs_give(name, solver):
     score = random_score(17, 1)
     batch, ledger = run(score, make(name), solver, count=5, first=3)

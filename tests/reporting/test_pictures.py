@@ -50,7 +50,9 @@ def test_names_are_shown_as_they_are(name):
     assert set(AS_SHOWN) <= set(texts(drawn(name, NAMES, 4)))
 
 
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize(
+    "name", ["plate", *(pytest.param(n, marks=pytest.mark.slow) for n in SEVERAL if n != "plate")]
+)
 def test_of_many_channels_a_few_are_shown_and_their_number_told(name):
     figure = drawn(name, [f"c{i}" for i in range(40)], 40)
     said = texts(figure)

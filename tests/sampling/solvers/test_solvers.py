@@ -104,7 +104,11 @@ def sde_variance_error(solver, sde, steps, grid):
     ],
     ids=lambda v: str(v),
 )
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(sigma_max=5.0)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "sde",
+    [VP(), pytest.param(SubVP(), marks=pytest.mark.slow), pytest.param(VE(sigma_max=5.0), marks=pytest.mark.slow)],
+    ids=lambda s: type(s).__name__,
+)
 @pytest.mark.parametrize("error", [ode_error, mixture_error], ids=["gaussian", "mixture"])
 def test_convergence_order_of_ode_solvers(solver, order, grid, sde, error):
     few, many = (error(solver, sde, n, grid) for n in ((80, 320) if order == 1 or type(sde) is SubVP else (40, 160)))
