@@ -130,6 +130,10 @@ def translate(checkpoint: dict[str, Any]) -> None:
         for name in [name for name in state or () if name.endswith(tuple(STATISTICS))]:
             old = next(old for old in STATISTICS if name.endswith(old))
             state[name.removesuffix(old) + STATISTICS[old]] = state.pop(name)  # pyright: ignore
+        for name in [name for name in state or () if name.endswith("correction.slope")]:
+            trust, power = name.removesuffix("slope") + "trust", name.removesuffix("correction.slope")
+            if trust not in state:  # pyright: ignore
+                state[trust] = torch.ones(len(state[name]), len(state[power + "codec.directions.power"]))  # pyright: ignore
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path) -> None:

@@ -232,6 +232,10 @@ class CachedScore(ScoreFunction):
         self._index += 1
         return self.score.from_eps(outcome.eps, self.score.coefficients(t))
 
+    def believed(self, t: Tensor) -> Tensor | None:
+        """Return what the model's own score does."""
+        return self.score.believed(t)
+
     def controller(self, steps: list[Affine]) -> Controller | None:
         """Return what takes many steps at once, where the policy can."""
         trajectory = self._trajectory

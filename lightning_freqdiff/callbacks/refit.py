@@ -36,8 +36,8 @@ class Refit(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the correction of the model that training goes on from: it will be another one."""
         correction = pl_module.score.correction if isinstance(pl_module, ScoreModule) else None
-        for found in () if correction is None else (correction.slope, correction.offset):
-            found.zero_()
+        if correction is not None:
+            correction.forget()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -68,5 +68,5 @@ class Refit(Callback):
         trainer.strategy.barrier()
 
 
-CORRECTED = ("score.correction.slope", "score.correction.offset")
+CORRECTED = ("score.correction.slope", "score.correction.offset", "score.correction.trust")
 """Statistics that a correction consists of."""

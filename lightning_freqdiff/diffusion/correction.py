@@ -1,5 +1,8 @@
 """What a trained network lacks, on average, in the directions in which series differ most: found, and added.
 
+And how far its prediction is to be believed beside the linear model's, once values of a series are known: they may
+leave so little open that a network's error is large beside it, where the linear model has hardly any.
+
 Denoising is regression, so the error of a perfect prediction is uncorrelated with everything that it was made of.
 Where the error of ``E[z_0 | z]`` still goes with ``z``, samples are too quiet or too loud: with a slope ``b`` along
 one direction, ``d log x / d log σ`` is wrong by ``b``. A slope of 0.05 from where the noise drowns a direction to
@@ -27,10 +30,13 @@ class Correction(nn.Module):
     Attributes:
         slope: What is added for a unit of noisy series along each direction, at every level, ``(L, r, r)``.
         offset: What is added in any case, ``(L, r)``.
+        trust: Share of the network's difference from the linear model's conditional prediction that is kept, along
+            each direction, at every level, ``(L, n)``.
     """
 
     slope: Tensor
     offset: Tensor
+    trust: Tensor
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
@@ -39,6 +45,13 @@ class Correction(nn.Module):
         leading = min(MOST, len(codec.directions.power))
         self.register_buffer("slope", torch.zeros(LEVELS, leading, leading))
         self.register_buffer("offset", torch.zeros(LEVELS, leading))
+        self.register_buffer("trust", torch.ones(LEVELS, len(codec.directions.power)))
+
+    def forget(self) -> None:
+        """Add nothing, and believe the network."""
+        self.slope.zero_()
+        self.offset.zero_()
+        self.trust.fill_(1.0)
 
     @property
     def power(self) -> Tensor:
@@ -92,10 +105,8 @@ class Correction(nn.Module):
             log_noise: ``log(σ/α)``, ``(B,)`` or ``(1,)``.
         """
         levels = self.levels
-        step = (levels[-1] - levels[0]) / (LEVELS - 1)
-        place = (log_noise - levels[0]) / step
-        below = place.floor().clamp(0, LEVELS - 2).long()
-        within = (place - below).clamp(0, 1).to(along).reshape(-1, 1)
+        place, below, within = self._between(log_noise)
+        within = within.to(along).reshape(-1, 1)
         # Below the levels it fades over one of them; above, a prediction falls with the square of the noise.
         fade = ((1 + place).clamp(0, 1) * (-2 * (log_noise - levels[-1]).clamp(min=0)).exp()).to(along).reshape(-1, 1)
         slope, offset = (
@@ -103,3 +114,15 @@ class Correction(nn.Module):
             for x, w in ((self.slope.to(along), within.unsqueeze(2)), (self.offset.to(along), within))
         )
         return fade * (torch.einsum("brs,bs->br", slope.expand(len(along), -1, -1), along) + offset)
+
+    def believed(self, log_noise: Tensor) -> Tensor:
+        """Return :attr:`trust` between the levels, ``(n,)``, at ``log(σ/α)``, a scalar."""
+        _, below, within = self._between(log_noise)
+        return torch.lerp(self.trust[below], self.trust[below + 1], within.to(self.trust))
+
+    def _between(self, log_noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a place among the levels, the level below it, and how far it is from that to the next, 0 to 1."""
+        levels = self.levels
+        place = (log_noise - levels[0]) / ((levels[-1] - levels[0]) / (LEVELS - 1))
+        below = place.floor().clamp(0, LEVELS - 2).long()
+        return place, below, (place - below).clamp(0, 1)

@@ -1,19 +1,26 @@
-"""Put right what a trained network gets wrong of the leading directions, by least squares over training series."""
+"""Put right what a trained network gets wrong, by least squares over training series."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lightning_freqdiff.condition import NOTHING, Condition
+from lightning_freqdiff.conditional import Known, gaussian_of
 from lightning_freqdiff.diffusion.correction import Correction
 from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.masks import draw_masks
 
 FEWEST = 4
 """Series for each number that is fitted."""
 
 CHUNK = 256
 """Series that are predicted at once."""
+
+MOST_MASKED = 512
+"""Series of which values are told, at most: each has a system of its own to be solved."""
 
 
 @torch.no_grad()
@@ -31,6 +38,9 @@ def refit(
     correction is fitted under all, as the network was trained. That of a model which is told values of
     the series themselves differs too much with how many, from all of it to none, and is left alone.
 
+    Then it is measured how much of the network's difference from the linear model is worth keeping where values are
+    known: the truth is regressed on both, direction by direction, over masks as training draws them.
+
     Args:
         score: A trained model.
         series: Training series ``(n, N, M)``, on any device.
@@ -40,20 +50,24 @@ def refit(
         dropout: Share of the series of which each part is forgotten, as in training.
 
     Returns:
-        Whether it was done: not where the model has no correction, is told values, or there are too few series.
+        Whether it was done: not where the model has no correction, or there are too few series.
     """
     correction = score.correction
-    if correction is None or score.sizes.observed or count < FEWEST * (correction.offset.shape[1] + 1):
+    if correction is None or count < FEWEST * (correction.offset.shape[1] + 1):
         return False
-    correction.slope.zero_()
-    correction.offset.zero_()
-    found = []
-    for level in correction.levels.tolist():
-        rows = torch.randint(len(series), (count,), generator=generator)
-        told = known.take(rows).thinned(dropout) if known else NOTHING
-        found.append(_measure(score, correction, series[rows], told, level, generator))
-    correction.slope.copy_(torch.stack([slope for slope, _ in found]))
-    correction.offset.copy_(torch.stack([offset for _, offset in found]))
+    correction.forget()
+
+    def some(number: int) -> tuple[Tensor, Condition]:
+        rows = torch.randint(len(series), (number,), generator=generator)
+        return series[rows], known.take(rows).thinned(dropout) if known else NOTHING
+
+    levels = correction.levels.tolist()
+    if not score.sizes.observed:
+        found = [_measure(score, correction, *some(count), level, generator) for level in levels]
+        correction.slope.copy_(torch.stack([slope for slope, _ in found]))
+        correction.offset.copy_(torch.stack([offset for _, offset in found]))
+    trust = [_trust(score, *some(min(count, MOST_MASKED)), level, generator) for level in levels]
+    correction.trust.copy_(torch.stack(trust))
     return True
 
 
@@ -85,3 +99,36 @@ def _measure(
     chance = inverse.diagonal().unsqueeze(1) * left  # squared standard errors
     fitted = fitted * (1 - chance / fitted.square().clamp(min=1e-300)).clamp(min=0)  # James and Stein, one by one
     return fitted[:-1].T.float(), fitted[-1].float()
+
+
+def _trust(score: Score, series: Tensor, told: Condition, log_noise: float, generator: torch.Generator) -> Tensor:
+    """Return the share of its difference from the linear model that a network is believed, ``(n,)``."""
+    codec, device = score.codec, score.noise_scale.device
+    directions = codec.directions
+    assert directions is not None
+    t = score.sde.time_at(torch.tensor(-log_noise, dtype=torch.float64)).float().to(device)
+    c = score.coefficients(t)
+    alpha, level = c.alpha.flatten(1), c.level.flatten(1)
+    gain = alpha * directions.power / (alpha.square() * directions.power + level.square())
+    both, own = torch.zeros(2, len(directions.power), dtype=torch.float64, device=device)
+    for first in range(0, len(series), CHUNK):
+        here = slice(first, first + CHUNK)
+        x, condition = series[here].to(device), told.take(here).to(device)
+        mask = draw_masks(x.shape, 1.0, generator).to(x)
+        known = gaussian_of(codec).known(mask)
+        if score.sizes.observed:
+            condition = replace(condition, observed=x, mask=mask)
+        z0 = codec.encode(x)
+        z = c.alpha * z0 + c.sigma * torch.randn(z0.shape, generator=generator).to(z0)
+        denoised = (z + c.sigma.square() * score(z, t, condition)) / c.alpha
+        linear = directions.back(directions.along(codec.whiten(z)) * gain)
+
+        def left(rows: Tensor, known: Known = known) -> Tensor:
+            """Return what known values leave of a difference, along the directions."""
+            lack = known.seen(known.gaussian.series(rows)).to(rows)
+            spread = alpha.to(known.gaussian.dtype), level.to(known.gaussian.dtype)
+            return directions.along(rows - known.nearly(lack, lambda block: block.left(*spread))).double()
+
+        wrong, differs = left(codec.whiten(z0) - linear), left(codec.whiten(denoised) - linear)
+        both, own = both + (wrong * differs).sum(0), own + differs.square().sum(0)
+    return (both / own.clamp(min=1e-300)).clamp(0, 1).float()

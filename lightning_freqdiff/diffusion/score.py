@@ -111,6 +111,10 @@ class ScoreFunction(ABC):
         """
         return None
 
+    def believed(self, t: Tensor) -> Tensor | None:
+        """Return how far to believe it where values are known, ``(n,)``: :class:`Correction`; ``None``: all of it."""
+        return None
+
     def frozen(self) -> AbstractContextManager[None]:
         """Let what is derived of weights be kept inside a ``with`` block, in which they do not change."""
         return nullcontext()
@@ -317,6 +321,12 @@ class Score(nn.Module, ScoreFunction):
         h, context = self.embed(z, t, c, condition)
         raw = self.network.head(self.network.blocks(h, context), context)
         return self.from_eps(self.eps(raw, z, c), c)
+
+    def believed(self, t: Tensor) -> Tensor | None:
+        """Return the share of the network's difference from the linear model that is kept at time ``t``."""
+        if self.correction is None:
+            return None
+        return self.correction.believed((self.sde.sigma(t) / self.sde.alpha(t)).log())
 
     def frozen(self) -> AbstractContextManager[None]:
         """Let the network keep what it derives of its weights."""

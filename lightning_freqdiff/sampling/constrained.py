@@ -149,7 +149,7 @@ class _Steering(OnEstimate, Steering):
         """Leave noisy tokens as they are."""
         return z
 
-    def move(self, rows: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+    def move(self, rows: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Move by what the equations say, then to the shapes, then against the gradient of functions."""
 
         def left(block: Block) -> Tensor:

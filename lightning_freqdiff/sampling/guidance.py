@@ -104,6 +104,10 @@ class Guided(ScoreFunction):
         self._sane: list[Tensor] = []
         self.differentiable = score.differentiable
 
+    def believed(self, t: Tensor) -> Tensor | None:
+        """Return what the score that is guided does."""
+        return self.score.believed(t)
+
     def start(self, trajectory: Trajectory) -> None:
         """Announce the larger batch."""
         copies, (batch, *token) = self.guidance.copies, trajectory.shape

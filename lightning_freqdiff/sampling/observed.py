@@ -53,15 +53,16 @@ class OnEstimate(Guidance):
         self.codec, self.sde, self.dtype = codec, sde, gaussian_of(codec).dtype
 
     @abstractmethod
-    def move(self, rows: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """Return ``δ`` ``(B, n)`` for estimates as whitened rows ``(B, n)``; ``α`` and ``σ`` are ``(1, 1)``."""
+    def move(self, rows: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Return ``δ`` ``(B, n)`` for estimates and noisy series as whitened rows; ``α`` and ``σ`` are ``(1, 1)``."""
 
     def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return the score of the estimate that was moved."""
         found, scale = score(z, t, condition), self.codec.noise_scale
         alpha, sigma = (f(t).to(self.dtype).view(1, 1) for f in (self.sde.alpha, self.sde.sigma))
-        rows = (self.codec.whiten(z) + sigma.square() * self.codec.whiten(scale.square() * found)) / alpha
-        moved = (alpha / sigma.square() * self.move(rows, alpha, sigma, condition)).view_as(z).to(z)
+        noisy = self.codec.whiten(z)
+        rows = (noisy + sigma.square() * self.codec.whiten(scale.square() * found)) / alpha
+        moved = (alpha / sigma.square() * self.move(rows, noisy, alpha, sigma, condition)).view_as(z).to(z)
         live = scale > 0
         return found + torch.where(live, moved / torch.where(live, scale, 1.0), 0.0)
 
@@ -78,6 +79,10 @@ class GaussianPosterior(Guidance):
     al., "Pseudoinverse-guided diffusion models for inverse problems" (ICLR 2023)) has a multiple of the identity in
     the place of ``C_t``, and a gradient through the network in that of ``Q``. A network that was trained with
     ``model.observe`` is told the values as well.
+
+    Known values may leave so little open that the error of a network is larger than that. At the end of `fit`
+    (``Refit``) the truth was regressed on what network and linear model make of known values, direction by direction
+    and level by level; of their difference so much is kept as was found to be worth it.
     """
 
     def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Guidance | None:
@@ -100,11 +105,36 @@ class _Posterior(OnEstimate):
     def __init__(self, codec: Codec, sde: SDE, known: Known) -> None:
         super().__init__(codec, sde)
         self.known = known
+        self._believed: Tensor | None = None
 
-    def move(self, rows: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """Move by the linear model's gain at this noise level."""
+    def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Find out how far the network is to be believed at this noise level, and return the score that was moved."""
+        believed = score.believed(t)
+        self._believed = None if believed is None or bool((believed == 1).all()) else believed.to(self.dtype)
+        return super().guide(score, z, t, condition)
+
+    def move(self, rows: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Move by the linear model's gain at this noise level, and by what it is believed more than the network."""
         assert condition.observed is not None
-        return self.known.move(self.known.lack(rows, condition.observed), lambda block: block.left(alpha, sigma))
+        observed = condition.observed
+
+        def left(block: Block) -> Tensor:
+            return block.left(alpha, sigma)
+
+        factors, directions = self.known.factors(left), self.codec.directions
+
+        def moved(rows: Tensor) -> Tensor:
+            return self.known.move(self.known.lack(rows, observed), left, factors)
+
+        step = moved(rows)
+        if self._believed is None or directions is None:
+            return step
+        power = directions.power.to(self.dtype)
+        gain = alpha * power / (alpha.square() * power + sigma.square())
+        linear = directions.back(directions.along(z.to(self.dtype)) * gain)
+        linear = linear + moved(linear)
+        estimate = linear + directions.back(self._believed * directions.along(rows + step - linear))
+        return estimate + moved(estimate) - rows
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
 """Timid predictions are found by least squares, and put right; right ones are left as they are."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lightning_freqdiff.condition import Condition, ConditionSizes
+from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion import VP, Score
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import UNet
-from lightning_freqdiff.sampling import Sampling, WorkUnit, sample
-from lightning_freqdiff.sampling.solvers import Heun
+from lightning_freqdiff.sampling import GaussianPosterior, Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling.conditions import InTurn
+from lightning_freqdiff.sampling.solvers import DPMSolverPP, Heun
 
 LENGTH = 12
 
@@ -28,7 +32,7 @@ class Exact(Score):
     def eps(self, raw, z, c, lacking=None):
         assert self.codec.directions is not None
         alpha, level, lacking = c.alpha.flatten(1), c.level.flatten(1), self.lacking(z, c)
-        basis, power = self.codec.directions.basis, self.codec.directions.power
+        basis, power = self.codec.directions.basis, getattr(self, "known", self.codec.directions.power)
         with torch.autocast("cpu", enabled=False):
             along = self.codec.whiten(z) @ basis * (alpha * power / (alpha**2 * power + level**2))
             predicted = (along @ basis.T).view_as(z) * self.noise_scale
@@ -109,7 +113,64 @@ def test_low_precision_of_the_network_finds_the_same():
 def test_it_is_not_done_where_it_could_not_be():
     assert not refit(model(), series(500), 20, generator())
     assert not refit(model(covariance="diagonal"), series(500), 500, generator())
-    assert not refit(model(sizes=ConditionSizes(observed=True)), series(500), 500, generator())
+
+
+def test_a_model_that_is_told_values_is_not_corrected_as_if_it_were_not():
+    score = model(Exact, sizes=ConditionSizes(observed=True))
+    score.timid = 0.1
+    assert refit(score, series(500), 500, generator())
+    assert score.correction is not None
+    assert not score.correction.slope.any()
+    assert not score.correction.offset.any()
+
+
+class Wrong(Exact):
+    """The exact Gaussian, with errors of its own that depend on what it is given."""
+
+    size = 0.5
+
+    def eps(self, raw, z, c, lacking=None):
+        found = super().eps(raw, z, c, lacking)
+        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(int(1e6 * float(z.abs().sum())) % 2**31))
+        return found + self.size * c.alpha / c.level * noise * self.noise_scale.sign()
+
+
+def test_a_network_is_believed_by_what_it_is_worth():
+    """Its error is as large in every direction, while what is open differs from one to the next."""
+    score, right = model(Wrong), model(Exact)
+    x = series(600)
+    assert refit(score, x, 500, generator())
+    assert score.correction is not None
+    assert score.correction.trust.max() < 0.4
+    assert right.correction is not None
+    # The linear model of other data, beside which the exact Gaussian of these is right.
+    assert right.codec.directions is not None
+    right.known = right.codec.directions.power.clone()
+    right.codec.directions.power.mul_(torch.linspace(0.02, 4, len(right.known)))
+    assert refit(right, x, 500, generator())
+    assert right.correction.trust[3:-4, -4:].mean() > 0.8
+
+
+@torch.no_grad()
+def test_values_are_filled_in_as_well_as_by_the_linear_model_at_least():
+    score = model(Wrong)
+    x = series(40, seed=9)
+    mask = (torch.rand(x.shape, generator=generator()) < 0.5).float()
+    mean = gaussian_of(score.codec).draw(x, mask)
+    sampling = Sampling(num_samples=40, num_steps=12, solver=DPMSolverPP(), grid="edm", guidance=GaussianPosterior())
+    sampling = replace(sampling, condition=InTurn(Condition(observed=x, mask=mask)))
+
+    def error():
+        drawn = sample(score, score.sde, score.codec, sampling.units()[0], sampling)
+        filled = score.codec.decode(drawn)
+        torch.testing.assert_close(filled[mask > 0], x[mask > 0], atol=0.02, rtol=0)
+        return float((filled - x).square().sum() / (mean - x).square().sum())
+
+    before = error()
+    assert refit(score, series(600), 500, generator())
+    after = error()
+    assert before > 2 * after
+    assert after < 2.6  # a draw is off by twice the variance of the mean
 
 
 def test_a_network_is_told_what_it_was_in_training():

@@ -1,0 +1,154 @@
+"""What the paper of E²-CRF claims of features and errors, followed along the trajectories of a trained model.
+
+With ``Φ_i`` the solver's step from the same noise, ``z`` the uncached trajectory and ``z̃`` the cached one, let
+``e_i = ‖z̃_{i+1} - Φ_i(z̃_i)‖`` be what the cache gets wrong in a step. If ``L_i`` bounds how far ``Φ_i`` moves two
+points apart, the error obeys ``E_{i+1} ≤ e_i + L_i E_i``, and so
+
+    E_T ≤ Σ_i e_i Π_{j > i} L_j.
+
+This is what a bound for a cached trajectory comes to, whatever it is called. It is worked out for two kinds of ``L``:
+the *secant*, how far apart the step moves these two very points, with which it holds along this trajectory; and the
+*spectral norm* of the step's Jacobian on the uncached trajectory, found by power iteration, which is the local
+Lipschitz constant that a proof has to go by. Distances are those of tokens over ``Λ``, in which noise is white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_freqdiff.caching import CachedScore, CachePolicy
+from lightning_freqdiff.condition import NOTHING, Condition
+from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.sampling.loop import Sampling
+from lightning_freqdiff.sampling.noise import normal_stream
+from lightning_freqdiff.sampling.solvers.base import plan
+
+ROUNDS = 6
+"""Of power iteration."""
+NEAR = 1e-2
+"""Distance of two points, over ``Λ``, whose images tell what a step's Jacobian does."""
+
+
+class Watched(ScoreFunction):
+    """A model's own score, whose last features are kept: the cumulative residual ``z_L`` of the last block."""
+
+    def __init__(self, score: Score) -> None:
+        self.score, self.features = score, torch.zeros(())
+
+    def __call__(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Tensor:
+        """Return the score of tokens ``(B, K, F)`` at time ``t``."""
+        c = self.score.coefficients(t)
+        h, context = self.score.embed(z, t, c, condition)
+        self.features = self.score.network.blocks(h, context)
+        return self.score.from_eps(self.score.eps(self.score.network.head(self.features, context), z, c), c)
+
+
+class Course:
+    """Noise, times and steps that all trajectories of a model have in common."""
+
+    def __init__(self, score: Score, sampling: Sampling) -> None:
+        self.score, self.sampling, self.solver = score, sampling, sampling.solver
+        self.scale = score.noise_scale
+        self.times = self.solver.times(score.sde, sampling.num_steps, sampling.grid, score.calibration)
+        self.steps = plan(score.sde, self.times, self.scale.device)
+        tokens, features = self.scale.shape
+        self.shape = sampling.num_samples, tokens, features
+
+    def noise(self) -> Iterator[Tensor]:
+        """Return the noise of a trajectory, draw by draw, from its beginning."""
+        return normal_stream(self.sampling.seed, 0, self.shape, self.scale.device)
+
+    def trajectory(self) -> Trajectory:
+        """Return what a score function is told beforehand."""
+        return Trajectory(
+            self.solver.call_times(self.times), self.solver.calls_per_step, self.shape, self.sampling.seed, 0
+        )
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return how far apart tokens are, ``(B,)``, over ``Λ``."""
+        return self.score.codec.whiten(a - b).norm(dim=1)
+
+
+@torch.no_grad()
+def uncached(course: Course) -> tuple[list[Tensor], Tensor]:
+    """Return tokens before every step and after the last, and by how much each token's features changed, ``(T, K)``.
+
+    A change is the squared distance of ``z_L`` from that of the step before, over the squared size of all of it
+    (equation 12, token by token), as a mean over samples; in the first step it is 0.
+    """
+    watched, noise = Watched(course.score), course.noise()
+    z = course.steps[0].now.sigma * course.scale * next(noise)
+    tokens, changes, before = [z], [], None
+    for step in course.steps:
+        z, _ = course.solver.step(watched, z, step, course.scale, list(islice(noise, 1)), None)
+        now = watched.features
+        moved = torch.zeros_like(now) if before is None else now - before
+        changes.append((moved.square().sum(2) / now.square().sum((1, 2)).unsqueeze(1)).mean(0))
+        tokens.append(z)
+        before = now
+    return tokens, torch.stack(changes)
+
+
+@torch.no_grad()
+def cached(course: Course, reference: list[Tensor], policy: CachePolicy) -> dict[str, Any]:
+    """Follow a cached trajectory beside the uncached one.
+
+    Returns:
+        ``error`` after every step, what the cache got wrong in it (``local``), the growth of the distance in the
+        step without a cache (``secant``), the bound that follows, and the ledger's curves; each ``(T,)``, as means
+        over samples, and ``final``, each sample's.
+    """
+    score = CachedScore(course.score, policy, len(course.trajectory().times))
+    score.start(course.trajectory())
+    noise = course.noise()
+    z = course.steps[0].now.sigma * course.scale * next(noise)
+    bound = error = torch.zeros(len(z), device=z.device)
+    rows: dict[str, list[Tensor]] = {"error": [], "local": [], "secant": [], "bound": []}
+    for i, step in enumerate(course.steps):
+        drawn = list(islice(noise, 1))
+        exact, _ = course.solver.step(course.score, z, step, course.scale, drawn, None)
+        z, _ = course.solver.step(score, z, step, course.scale, drawn, None)
+        local, apart = course.distance(z, exact), course.distance(exact, reference[i + 1])
+        secant = torch.where(error > 0, apart / error.clamp(min=1e-30), 1.0)
+        bound, error = local + secant * bound, course.distance(z, reference[i + 1])
+        for name, value in (("error", error), ("local", local), ("secant", secant), ("bound", bound)):
+            rows[name].append(value)
+    found = {name: torch.stack(values) for name, values in rows.items()}
+    return {
+        **{name: value.mean(1) for name, value in found.items()},
+        "locals": found["local"],
+        "final": {"error": error, "bound": bound},
+        "curves": score.ledger.curves(),
+        **score.ledger.totals(),
+    }
+
+
+def spectral_norms(course: Course, reference: list[Tensor], places: list[int]) -> Tensor:
+    """Return the spectral norm of the Jacobian of some steps at the uncached trajectory, ``(places, B)``."""
+    live = course.scale > 0
+    unit = torch.where(live, course.scale, 1.0)
+    found = []
+    for i in places:
+        step, zero = course.steps[i], torch.zeros_like(reference[i])
+
+        def moved(rows: Tensor, step=step, zero=zero) -> Tensor:
+            after, _ = course.solver.step(course.score, rows * course.scale, step, course.scale, [zero], None)
+            return torch.where(live, after / unit, 0.0)
+
+        at = torch.where(live, reference[i] / unit, 0.0).requires_grad_()
+        way = torch.randn(at.shape, generator=torch.Generator().manual_seed(i)).to(at) * live
+        size = torch.ones(len(at), device=at.device)
+        after = moved(at)
+        for _ in range(ROUNDS):
+            way = way / way.flatten(1).norm(dim=1).view(-1, 1, 1)
+            with torch.no_grad():  # kernels of attention know no forward mode
+                image = (moved(at + NEAR * way) - moved(at - NEAR * way)) / (2 * NEAR)
+            size = image.flatten(1).norm(dim=1)
+            (way,) = torch.autograd.grad(after, at, image, retain_graph=True)
+        found.append(size)
+    return torch.stack(found)
