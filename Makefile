@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FREQDIFF_DATA
 
-.PHONY: demo test lint docs wheel quality bench bench-gpu clean
+.PHONY: demo test lint docs wheel quality paper bench bench-gpu clean
 
 .venv: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -64,6 +64,15 @@ QUALITY_FLAGS ?= --threads $(THREADS) --minutes $(MINUTES) --seeds $(SEEDS)
 quality: .venv  ## train on every data set at hand, and measure and draw how real the samples are
 	$(MEASURE)/quality.py --sets $(SETS_OF_QUALITY) --networks unet $(QUALITY_FLAGS)
 	$(MEASURE)/quality.py --sets $(WINDOWS) --networks transformer-time $(QUALITY_FLAGS)
+	$(MEASURE)/page.py
+
+# A quarter of an hour with a checkpoint (CKPT=... of a transformer over frequencies) and 128 samples, ten minutes more
+# without, and an hour and a half with the thousand.
+DATA_OF_PAPER ?= $(if $(FREQDIFF_DATA),ecg_mitbih,synthetic)
+PAPER_FLAGS ?= --samples 1000
+
+paper: .venv  ## measure what the paper of E2-CRF claims on a trained model, beside its figures
+	$(MEASURE)/paper.py --data $(DATA_OF_PAPER) --threads $(THREADS) $(PAPER_FLAGS) $(if $(CKPT),--ckpt_path $(CKPT))
 	$(MEASURE)/page.py
 
 # Every line is meant for less than ten minutes on one H100, and can be run by itself. TINY=1 does all of it on a CPU,

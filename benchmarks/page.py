@@ -12,6 +12,7 @@ from comparisons import comparisons_section, fewer_steps_section
 from conditional_page import forecasting_section, imputation_section, labels_section
 from goals import MISSING, bars
 from matplotlib.figure import Figure
+from paper_page import paper_section
 from quality_page import colour_section, form_section, quality_section
 from sections import (
     Results,
@@ -101,6 +102,11 @@ COMMANDS = [
         "gaps filled, by every method",
         "`python benchmarks/imputation.py --minutes 8 --rows 24 --samples 16 --many_steps 100`",
         ("imputation.json",),
+    ),
+    (
+        "what the E²-CRF paper claims, beside its figures",
+        "`make paper`, which is `python benchmarks/paper.py`",
+        ("paper.json",),
     ),
     ("forecasts from many origins", "`python benchmarks/forecasting.py --minutes 15`", ("forecasting.json",)),
     (
@@ -218,6 +224,7 @@ def main() -> None:
             *limits_section(results),
             *training_section(results),
             *workers_section(results),
+            *paper_section(results),
         ]
         if results is gpu:
             body += samples_section(gpu)

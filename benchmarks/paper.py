@@ -11,6 +11,7 @@ made at the sizes given, and its claims of features, hits and errors are followe
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from caches import BUDGET, grid
 from claims import Course, cached, spectral_norms, uncached
-from common import begin, open_data, parser, save, train
+from common import begin, open_data, parser, save, trained
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -41,6 +42,7 @@ FOLLOWED: dict[str, CachePolicy] = {
 """The text with the settings of its ECG tables; the 35 % of tokens that it speaks of, by rank; ours."""
 POINTS = 200
 """Of a curve, at most."""
+PARTS = ("claims", "tables", "distances")
 
 
 def drawn(module: ScoreModule, sampling: Sampling, policy: CachePolicy | None) -> tuple[Tensor, float, Any]:
@@ -137,7 +139,7 @@ def follow(module: ScoreModule, sampling: Sampling, norms_at: int) -> tuple[dict
             "error": float((found["final"]["error"] / size).mean()),
             "bound_secant": float((found["final"]["bound"] / size).mean()),
             "bound_secant_holds": float((found["final"]["bound"] >= 0.999 * found["final"]["error"]).double().mean()),
-            "bound_spectral_log10": log_bound - float(size.log10().mean()),
+            "bound_spectral": 10 ** (log_bound - float(size.log10().mean())),
             "curves": {key: thinned(found[key]) for key in ("error", "local", "secant", "bound")},
         }
         curves["policies"][name] = {"hits": hits, **{key: found[key] for key in ("error", "bound")}}
@@ -181,30 +183,33 @@ def main() -> None:
     options.add_argument("--table_samples", type=int, default=32, help="of Tables 2 and 3")
     options.add_argument("--followed", type=int, default=16, help="trajectories that are followed")
     options.add_argument("--norms", type=int, default=41, help="steps whose Jacobian is looked at")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options.add_argument("--checkpoints", type=Path, default=Path("runs/paper"))
     args = options.parse_args()
-    result = begin(args)
+    result = {**(json.loads(args.output.read_text()) if args.output.is_file() else {}), **begin(args)}
     data = open_data(args.data)
     if args.ckpt_path:
         module = ScoreModule.load_from_checkpoint(args.ckpt_path)
     else:
         limit: Any = {"steps": args.steps} if args.steps else {"max_time": {"minutes": args.minutes}}
-        module, result["training"] = train(data, args.checkpoints / args.data, Transformer(), **limit)
+        module, result["training"] = trained(data, args.checkpoints / args.data, Transformer(), **limit)
     module = module.eval().to(args.device)
     torch.set_grad_enabled(False)
     evaluator = Evaluator(data)
     sampling = Sampling(
         num_samples=args.followed, num_steps=args.num_steps, batch_size=args.followed, solver=EulerMaruyama()
     )
-    with torch.enable_grad():
+    if "claims" in args.parts:
         result["claims"], curves = follow(module, sampling, args.norms)
-    draw(curves, args.output.with_suffix(".png"))
-    save(args.output, result)
-    few = replace(sampling, num_samples=args.table_samples, batch_size=args.table_samples)
-    result["tables"] = tables(module, evaluator, few)
-    save(args.output, result)
-    many = replace(sampling, num_samples=args.samples, batch_size=min(100, args.samples))
-    result["distances"] = distances(module, evaluator, many)
+        draw(curves, args.output.with_suffix(".png"))
+        save(args.output, result)
+    if "tables" in args.parts:
+        few = replace(sampling, num_samples=args.table_samples, batch_size=args.table_samples)
+        result["tables"] = {**tables(module, evaluator, few), "samples": args.table_samples}
+        save(args.output, result)
+    if "distances" in args.parts:
+        many = replace(sampling, num_samples=args.samples, batch_size=min(100, args.samples))
+        result["distances"] = {"rows": distances(module, evaluator, many), "samples": args.samples}
     save(args.output, {**result, "complete": True})
 
 

@@ -12,8 +12,12 @@ import pytest
 import torch
 
 import lightning_freqdiff as lf
+from lightning_freqdiff.diffusion import VP, Score
+from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.metrics.post_hoc import PostHoc
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.networks import UNet
+from lightning_freqdiff.sampling import Sampling
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -295,3 +299,59 @@ def test_labels_are_measured(monkeypatch, tmp_path):
     for one in found["runs"]:
         assert one["classifier"]["balanced_chance"] == pytest.approx(1 / 3)
         assert [(part["count"], part["floor"] > 0) for part in one["classes"].values()] == [(4, True)] * 3
+
+
+@pytest.mark.slow
+def test_paper(monkeypatch, tmp_path):
+    sizes = ("--steps", 100, "--num_steps", 40, "--samples", 4, "--table_samples", 2, "--followed", 2, "--norms", 3)
+    sizes += ("--checkpoints", tmp_path / "C")
+    found = run(monkeypatch, "paper.py", tmp_path / "paper.json", *sizes)
+    assert found["complete"]
+    for policy in found["claims"]["policies"].values():
+        assert policy["bound_secant_holds"] == 1
+        assert 0 <= policy["hits_early"] <= 1
+    assert {row["name"] for row in found["tables"]["ablation"]} >= {"paper", "naive", "balanced"}
+    assert [row["name"] for row in found["distances"]["rows"]] == ["uncached", "paper", "balanced", "real"]
+    again = run(monkeypatch, "paper.py", tmp_path / "paper.json", *sizes, "--parts", "distances")
+    assert again["claims"] == found["claims"]
+    page(monkeypatch, tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "## The claims of the E²-CRF paper" in text
+    assert "2.20×, +6.8 %" in text
+
+
+def test_a_step_of_the_exact_gaussian_stretches_as_its_spectrum_says():
+    from claims import Course, spectral_norms, uncached  # pyright: ignore[reportMissingImports]
+
+    data = torch.randn(300, 9, 1, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    score = Score(
+        UNet(width=8, heads=2), VP(), "wiener", Representation("time", 9, 1), covariance="joint", colour=0.0
+    )
+    score.codec.fit([data])
+    assert score.codec.directions is not None
+    power, basis = score.codec.directions.power.double(), score.codec.directions.basis.double()
+
+    def eps(raw, z, c, lacking=None):
+        gain = c.level.flatten() / (c.alpha.flatten() ** 2 * power + c.level.flatten() ** 2)
+        return (z.flatten(1).double() @ basis * gain @ basis.T).view_as(z).to(z)
+
+    score.eps = eps  # a network that is right
+    course = Course(score.eval(), Sampling(num_samples=2, num_steps=50, batch_size=2))
+    reference, changes = uncached(course)
+    assert len(changes) == 50
+    places = [0, 20, 35, 45]
+    for place, found in zip(places, spectral_norms(course, reference, places), strict=True):
+        step = course.steps[place]
+        affine = course.solver.affine(step)
+        alpha, level = float(step.now.alpha), float(step.now.sigma)
+        expected = (affine[0] + affine[1] * level / (alpha**2 * power + level**2)).abs().max()
+        torch.testing.assert_close(found, expected.float().expand(2), rtol=5e-3, atol=0)
+
+
+def test_a_bound_is_the_sum_of_what_each_error_grows_to():
+    from paper import spectral_bound  # pyright: ignore[reportMissingImports]
+
+    local, norms = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[2.0], [2.0]])
+    bound, logs = spectral_bound(local, norms, [0, 2])
+    assert 10**bound == pytest.approx(1 * 4 + 2 * 2 + 4)
+    assert logs.shape == (3, 1)
