@@ -49,18 +49,24 @@ def imputation_section(results: Results) -> list[str]:
     for name in dict.fromkeys(row["set"] for row in content["rows"]):
         here = [row for row in content["rows"] if row["set"] == name]
         gaps = list(dict.fromkeys(row["gap"] for row in here))
-        squared = all("mse" in row for row in here)
+        squared = all("mse" in row for row in here if "failed" not in row)
         found: dict[str, dict[str, Any]] = {}
         for row in here:
             found.setdefault(row["method"], {})[row["gap"]] = row
         rows = []
         for method, by_gap in found.items():
-            cells = [number(by_gap[gap]["crps"], ".4f") if gap in by_gap else "" for gap in gaps]
-            cells += [number(by_gap[gap]["mse"], ".2e") if gap in by_gap else "" for gap in gaps if squared]
-            rows.append([method, *cells, f"{sum(row['seconds'] for row in by_gap.values()):.0f}"])
+            cells = [_cell(by_gap.get(gap), "crps", ".4f") for gap in gaps]
+            cells += [_cell(by_gap.get(gap), "mse", ".2e") for gap in gaps if squared]
+            rows.append([method, *cells, f"{sum(row.get('seconds', 0) for row in by_gap.values()):.0f}"])
         head = ["method", *gaps, *(f"{gap}, squared error" for gap in gaps if squared), "seconds"]
         lines += ["", f"{name}:", *table(head, rows)]
     return lines
+
+
+def _cell(row: dict[str, Any] | None, key: str, form: str) -> str:
+    if row is None:
+        return ""
+    return "blew up" if "failed" in row else number(row.get(key), form)
 
 
 SCORES = {name: title for name, title in COLUMNS.items() if name != "seconds"}

@@ -143,10 +143,13 @@ def main() -> None:
                 for method in methods:
                     if (name, gap, method) in done:
                         continue
-                    found = measure(Model(module), method, truth, hidden, span, args)
+                    try:
+                        found = measure(Model(module), method, truth, hidden, span, args)
+                    except ValueError as error:  # a guidance that blows up is a result
+                        found = {"crps": None, "failed": str(error)}
                     result["rows"].append({"set": name, "gap": gap, "method": method, **found, "training": taken})
                     save(args.output, result)
-                    print(f"{name:12} {gap:14} {method:20} CRPS {found['crps']:.4f}", flush=True)
+                    print(f"{name:12} {gap:14} {method:20} CRPS {found['crps']}", flush=True)
     save(args.output, {**result, "complete": True})
 
 

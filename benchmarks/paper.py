@@ -166,7 +166,7 @@ def draw(curves: dict[str, Any], path: Path) -> None:
         errors.plot(found["error"], color=f"C{i}", label=name, lw=1)
         errors.plot(found["bound"], color=f"C{i}", ls="--", lw=1)
     hits.set(title="hit rate", xlabel="step", ylim=(-0.02, 1.02))
-    errors.set(title="distance to the uncached trajectory, and its bound (dashed)", xlabel="step", yscale="log")
+    errors.set(title="distance to the uncached samples (dashed: bound)", xlabel="step", yscale="log")
     for axis in (hits, errors):
         axis.legend(fontsize=8)
     figure.savefig(path, dpi=110)

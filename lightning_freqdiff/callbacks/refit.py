@@ -17,7 +17,7 @@ STEP = 3
 
 
 class Refit(Callback):
-    """Measure the linear error of the best checkpoint on training series, and write its correction into it.
+    """Measure on training series what the best checkpoint gets wrong, and write its correction into it.
 
     Args:
         share: Of the training's work, how much may be spent on it.
