@@ -15,7 +15,7 @@ from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Block, Known, gaussian_of
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.constraints import Constraint, Steering
-from lightning_freqdiff.sampling.observed import OnEstimate
+from lightning_freqdiff.sampling.observed import Estimate, OnEstimate
 from lightning_freqdiff.sampling.rules import Equation, Rule, Shape
 from lightning_freqdiff.sampling.solvers import Level
 
@@ -149,11 +149,12 @@ class _Steering(OnEstimate, Steering):
         """Leave noisy tokens as they are."""
         return z
 
-    def move(self, rows: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+    def move(self, estimate: Estimate, condition: Condition) -> Tensor:
         """Move by what the equations say, then to the shapes, then against the gradient of functions."""
+        rows = estimate.rows
 
         def left(block: Block) -> Tensor:
-            return block.left(alpha, sigma)
+            return block.left(estimate.alpha, estimate.sigma)
 
         found = rows.to(self.gaussian.dtype)
         if len(self.weights):

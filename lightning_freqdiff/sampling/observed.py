@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,24 @@ def known_values(codec: Codec, condition: Condition) -> Known | None:
     return gaussian_of(codec).known(condition.mask)
 
 
+class Estimate(NamedTuple):
+    """What a network takes for the clean series, at a noise level.
+
+    Attributes:
+        rows: The estimates as whitened rows, ``(B, n)``.
+        noisy: The noisy series that they are of, the same.
+        alpha: ``α``, ``(1, 1)``.
+        sigma: ``σ``, the same.
+        believed: How far the network is to be believed, see :meth:`ScoreFunction.believed`.
+    """
+
+    rows: Tensor
+    noisy: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    believed: Tensor | None
+
+
 class OnEstimate(Guidance):
     """Guidance that moves what the network takes for the clean series.
 
@@ -53,8 +72,8 @@ class OnEstimate(Guidance):
         self.codec, self.sde, self.dtype = codec, sde, gaussian_of(codec).dtype
 
     @abstractmethod
-    def move(self, rows: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """Return ``δ`` ``(B, n)`` for estimates and noisy series as whitened rows; ``α`` and ``σ`` are ``(1, 1)``."""
+    def move(self, estimate: Estimate, condition: Condition) -> Tensor:
+        """Return ``δ``, ``(B, n)``."""
 
     def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return the score of the estimate that was moved."""
@@ -62,7 +81,8 @@ class OnEstimate(Guidance):
         alpha, sigma = (f(t).to(self.dtype).view(1, 1) for f in (self.sde.alpha, self.sde.sigma))
         noisy = self.codec.whiten(z)
         rows = (noisy + sigma.square() * self.codec.whiten(scale.square() * found)) / alpha
-        moved = (alpha / sigma.square() * self.move(rows, noisy, alpha, sigma, condition)).view_as(z).to(z)
+        moved = self.move(Estimate(rows, noisy, alpha, sigma, score.believed(t)), condition)
+        moved = (alpha / sigma.square() * moved).view_as(z).to(z)
         live = scale > 0
         return found + torch.where(live, moved / torch.where(live, scale, 1.0), 0.0)
 
@@ -105,18 +125,11 @@ class _Posterior(OnEstimate):
     def __init__(self, codec: Codec, sde: SDE, known: Known) -> None:
         super().__init__(codec, sde)
         self.known = known
-        self._believed: Tensor | None = None
 
-    def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Find out how far the network is to be believed at this noise level, and return the score that was moved."""
-        believed = score.believed(t)
-        self._believed = None if believed is None or bool((believed == 1).all()) else believed.to(self.dtype)
-        return super().guide(score, z, t, condition)
-
-    def move(self, rows: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+    def move(self, estimate: Estimate, condition: Condition) -> Tensor:
         """Move by the linear model's gain at this noise level, and by what it is believed more than the network."""
         assert condition.observed is not None
-        observed = condition.observed
+        observed, (rows, noisy, alpha, sigma, believed) = condition.observed, estimate
 
         def left(block: Block) -> Tensor:
             return block.left(alpha, sigma)
@@ -127,14 +140,14 @@ class _Posterior(OnEstimate):
             return self.known.move(self.known.lack(rows, observed), left, factors)
 
         step = moved(rows)
-        if self._believed is None or directions is None:
+        if believed is None or directions is None or bool((believed == 1).all()):
             return step
         power = directions.power.to(self.dtype)
         gain = alpha * power / (alpha.square() * power + sigma.square())
-        linear = directions.back(directions.along(z.to(self.dtype)) * gain)
+        linear = directions.back(directions.along(noisy.to(self.dtype)) * gain)
         linear = linear + moved(linear)
-        estimate = linear + directions.back(self._believed * directions.along(rows + step - linear))
-        return estimate + moved(estimate) - rows
+        both = linear + directions.back(believed.to(self.dtype) * directions.along(rows + step - linear))
+        return both + moved(both) - rows
 
 
 @dataclass(frozen=True)
