@@ -266,6 +266,7 @@ def test_multistep_solvers_from_the_command_line(trained, tmp_path, solver):
     assert manifest["identity"]["sampling"]["solver"]["init_args"]["order"] == 3
 
 
+@pytest.mark.slow
 def test_a_constraint_keeps_what_was_observed(trained, tmp_path):
     label = [f"--sampling.condition={dotted(Label)}"]
     free, _ = predict(trained, tmp_path / "free", *label)

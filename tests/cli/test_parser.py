@@ -311,6 +311,7 @@ def test_precision_is_part_of_a_run(checkpoint, tmp_path, call, float32):
     assert 0 < np.linalg.norm(low - plain) < 0.03 * np.linalg.norm(plain)
 
 
+@pytest.mark.slow
 def test_double_precision_gives_the_samples_of_single_to_rounding(trained, tmp_path, well):
     """The same noise, and no more than rounding between them: nothing on the way goes back to single precision."""
     for name in ("32-true", "64-true"):

@@ -99,6 +99,7 @@ def test_training_brings_views_of_a_series_together() -> None:
     assert confusion(train_encoder(x, settings)) < confusion(untrained) - 0.5
 
 
+@pytest.mark.slow
 def test_distance_orders_generators() -> None:
     real = sines(300)
     encoder = fit_context_encoder(real, EncoderSettings(embedding=16, hidden=16, depth=3, steps=150, lr=3e-3))

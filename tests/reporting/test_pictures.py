@@ -46,6 +46,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [*SEVERAL, "correlation"])
+@pytest.mark.slow
 def test_names_are_shown_as_they_are(name):
     assert set(AS_SHOWN) <= set(texts(drawn(name, NAMES, 4)))
 
@@ -108,6 +109,7 @@ def test_a_font_that_has_the_characters_is_used(fonts, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in SEVERAL if name != "data"])
+@pytest.mark.slow
 def test_no_legend_hides_a_curve(name):
     figure = drawn(name, ["a", "b"], 2)
     parts = [figure, *figure.subfigs]

@@ -117,6 +117,7 @@ def test_replacement_keeps_pure_noise_pure(colour):
     assert (put - z).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_replacement_comes_nearer_with_time_travel():
     codec, mask = fitted(length=10), masks(10, 2)[1]
     found = []
