@@ -125,6 +125,7 @@ def test_a_model_from_before_networks_were_doubted_is_believed(checkpoint, tmp_p
             del content[weights][name]
     torch.save(content, tmp_path / "old.ckpt")
     old = ScoreModule.load_from_checkpoint(tmp_path / "old.ckpt")
+    assert old.score.correction is not None
     assert bool((old.score.correction.trust == 1).all())
 
 
