@@ -58,6 +58,11 @@ class Block(NamedTuple):
         total = alpha.square() * self.power + sigma.square()
         return torch.where(total > 0, self.power * sigma.square() / total, 0.0)
 
+    def clean(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the linear estimate's gain, from ``α r`` in white noise ``σ`` to ``r``, by direction, ``(B, c)``."""
+        total = alpha.square() * self.power + sigma.square()
+        return torch.where(total > 0, alpha * self.power / total, 0.0)
+
 
 Spread = Callable[[Block], Tensor]
 """The variances ``c`` along the directions of a block, ``(1, c)``, or ``(B, c)`` where series have their own."""
@@ -111,6 +116,14 @@ class Gaussian:
             step = (slope[:, block.entries] @ block.design) * spread(block)
             rows[:, block.coordinates] = step if block.basis is None else step @ block.basis.T
         return rows
+
+    def scaled(self, rows: Tensor, gain: Spread) -> Tensor:
+        """Return rows ``(B, n)`` multiplied along the directions of each block."""
+        made = torch.zeros_like(rows, dtype=self.dtype)
+        for block in self.blocks:
+            own, basis = rows[:, block.coordinates].to(self.dtype), block.basis
+            made[:, block.coordinates] = own * gain(block) if basis is None else (own @ basis * gain(block)) @ basis.T
+        return made
 
     def alike(self) -> list[list[Block]]:
         """Return the blocks, those of the same shape together."""
@@ -253,6 +266,10 @@ class Known:
                 step = step if block.basis is None else step @ block.basis.T
                 moved = moved.index_put((rows.unsqueeze(1), block.coordinates), step, accumulate=True)
         return moved
+
+    def open(self, rows: Tensor, spread: Spread) -> Tensor:
+        """Return what known values leave of differences of rows, ``(B, n)``: by :meth:`nearly`."""
+        return rows - self.nearly(self.seen(self.gaussian.series(rows)).to(rows), spread)
 
     def nearly(self, lack: Tensor, spread: Spread, rounds: int = ROUNDS) -> Tensor:
         """Return about what :meth:`move` does, of all series at once, whatever is known of each and at what variance.

@@ -168,11 +168,9 @@ def _unobserved(score: Score, error: Tensor, unit_error: Tensor, c: Coefficients
     known = gaussian_of(score.codec).known(condition.mask)
     # An error of eps is one of the clean rows but for a factor that all coordinates share, which does not matter.
     eps = score.in_eps(error, unit_error)
-    rows = eps.flatten(1)
     alpha, level = (x.flatten(1).to(known.gaussian.dtype) for x in (c.alpha, c.level))
-    lack = known.seen(known.gaussian.series(rows)).to(rows)
-    moved = known.nearly(lack, lambda block: block.left(alpha, level))
-    return score.in_raw(eps - moved.view_as(eps), unit_error)
+    left = known.open(eps.flatten(1), lambda block: block.left(alpha, level))
+    return score.in_raw(left.view_as(eps), unit_error)
 
 
 def _mean_square(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.conditional import Known, gaussian_of
+from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion.correction import Correction
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.masks import draw_masks
@@ -103,32 +103,28 @@ def _measure(
 
 def _trust(score: Score, series: Tensor, told: Condition, log_noise: float, generator: torch.Generator) -> Tensor:
     """Return the share of its difference from the linear model that a network is believed, ``(n,)``."""
-    codec, device = score.codec, score.noise_scale.device
+    codec, device, gaussian = score.codec, score.noise_scale.device, gaussian_of(score.codec)
     directions = codec.directions
     assert directions is not None
     t = score.sde.time_at(torch.tensor(-log_noise, dtype=torch.float64)).float().to(device)
     c = score.coefficients(t)
-    alpha, level = c.alpha.flatten(1), c.level.flatten(1)
-    gain = alpha * directions.power / (alpha.square() * directions.power + level.square())
-    both, own = torch.zeros(2, len(directions.power), dtype=torch.float64, device=device)
+    alpha, level = (x.flatten(1).to(gaussian.dtype) for x in (c.alpha, c.level))
+    both, own = torch.zeros(2, gaussian.size, dtype=gaussian.dtype, device=device)
     for first in range(0, len(series), CHUNK):
         here = slice(first, first + CHUNK)
         x, condition = series[here].to(device), told.take(here).to(device)
         mask = draw_masks(x.shape, 1.0, generator).to(x)
-        known = gaussian_of(codec).known(mask)
+        known = gaussian.known(mask)
         if score.sizes.observed:
             condition = replace(condition, observed=x, mask=mask)
         z0 = codec.encode(x)
         z = c.alpha * z0 + c.sigma * torch.randn(z0.shape, generator=generator).to(z0)
         denoised = (z + c.sigma.square() * score(z, t, condition)) / c.alpha
-        linear = directions.back(directions.along(codec.whiten(z)) * gain)
-
-        def left(rows: Tensor, known: Known = known) -> Tensor:
-            """Return what known values leave of a difference, along the directions."""
-            lack = known.seen(known.gaussian.series(rows)).to(rows)
-            spread = alpha.to(known.gaussian.dtype), level.to(known.gaussian.dtype)
-            return directions.along(rows - known.nearly(lack, lambda block: block.left(*spread))).double()
-
-        wrong, differs = left(codec.whiten(z0) - linear), left(codec.whiten(denoised) - linear)
+        linear = gaussian.scaled(codec.whiten(z), lambda block: block.clean(alpha, level)).to(z)
+        wrong, differs = (
+            known.open(codec.whiten(tokens) - linear, lambda block: block.left(alpha, level))
+            for tokens in (z0, denoised)
+        )
+        wrong, differs = (directions.along(rows).to(gaussian.dtype) for rows in (wrong, differs))
         both, own = both + (wrong * differs).sum(0), own + differs.square().sum(0)
     return (both / own.clamp(min=1e-300)).clamp(0, 1).float()

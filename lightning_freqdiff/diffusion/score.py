@@ -185,11 +185,13 @@ class Score(nn.Module, ScoreFunction):
                 f"{type(architecture).__name__} over tokens: set `model.parametrization` wiener"
             )
         self.calibration: dict[str, Tensor] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._compiled = Compiled(self._call)
+        self._compiled, self._doubted = Compiled(self._call), False
 
     def start(self, trajectory: Trajectory) -> None:
         """Refuse a condition that the network was not built for, before anything is drawn."""
         self.sizes.check(trajectory.condition)
+        # Looked at here, so that no step of the loop has to wait for a GPU.
+        self._doubted = self.correction is not None and bool((self.correction.trust != 1).any())
 
     @property
     def noise_scale(self) -> Tensor:
@@ -324,7 +326,7 @@ class Score(nn.Module, ScoreFunction):
 
     def believed(self, t: Tensor) -> Tensor | None:
         """Return the share of the network's difference from the linear model that is kept at time ``t``."""
-        if self.correction is None:
+        if self.correction is None or not self._doubted:
             return None
         return self.correction.believed((self.sde.sigma(t) / self.sde.alpha(t)).log())
 

@@ -44,6 +44,8 @@ class LowBit(nn.Module):
         self.weight_scale = weight_scales(weight.flatten(1), bits)
         self.whole = rounded(weight / self._by_output(weight), bits).to(torch.int8)
         self.bias = None if layer.bias is None else layer.bias.detach().float()
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        """Of the weights, which are alike about 0: kernels want to be told so at every call."""
         self.packed = self._pack()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,8 +84,7 @@ class LowBit(nn.Module):
             return self._simulated(x)
         # To the nearest integer, in three passes; PyTorch's own way in one is deprecated.
         whole = torch.add(self.zero + 0.5, x, alpha=1 / self.scale).clamp_(0, LEVELS).to(torch.uint8)
-        zeros = torch.zeros(len(self.whole), dtype=torch.int32)  # of the weights, which are alike about 0
-        ends = self.scale, self.zero, self.packed, self.weight_scale, zeros, self.bias
+        ends = self.scale, self.zero, self.packed, self.weight_scale, self.zeros, self.bias
         as_it_is = 1.0, 0, torch.float32, "none", [], ""
         if isinstance(self.layer, nn.Linear):
             return torch.ops.onednn.qlinear_pointwise(whole, *ends, *as_it_is)

@@ -134,19 +134,19 @@ class _Posterior(OnEstimate):
         def left(block: Block) -> Tensor:
             return block.left(alpha, sigma)
 
-        factors, directions = self.known.factors(left), self.codec.directions
+        factors, gaussian = self.known.factors(left), self.known.gaussian
 
         def moved(rows: Tensor) -> Tensor:
             return self.known.move(self.known.lack(rows, observed), left, factors)
 
         step = moved(rows)
-        if believed is None or directions is None or bool((believed == 1).all()):
+        if believed is None:
             return step
-        power = directions.power.to(self.dtype)
-        gain = alpha * power / (alpha.square() * power + sigma.square())
-        linear = directions.back(directions.along(noisy.to(self.dtype)) * gain)
+        linear = gaussian.scaled(noisy, lambda block: block.clean(alpha, sigma))
         linear = linear + moved(linear)
-        both = linear + directions.back(believed.to(self.dtype) * directions.along(rows + step - linear))
+        # Directions of a block have the numbers of its coordinates.
+        kept = gaussian.scaled(rows + step - linear, lambda block: believed[block.coordinates].to(self.dtype))
+        both = linear + kept
         return both + moved(both) - rows
 
 
