@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +25,7 @@ from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.reporting.hardware import describe_hardware
-from lightning_freqdiff.sampling.loop import Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling.loop import Sampling, sample
 from lightning_freqdiff.sampling.solvers import EulerMaruyama
 
 BUDGET = {"preset": "paper", "trigger": "budget", "since": "last_refresh", "feedback": "full", "tau_warn": 1e9}
@@ -55,35 +56,26 @@ def grid(name: str) -> dict[str, E2CRF]:
 
 
 class Bench:
-    """One checkpoint, one noise, one reference run."""
+    """One model, one noise, one reference run."""
 
-    def __init__(self, path: Path, data: str, samples: int, batch: int, steps: int) -> None:
-        self.module = ScoreModule.load_from_checkpoint(path)
-        self.evaluator = Evaluator(open_data(data))
-        self.sampling = Sampling(num_samples=samples, num_steps=steps, batch_size=batch)
+    def __init__(self, module: ScoreModule, evaluator: Evaluator, samples: int, batch: int, steps: int) -> None:
+        self.module, self.evaluator = module, evaluator
+        self.sampling = Sampling(num_samples=samples, num_steps=steps, batch_size=batch, solver=EulerMaruyama())
         self.uncached: list[float] = []
         self.reference = self.draw(None)[0]
         self.directions = self.evaluator.distances(self.reference)
         changes = self.evaluator.changes(self.directions, self.directions)
         self.sw = {k: v for k, v in changes.items() if "change" not in k}
 
-    def draw(
-        self, policy: CachePolicy | None, solver: Any = None, steps: int | None = None
-    ) -> tuple[torch.Tensor, float, Any]:
+    def draw(self, policy: CachePolicy | None) -> tuple[torch.Tensor, float, Any]:
         """Draw all samples; return them, the seconds it took, and the score function used."""
-        sampling = Sampling(
-            num_steps=steps or self.sampling.num_steps,
-            solver=solver or EulerMaruyama(),
-            grid="logsnr" if solver else "uniform",
-        )
         m = self.module
-        calls = sampling.num_steps * sampling.solver.calls_per_step
-        score = m.score if policy is None else CachedScore(m.score, policy, calls)
+        score = m.score if policy is None else CachedScore(m.score, policy, self.sampling.num_calls)
         since, parts = time.perf_counter(), []
         for unit in self.sampling.units():
-            parts.append(m.score.codec.decode(sample(score, m.sde, m.score.codec, WorkUnit(*unit), sampling)))
+            parts.append(m.score.codec.decode(sample(score, m.sde, m.score.codec, unit, self.sampling)))
         seconds = time.perf_counter() - since
-        if policy is None and solver is None and steps is None:
+        if policy is None:
             self.uncached.append(seconds)
         return torch.cat(parts), seconds, score
 
@@ -99,6 +91,20 @@ class Bench:
             "memory_mib": cached.memory() / 2**20,
             "curves": cached.ledger.curves(),
         }
+
+    def tables(self, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Measure every setting of some tables, and the uncached run again before every few of them."""
+        results = {}
+        for name in names:
+            rows = []
+            for i, (label, policy) in enumerate(grid(name).items()):
+                if i % 6 == 5:
+                    self.draw(None)
+                rows.append(self.row(label, policy))
+                print(f"{label}: {rows[-1]['seconds']:.1f} s, relative L2 {rows[-1]['relative_l2']:.4f}", flush=True)
+            results[name] = rows
+        base = median(self.uncached)
+        return {name: [{**row, "speedup": base / row["seconds"]} for row in rows] for name, rows in results.items()}
 
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
@@ -165,21 +171,10 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    bench = Bench(args.ckpt_path, args.data, args.samples, args.batch, args.steps)
+    module, evaluator = ScoreModule.load_from_checkpoint(args.ckpt_path), Evaluator(open_data(args.data))
+    bench = Bench(module, evaluator, args.samples, args.batch, args.steps)
     print(f"uncached: {bench.uncached[0]:.1f} s, SW {bench.sw}", flush=True)
-    results = {}
-    for name in args.tables:
-        rows = []
-        for i, (label, policy) in enumerate(grid(name).items()):
-            if i % 6 == 5:
-                bench.draw(None)
-            rows.append(bench.row(label, policy))
-            print(f"{label}: {rows[-1]['seconds']:.1f} s, relative L2 {rows[-1]['relative_l2']:.4f}", flush=True)
-        results[name] = rows
-    base = median(bench.uncached)
-    for rows in results.values():
-        for row in rows:
-            row["speedup"] = base / row["seconds"]
+    results, base = bench.tables(args.tables), median(bench.uncached)
     machine = {
         **describe_hardware(),
         "samples": args.samples,

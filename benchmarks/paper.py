@@ -12,26 +12,23 @@ made at the sizes given, and its claims of features, hits and errors are followe
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from caches import BUDGET, grid
+from caches import BUDGET, Bench
 from claims import Course, cached, spectral_norms, uncached
 from common import begin, open_data, parser, save, trained
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_freqdiff.caching import E2CRF, CachedScore, CachePolicy
+from lightning_freqdiff.caching import E2CRF, CachePolicy
 from lightning_freqdiff.evaluation.evaluator import Evaluator
-from lightning_freqdiff.metrics import relative_l2
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.sampling.loop import Sampling, sample
+from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.sampling.solvers import EulerMaruyama
 
 FOLLOWED: dict[str, CachePolicy] = {
@@ -40,69 +37,45 @@ FOLLOWED: dict[str, CachePolicy] = {
     "balanced": E2CRF(),
 }
 """The text with the settings of its ECG tables; the 35 % of tokens that it speaks of, by rank; ours."""
-POINTS = 200
-"""Of a curve, at most."""
 PARTS = ("claims", "tables", "distances")
 
 
-def drawn(module: ScoreModule, sampling: Sampling, policy: CachePolicy | None) -> tuple[Tensor, float, Any]:
-    """Draw all samples; return them, the seconds that took, and the ledger's totals."""
-    score = module.score if policy is None else CachedScore(module.score, policy, sampling.num_calls)
-    since = time.perf_counter()
-    parts = [sample(score, module.sde, module.score.codec, unit, sampling) for unit in sampling.units()]
-    seconds = time.perf_counter() - since
-    totals = score.ledger.totals() if isinstance(score, CachedScore) else {}
-    return module.score.codec.decode(torch.cat(parts)), seconds, totals
+def tables(bench: Bench) -> dict[str, Any]:
+    """Make Tables 2 and 3: every setting against the uncached sampler on the same noise."""
+    made = bench.tables(("ablation", "paper_grid"))
+    for row in (row for rows in made.values() for row in rows):
+        del row["curves"]
+    return {**made, "uncached_seconds": bench.uncached}
 
 
-def tables(module: ScoreModule, evaluator: Evaluator, sampling: Sampling) -> dict[str, Any]:
-    """Make Tables 2 and 3: every setting against the uncached sampler on the same noise, which is timed thrice."""
-    reference, *seconds = drawn(module, sampling, None)[:2]
-    base = evaluator.distances(reference)
-    result: dict[str, Any] = {}
-    for name in ("ablation", "paper_grid"):
-        rows = []
-        for i, (label, policy) in enumerate(grid(name).items()):
-            if i == 4:
-                seconds.append(drawn(module, sampling, None)[1])
-            series, taken, totals = drawn(module, sampling, policy)
-            changes = evaluator.changes(evaluator.distances(series), base)
-            rows.append({"name": label, "seconds": taken, **relative_l2(series, reference), **changes, **totals})
-            print(f"{label}: {taken:.0f} s, relative L2 {rows[-1]['relative_l2']:.4f}", flush=True)
-        result[name] = rows
-    for row in (row for rows in result.values() for row in rows):
-        row["speedup"] = median(seconds) / row["seconds"]
-    return {**result, "uncached_seconds": seconds}
-
-
-def distances(module: ScoreModule, evaluator: Evaluator, sampling: Sampling) -> list[dict[str, Any]]:
-    """Make a row of Table 1: distances to the training set, and those of as many fresh real rows."""
-    rows = []
-    for name, policy in {"uncached": None, "paper": FOLLOWED["paper"], "balanced": FOLLOWED["balanced"]}.items():
-        series, seconds, _ = drawn(module, sampling, policy)
-        found = {f"sw_{k}": float(v.mean()) for k, v in evaluator.distances(series).items()}
-        rows.append({"name": name, "seconds": seconds, **found})
-        print(f"table 1, {name}: {found}, {seconds:.0f} s", flush=True)
+def distances(bench: Bench) -> list[dict[str, Any]]:
+    """Make the rows of Table 1: distances to the training set, and those of as many fresh real rows."""
+    evaluator = bench.evaluator
+    measured = {"uncached": (bench.directions, bench.uncached[0])}
+    for name in ("paper", "balanced"):
+        series, seconds, _ = bench.draw(FOLLOWED[name])
+        measured[name] = evaluator.distances(series), seconds
+    rows: list[dict[str, Any]] = [
+        {"name": name, "seconds": seconds, **_mean(found)} for name, (found, seconds) in measured.items()
+    ]
     if evaluator.real is not None:
-        floor = evaluator.distances(evaluator.real[: sampling.num_samples])
-        rows.append({"name": "real", **{f"sw_{k}": float(v.mean()) for k, v in floor.items()}})
+        rows.append({"name": "real", **_mean(evaluator.distances(evaluator.real[: bench.sampling.num_samples]))})
+    print("\n".join(f"table 1: {row}" for row in rows), flush=True)
     return rows
 
 
-def thinned(values: Any) -> list[float]:
-    """Return a curve at no more than so many points."""
-    values = torch.as_tensor(values, dtype=torch.float64)
-    return [float(v) for v in values[:: max(1, len(values) // POINTS)]]
+def _mean(distances: Mapping[Any, Tensor]) -> dict[str, float]:
+    return {f"sw_{k}": float(v.mean()) for k, v in distances.items()}
 
 
-def spectral_bound(local: Tensor, norms: Tensor, places: list[int]) -> tuple[float, np.ndarray]:
-    """Return log10 of ``Σ e_i Π L_j``, a mean over samples, and ``log L`` at every step, ``(T, B)``."""
+def spectral_bound(local: Tensor, norms: Tensor, places: list[int]) -> float:
+    """Return log10 of ``Σ e_i Π L_j``, a mean over samples."""
     steps = np.arange(len(local))
     logs = np.stack([np.interp(steps, places, one) for one in norms.double().log().T.numpy()], axis=1)
     after = np.flip(np.cumsum(np.flip(logs, 0), 0), 0) - logs  # Σ_{j > i} log L_j
     with np.errstate(divide="ignore"):
         terms = np.log(local.double().numpy()) + after
-    return float(np.logaddexp.reduce(terms, axis=0).mean() / np.log(10)), logs
+    return float(np.logaddexp.reduce(terms, axis=0).mean() / np.log(10))
 
 
 def follow(module: ScoreModule, sampling: Sampling, norms_at: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -129,7 +102,7 @@ def follow(module: ScoreModule, sampling: Sampling, norms_at: int) -> tuple[dict
         found = cached(course, reference, policy)
         hits = torch.as_tensor(found["curves"]["hit_rate"], dtype=torch.float64).nan_to_num()
         both = torch.stack([localised.double().cpu(), hits[1:]])
-        log_bound, _ = spectral_bound(found["locals"].cpu(), norms.cpu(), places)
+        log_bound = spectral_bound(found["locals"].cpu(), norms.cpu(), places)
         result["policies"][name] = {
             "recomputed": 1 - found["hit_rate"],
             "hits_early": float(hits[:quarter].mean()),
@@ -140,10 +113,9 @@ def follow(module: ScoreModule, sampling: Sampling, norms_at: int) -> tuple[dict
             "bound_secant": float((found["final"]["bound"] / size).mean()),
             "bound_secant_holds": float((found["final"]["bound"] >= 0.999 * found["final"]["error"]).double().mean()),
             "bound_spectral": 10 ** (log_bound - float(size.log10().mean())),
-            "curves": {key: thinned(found[key]) for key in ("error", "local", "secant", "bound")},
         }
         curves["policies"][name] = {"hits": hits, **{key: found[key] for key in ("error", "bound")}}
-        print(f"{name}: { {k: v for k, v in result['policies'][name].items() if k != 'curves'} }", flush=True)
+        print(f"{name}: {result['policies'][name]}", flush=True)
     return result, curves
 
 
@@ -204,12 +176,12 @@ def main() -> None:
         draw(curves, args.output.with_suffix(".png"))
         save(args.output, result)
     if "tables" in args.parts:
-        few = replace(sampling, num_samples=args.table_samples, batch_size=args.table_samples)
-        result["tables"] = {**tables(module, evaluator, few), "samples": args.table_samples}
+        few = Bench(module, evaluator, args.table_samples, args.table_samples, args.num_steps)
+        result["tables"] = {**tables(few), "samples": args.table_samples}
         save(args.output, result)
     if "distances" in args.parts:
-        many = replace(sampling, num_samples=args.samples, batch_size=min(100, args.samples))
-        result["distances"] = {"rows": distances(module, evaluator, many), "samples": args.samples}
+        many = Bench(module, evaluator, args.samples, min(100, args.samples), args.num_steps)
+        result["distances"] = {"rows": distances(many), "samples": args.samples}
     save(args.output, {**result, "complete": True})
 
 
