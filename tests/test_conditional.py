@@ -8,7 +8,9 @@ from test_covariance import bumps
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.conditional import Gaussian, Known, gaussian_of
+from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.domains import Lapped, Representation
+from lightning_freqdiff.masks import draw_masks
 
 torch.set_num_threads(1)
 
@@ -178,3 +180,22 @@ def test_bfloat16_around_them_changes_nothing():
     plain = known.nearly(lack, lambda block: block.left(torch.ones_like(level), level))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(plain, known.nearly(lack, lambda block: block.left(torch.ones_like(level), level)))
+
+
+def test_a_training_step_takes_away_all_that_known_values_say_of_heartbeats():
+    """By as few rounds as training has: what is left would else be learnt, which sampling takes away by itself."""
+    data = SyntheticECG(num_series=300, length=128)
+    data.setup()
+    x = data.train_series()[:64]
+    codec = Codec(Representation("frequency", 128, 1), joint=True)
+    codec.fit([data.train_series()])
+    gaussian, generator = gaussian_of(codec), torch.Generator().manual_seed(0)
+    known = gaussian.known(draw_masks(x.shape, 1.0, generator).to(x))
+    rows = codec.whiten(codec.encode(x)).double()
+    for level in (0.3, 1.0, 10.0):
+
+        def left(block, level=level):
+            return block.left(torch.ones(1, 1, dtype=torch.float64), torch.full((1, 1), level, dtype=torch.float64))
+
+        exact = rows - known.move(known.seen(gaussian.series(rows)), left)
+        assert (known.open(rows.float(), left).norm() / exact.norm() - 1).abs() < 0.005
