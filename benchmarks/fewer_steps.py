@@ -1,10 +1,12 @@
 """Every solver on every grid with few network calls, against the ODE solved to the end, and a thousand steps.
 
     python benchmarks/fewer_steps.py --ckpt_path C --set ecg --samples 1000 --seeds 2 3 4 --output .../fewer-steps-ecg
+    python benchmarks/fewer_steps.py --ckpt_path C --solvers Fitted --seeds 2 --scores discriminative --output ...
 
 Deterministic solvers go from the same noise to nearly the same series, so that luck of the noise, which moves the
 distance of a set of samples by a quarter, leaves their ratio. Beside it stands what a distance hardly sees: how far a
-series is from that of the solved ODE, its variance, and for heartbeats how many end in a flat tail.
+series is from that of the solved ODE, its variance, and for heartbeats how many end in a flat tail; and, with
+``--scores``, how well a network tells the samples of the first seed from training series, a minute or more each.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from torch import Tensor
 from lightning_freqdiff.checkpoint import DISTILLED
 from lightning_freqdiff.evaluation.evaluator import Evaluator
 from lightning_freqdiff.evaluation.fitting import fit_steps
+from lightning_freqdiff.evaluation.judges import Judges
 from lightning_freqdiff.evaluation.jumps import jump_costs
 from lightning_freqdiff.evaluation.teacher import teach
 from lightning_freqdiff.files import replace_json, replacing
@@ -75,20 +79,34 @@ class Contest:
         evaluator: Measures against the training set.
         samples: Samples of a set.
         seeds: One set each.
+        judged: Scores that train a network, of the first set, and how often each is taken.
     """
 
-    def __init__(self, module: ScoreModule, evaluator: Evaluator, samples: int, seeds: list[int]) -> None:
+    def __init__(
+        self, module: ScoreModule, evaluator: Evaluator, samples: int, seeds: list[int], judged: Mapping[str, int]
+    ) -> None:
         self.module, self.evaluator, self.samples, self.seeds = module, evaluator, samples, seeds
+        self.judged = judged
         self.solved: dict[int, tuple[Tensor, float]] = {}
 
     def distance(self, series: Tensor) -> float:
         """Return the sliced Wasserstein distance to the training set."""
         return float(self.evaluator.distances(series)["time"].mean())
 
+    def judge(self, series: Tensor) -> dict[str, float]:
+        """Return the scores of samples against the training set."""
+        found = {}
+        for name, repetitions in self.judged.items():
+            judges = Judges(self.evaluator.reference, "project", repetitions, directions=1, seed=0)
+            taken = judges.take(name, series)[name]
+            found |= {name: taken["mean"], f"{name}_two_se": taken["two_se"]}
+        return found
+
     def measure(self, name: str, sampling: Sampling, student: ScoreModule | None = None) -> dict[str, Any]:
         """Draw a contender's samples of every seed, of the model or a student of it, and return its row."""
         sampling = replace(sampling, num_samples=self.samples, batch_size=64)
         found: list[dict[str, float]] = []
+        scores: dict[str, float] = {}
         for seed in self.seeds:
             series, seconds = draw(student or self.module, sampling, seed)
             if seed not in self.solved:  # the first to be measured
@@ -105,7 +123,9 @@ class Contest:
                     "seconds": seconds,
                 }
             )
-        row: dict[str, Any] = {"name": name, "grid": sampling.grid, "calls": sampling.num_calls}
+            if seed == self.seeds[0]:
+                scores = self.judge(series)
+        row: dict[str, Any] = {"name": name, "grid": sampling.grid, "calls": sampling.num_calls, **scores}
         row |= {key: statistics.fmean(one[key] for one in found) for key in found[0]}
         if len(found) > 1:
             spread = statistics.stdev(one["over_solved"] for one in found)
@@ -150,21 +170,25 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--calls", type=int, nargs="+", default=[4, 5, 6, 8, 10, 12, 16])
+    parser.add_argument("--solvers", choices=SOLVERS, nargs="+", default=list(SOLVERS))
     parser.add_argument("--grids", choices=GRIDS, nargs="+", default=list(GRIDS))
     parser.add_argument("--thousand", type=int, default=1000, help="steps of Euler-Maruyama; 0: none")
     parser.add_argument("--students", type=Path, nargs="+", default=[], help="checkpoints that distill made of it")
+    parser.add_argument("--scores", choices=("discriminative", "context_fid"), nargs="+", default=[])
+    parser.add_argument("--repetitions", type=int, default=5, help="of each of these scores")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True, help="path without suffix: .json and .png are made")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     module = ScoreModule.load_from_checkpoint(args.ckpt_path).eval()
     evaluator = Evaluator(open_set(args.set))
-    contest = Contest(module, evaluator, args.samples, args.seeds)
+    contest = Contest(module, evaluator, args.samples, args.seeds, {name: args.repetitions for name in args.scores})
     facts: dict[str, Any] = {"machine": describe_hardware(module.device), "set": args.set, "samples": args.samples}
     facts |= {"seeds": args.seeds, "learnt_in_seconds": learn(module)}
     wanted = [("solved", SOLVED)]
     for calls in args.calls:
-        for name, solver in SOLVERS.items():
+        for name in args.solvers:
+            solver = SOLVERS[name]
             steps, odd = divmod(calls, solver.calls_per_step)
             if odd or (name == "Fitted" and calls not in range(2, 13)):
                 continue
@@ -173,6 +197,8 @@ def main() -> None:
     if args.thousand:
         wanted.append(("thousand", Sampling(num_steps=args.thousand, solver=EulerMaruyama())))
     rows: list[dict[str, Any]] = []
+    if args.scores and evaluator.real is not None:
+        facts["real"] = contest.judge(evaluator.real[: args.samples])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     for name, sampling in wanted:
         rows.append(contest.measure(name, sampling))
