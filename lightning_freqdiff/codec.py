@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.covariance import Directions, JointMoments, OverRanks, groups_of
 from lightning_freqdiff.domains import Representation
+from lightning_freqdiff.limits import Limits
 
 NoiseColour = Literal["equal", "white"]
 
@@ -89,6 +90,7 @@ class Codec(nn.Module):
         directions: Principal directions of the tokens over ``Λ``, in which their noise is white; or ``None``.
         step_variance: Variance of the tokens brought to the time axis, in which their noise is white, at every step,
             ``(N, M)``; or ``None``.
+        limits: Values that series meet and never pass, which are found once a model is trained.
     """
 
     mean: Tensor
@@ -114,6 +116,7 @@ class Codec(nn.Module):
         self.directions = Directions(size, groups) if groups else None
         steps = torch.ones(layout.length, layout.channels)
         self.register_buffer("step_variance", steps if over_time else None)
+        self.limits = Limits(layout.length, layout.channels)
 
     def fit(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
         """Set all statistics from batches of series ``(B, N, M)`` in one float64 pass.

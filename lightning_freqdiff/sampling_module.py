@@ -156,7 +156,8 @@ class SamplingModule(LightningModule):
             return torch.empty(0, self.layout.length, self.layout.channels, device=self.device)
         sampling = self.said(sampling)
         z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
-        return sampling.finish(self.score.codec.decode(z), unit)
+        series = self.score.codec.decode(z)
+        return sampling.finish(self.score.codec.limits(series) if sampling.limits else series, unit)
 
     def times(self, sampling: Sampling) -> Tensor:
         """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""

@@ -129,6 +129,15 @@ def test_a_model_from_before_networks_were_doubted_is_believed(checkpoint, tmp_p
     assert bool((old.score.correction.trust == 1).all())
 
 
+def test_a_model_from_before_there_were_limits_has_none(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    for weights in ("state_dict", "current_model_state", "averaging_state"):
+        for name in [name for name in content.get(weights) or {} if ".limits." in name]:
+            del content[weights][name]
+    torch.save(content, tmp_path / "old.ckpt")
+    assert not ScoreModule.load_from_checkpoint(tmp_path / "old.ckpt").score.codec.limits.met.any()
+
+
 def test_a_model_of_many_numbers_from_before_channels_had_a_covariance_is_what_it_was(checkpoint, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     for weights in ("state_dict", "current_model_state", "averaging_state"):

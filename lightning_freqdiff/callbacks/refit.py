@@ -1,16 +1,22 @@
-"""At the end of a training, put right what the best model gets wrong of the leading directions."""
+"""At the end of a training, put right what the best model gets wrong of leading directions and of limits."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
 
 from lightning_freqdiff.checkpoint import read_checkpoint
+from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.correction import LEVELS
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.module import ScoreModule
+from lightning_freqdiff.sampling import InTurn, Sampling
+from lightning_freqdiff.sampling.solvers import DPMSolverPP
 
 STEP = 3
 """Work of a training step, in network calls."""
@@ -19,8 +25,10 @@ STEP = 3
 class Refit(Callback):
     """Measure on training series what the best checkpoint gets wrong, and write its correction into it.
 
+    Then some samples are drawn, for :class:`Limits` that series meet and that the model comes near to alone.
+
     Args:
-        share: Of the training's work, how much may be spent on it.
+        share: Of the training's work, how much may be spent on each of both.
         most: Series that are drawn for each noise level, at most.
     """
 
@@ -35,9 +43,10 @@ class Refit(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the correction of the model that training goes on from: it will be another one."""
-        correction = pl_module.score.correction if isinstance(pl_module, ScoreModule) else None
-        if correction is not None:
-            correction.forget()
+        if isinstance(pl_module, ScoreModule):
+            pl_module.score.codec.limits.forget()
+            if pl_module.score.correction is not None:
+                pl_module.score.correction.forget()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -48,7 +57,7 @@ class Refit(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Correct the best checkpoint, where it lies; the model in memory gets the same correction."""
         callback, data = trainer.checkpoint_callback, getattr(trainer, "datamodule", None)
-        count = min(self.most, int(self.share * STEP * self._seen / LEVELS))
+        calls = int(self.share * STEP * self._seen)
         if not isinstance(callback, ModelCheckpoint) or not callback.best_model_path:
             return
         if not isinstance(data, SeriesData) or not isinstance(pl_module, ScoreModule) or trainer.interrupted:
@@ -57,16 +66,34 @@ class Refit(Callback):
             path = callback.best_model_path
             best = ScoreModule.load_from_checkpoint(path, map_location=pl_module.device)
             with trainer.precision_plugin.forward_context():  # as it was trained, and as fast
-                given = data.reference_series(), count, torch.Generator().manual_seed(0)
-                done = refit(best.score, *given, data.reference_known(), best.condition_dropout)
-            if done:
-                content = read_checkpoint(path)
-                found = {name: value.cpu() for name, value in best.state_dict().items() if name in CORRECTED}
-                content["state_dict"].update(found)
-                trainer.strategy.checkpoint_io.save_checkpoint(content, path)
-                pl_module.load_state_dict(found, strict=False)
+                series, known = data.reference_series(), data.reference_known()
+                count, generator = min(self.most, calls // LEVELS), torch.Generator().manual_seed(0)
+                refit(best.score, series, count, generator, known, best.condition_dropout)
+                best.score.codec.limits.fit(series, _drawn(best, calls // DRAFT.num_calls, known, generator))
+            content = read_checkpoint(path)
+            found = {name: value.cpu() for name, value in best.state_dict().items() if name.startswith(FOUND)}
+            content["state_dict"].update(found)
+            trainer.strategy.checkpoint_io.save_checkpoint(content, path)
+            pl_module.load_state_dict(found, strict=False)
         trainer.strategy.barrier()
 
 
-CORRECTED = ("score.correction.slope", "score.correction.offset", "score.correction.trust")
-"""Statistics that a correction consists of."""
+FOUND = ("score.correction.", "score.codec.limits.")
+"""How the names of what is found begin."""
+
+DRAFT = Sampling(num_steps=20, solver=DPMSolverPP("ode"), grid="edm", limits=False)
+"""How samples are drawn for limits: soon, and nearly as they come out of a thousand steps."""
+
+DRAWN, FEWEST = 512, 64
+"""Of them at most, and at least: a quantile of fewer says nothing."""
+
+
+def _drawn(model: ScoreModule, most: int, known: Condition, generator: torch.Generator) -> Tensor:
+    """Draw samples that are told what training series were, ``(m, N, M)``; none if they would be too few."""
+    if most < FEWEST:
+        return torch.empty(0, model.layout.length, model.layout.channels)
+    sampling = replace(DRAFT, num_samples=min(DRAWN, most))
+    if known:
+        rows = torch.randint(known.count or 1, (sampling.num_samples,), generator=generator)
+        sampling = replace(sampling, condition=InTurn(known.take(rows)))
+    return torch.cat([model.draw(unit, sampling).cpu() for unit in sampling.units()])

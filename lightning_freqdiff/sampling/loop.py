@@ -43,6 +43,7 @@ class Sampling:
         grid: Placement of the steps: uniform in t, in log-SNR, EDM's rho = 7, or tuned to the model by calibrate.
         seed: Seed of the run. Sample i of a seed is the same for any batch size and number of devices.
         batch_size: Samples computed together.
+        limits: Whether values that training series meet exactly and never pass, such as 0, are met by samples, too.
         condition: What is known of each sample, for models that were trained with conditions.
         guidance: What is done to the score before the solver sees it.
         constraint: What must hold after every step.
@@ -56,6 +57,7 @@ class Sampling:
     grid: Grid = "uniform"
     seed: int = 0
     batch_size: int = 64
+    limits: bool = True
     condition: Conditions | None = None
     guidance: Guidance | None = None
     constraint: Constraint | None = None

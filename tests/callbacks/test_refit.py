@@ -1,5 +1,7 @@
 """The best checkpoint of a training holds the correction of its own weights, and nothing else is changed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -10,6 +12,7 @@ from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import MLP
+from lightning_freqdiff.sampling import Sampling
 
 
 def fit(folder, *callbacks, model=None, **settings):
@@ -33,7 +36,8 @@ def test_the_best_checkpoint_is_corrected_where_it_lies(tmp_path):
     trainer, model = fit(tmp_path / "mended", Refit(share=1.0))
     plain, mended = (ScoreModule.load_from_checkpoint(tmp_path / name / "best.ckpt") for name in ("plain", "mended"))
     different = {k for k, v in plain.state_dict().items() if not torch.equal(v, mended.state_dict()[k])}
-    assert different == {"score.correction.slope", "score.correction.offset", "score.correction.trust"}
+    found = {f"score.correction.{name}" for name in ("slope", "offset", "trust")}
+    assert different == found | {f"score.codec.limits.{name}" for name in ("met", "bound", "threshold")}
     assert torch.equal(slope(model), slope(mended))
     (callback,) = (c for c in trainer.callbacks if isinstance(c, Refit))
     count = 3 * callback._seen // 12
@@ -48,6 +52,31 @@ def test_training_that_goes_on_begins_without_the_old_correction(tmp_path):
     assert slope(model).abs().max() > 0
     fit(tmp_path / "second", Refit(share=0.0), model=model)
     assert slope(model).eq(0).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_heartbeats_end_where_they_are_padded_and_stay_in_their_range(tmp_path):
+    _, model = fit(tmp_path, Refit(share=1.0))
+    best = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt")
+    real = SyntheticECG(num_series=1024, length=32)
+    real.setup()
+    series, plain = real.train_series(), Sampling(num_samples=200, num_steps=20, limits=False)
+    free, kept = (
+        torch.cat([best.draw(unit, sampling) for unit in sampling.units()])
+        for sampling in (plain, replace(plain, limits=True))
+    )
+    assert not (free == 0).any()
+    assert free.min() < 0
+    assert free.max() > 1
+    assert (kept.min(), kept.max()) == (0, 1)
+    flat = [float((x[:, -1] == 0).float().mean()) for x in (kept, series)]
+    assert flat[0] == pytest.approx(flat[1], abs=0.15)
+    for name, value in best.score.codec.limits.state_dict().items():
+        assert torch.equal(value, model.score.codec.limits.state_dict()[name])
+    fit(tmp_path / "on", model=model, max_epochs=1)  # without the callback nothing is found, and nothing forgotten
+    assert model.score.codec.limits.met.any()
+    fit(tmp_path / "again", Refit(share=0.0), model=model, limit_val_batches=0)
+    assert not model.score.codec.limits.met.any()
 
 
 def test_a_share_that_is_none_names_its_setting():

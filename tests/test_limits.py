@@ -1,0 +1,102 @@
+"""What series meet exactly is met as often by samples, nothing lies beyond, and everything else is left alone."""
+
+import copy
+
+import pytest
+import torch
+
+from lightning_freqdiff.limits import Limits
+
+N = 20
+
+
+def dry(count=1000, seed=0):
+    """Rain of which there is none more and more often, beside a channel without limits."""
+    generator = torch.Generator().manual_seed(seed)
+    rain = torch.randn(count, N, generator=generator) + torch.linspace(2, -2, N)
+    return torch.stack([rain.clamp(min=0), torch.randn(count, N, generator=generator)], -1)
+
+
+def as_drawn(x, seed=1):
+    """The same with a little noise, as of a model."""
+    return x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def fitted(real, generated):
+    limits = Limits(real.shape[1], real.shape[2])
+    limits.fit(real, generated)
+    return limits
+
+
+def test_a_limit_is_met_as_often_as_by_series_at_every_step():
+    real, drawn = dry(4000), as_drawn(dry(4000, seed=2))
+    limits = fitted(real, as_drawn(dry(4000, seed=3)))
+    found = limits(drawn)
+    assert limits.met.tolist() == [[1, 0], [0, 0]]
+    assert not (drawn[..., 0] == 0).any()
+    torch.testing.assert_close(
+        (found[..., 0] == 0).float().mean(0), (real[..., 0] == 0).float().mean(0), atol=0.04, rtol=0
+    )
+    assert found[..., 0].min() == 0
+    assert torch.equal(found[..., 1], drawn[..., 1])
+    high = drawn[..., 0] > 0.3
+    assert torch.equal(found[..., 0][high], drawn[..., 0][high])
+
+
+def test_each_sample_is_mapped_alone_and_once():
+    limits, drawn = fitted(dry(), as_drawn(dry(seed=2))), as_drawn(dry(8, seed=3))
+    whole = limits(drawn)
+    assert torch.equal(whole, torch.cat([limits(one) for one in drawn.split(1)]))
+    assert torch.equal(limits(whole), whole)
+
+
+def test_the_highest_value_is_a_limit_as_the_lowest_is():
+    real, drawn = dry(), as_drawn(dry(seed=2))
+    low, high = fitted(real, drawn), fitted(5 - real, 5 - drawn)
+    assert torch.equal(high.met.flip(0), low.met)
+    assert high.bound[1, 0] == 5
+    torch.testing.assert_close(high(5 - drawn), 5 - low(drawn))
+
+
+def test_without_samples_only_what_lies_beyond_is_put_to_it():
+    limits, drawn = fitted(dry(), torch.empty(0, N, 2)), as_drawn(dry(seed=2))
+    expected = drawn.clone()
+    expected[..., 0].clamp_(min=0)
+    assert torch.equal(limits(drawn), expected)
+
+
+def windows():
+    """Of one long series, whose lowest value is in many windows, at another step of each."""
+    return torch.randn(400, generator=torch.Generator().manual_seed(0)).unfold(0, N, 1).unsqueeze(2)
+
+
+def missing():
+    x = dry()
+    x[3, 4, 0] = torch.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    "real",
+    [torch.randn(500, N, 1), windows(), torch.full((500, N, 1), 2.0), dry(4), missing()],
+    ids=["extremes", "windows", "constant", "four rows", "missing"],
+)
+def test_what_is_met_by_chance_or_always_or_not_known_is_no_limit(real):
+    limits = fitted(real, as_drawn(real.nan_to_num()))
+    assert not limits.met.any()
+    assert all(value.isfinite().all() for value in limits.state_dict().values())
+    drawn = 3 * torch.randn(50, *real.shape[1:])
+    assert torch.equal(limits(drawn), drawn)
+
+
+def test_what_was_found_is_forgotten_copied_and_kept():
+    limits, drawn = fitted(dry(), as_drawn(dry(seed=2))), as_drawn(dry(seed=3))
+    other = Limits(N, 2)
+    other.load_state_dict(limits.state_dict())
+    assert torch.equal(other(drawn), limits(drawn))
+    found = copy.deepcopy(limits)(drawn)
+    limits.forget()
+    assert torch.equal(limits(drawn), drawn)
+    assert not torch.equal(found, drawn)
+    other.load_state_dict({})  # of a model from before there were limits
+    assert torch.equal(other(drawn), found)
