@@ -18,7 +18,7 @@ for each mask, whose rows are solved together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ ROUNDS = 24, 96
 
 WORK = 32768
 """Rounds times numbers of a block: heartbeats get 96, which bring the loss within 1 % of what it would be. With 24 it
-is off by up to 15 %, and what is learnt then is partly what sampling takes away by itself."""
+is off by up to 15 %."""
 
 TINY = 1e-30
 """What is divided by is no smaller."""
@@ -280,8 +280,7 @@ class Known:
 
         By conjugate gradients on all systems side by side, scaled by their diagonals, in the precision of ``lack``,
         blocks of one shape at once: with masks or variances of its own, each series would else have a system to be
-        factored. Their coefficients are constants to a gradient, so that what is differentiated is the linear map
-        that was made.
+        factored. A gradient is solved for by as many rounds of its own.
 
         Args:
             lack: ``y - A m`` of a mask, over all numbers, ``(B, N * M)``.
@@ -302,18 +301,10 @@ class Known:
             seen = mask[:, entries].transpose(0, 1).to(lack)
             diagonal = seen * (variance @ design.square().mT)
             size = diagonal.sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp(min=1)
-            diagonal = diagonal + torch.where(size > 0, JITTER * size, 1.0)
-            solved, wrong = torch.zeros_like(diagonal), seen * lack[:, entries].transpose(0, 1)
-            way, before = torch.zeros_like(diagonal), torch.ones_like(size)
             fewest, most = ROUNDS
-            for _ in range(rounds or min(most, max(fewest, WORK // design.shape[1]))):
-                scaled = wrong / diagonal
-                now = (wrong * scaled).sum(2, keepdim=True).detach()
-                way = scaled + torch.where(before > 0, now / before.clamp(min=TINY), 0.0) * way
-                image = seen * ((way @ design * variance) @ design.mT) + JITTER * size * way
-                met = (way * image).sum(2, keepdim=True).detach()
-                length = torch.where(met > 0, now / met.clamp(min=TINY), 0.0)
-                solved, wrong, before = solved + length * way, wrong - length * image, now
+            many = rounds or min(most, max(fewest, WORK // design.shape[1]))
+            wrong = seen * lack[:, entries].transpose(0, 1)
+            solved: Any = _Solved.apply(wrong, many, seen, design, variance, diagonal, size)
             step = solved @ design * variance
             if blocks[0].basis is not None:
                 step = step @ torch.stack([b.basis for b in blocks if b.basis is not None]).to(lack).mT
@@ -339,6 +330,44 @@ class Known:
                 factor = _factor(maps, own) if factors is None else factors[number]
                 solved = torch.cholesky_solve(lack[rows][:, group.columns].T, factor).T
                 yield rows, group.columns, solved, maps, own
+
+
+class _Solved(torch.autograd.Function):
+    """``(A C Aᵀ + τ²)⁻¹`` of what is wrong, ``(G, B, n)``, by conjugate gradients scaled by the diagonal.
+
+    The map is symmetric, so that a gradient is another such system. To go back through the rounds of the first one
+    instead would apply to the gradient a polynomial that was made for another vector, and is anything elsewhere.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, wrong: Tensor, rounds: int, *system: Tensor) -> Tensor:
+        ctx.rounds = rounds
+        ctx.save_for_backward(*system)
+        return _conjugate_gradients(wrong, rounds, *system)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Any) -> Any:
+        system = seen, *_ = ctx.saved_tensors
+        with torch.autocast(seen.device.type, enabled=False):
+            found = _conjugate_gradients(seen * slopes[0], ctx.rounds, *system)
+        return found, None, *(None for _ in system)
+
+
+@torch.no_grad()
+def _conjugate_gradients(
+    wrong: Tensor, rounds: int, seen: Tensor, design: Tensor, variance: Tensor, diagonal: Tensor, size: Tensor
+) -> Tensor:
+    diagonal = diagonal + torch.where(size > 0, JITTER * size, 1.0)
+    solved, way, before = torch.zeros_like(wrong), torch.zeros_like(wrong), torch.ones_like(size)
+    for _ in range(rounds):
+        scaled = wrong / diagonal
+        now = (wrong * scaled).sum(2, keepdim=True)
+        way = scaled + torch.where(before > 0, now / before.clamp(min=TINY), 0.0) * way
+        image = seen * ((way @ design * variance) @ design.mT) + JITTER * size * way
+        met = (way * image).sum(2, keepdim=True)
+        length = torch.where(met > 0, now / met.clamp(min=TINY), 0.0)
+        solved, wrong, before = solved + length * way, wrong - length * image, now
+    return solved
 
 
 def _factor(maps: list[tuple[Block, Tensor]], spreads: list[Tensor]) -> Tensor:
