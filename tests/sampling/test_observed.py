@@ -15,7 +15,16 @@ from lightning_freqdiff.caching.base import CachedScore
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion import VE, VP, SubVP
-from lightning_freqdiff.sampling import Conditions, GaussianPosterior, Replacement, Sampling, WorkUnit, sample
+from lightning_freqdiff.sampling import (
+    Conditions,
+    GaussianPosterior,
+    Guided,
+    Replacement,
+    Sampling,
+    WorkUnit,
+    sample,
+)
+from lightning_freqdiff.sampling.observed import Estimate
 from lightning_freqdiff.sampling.solvers import (
     DDIM,
     DPMSolverPP,
@@ -191,3 +200,34 @@ def test_mixed_masks_are_their_singles(model):
         singles = torch.cat([model.draw(WorkUnit(0, i, 1), settings) for i in range(4)])
         torch.testing.assert_close(whole, singles, atol=1e-4, rtol=1e-4)
         assert torch.equal(whole[mask > 0], values[mask > 0])
+
+
+def test_a_doubted_network_is_doubted_under_caches_and_guidance_too(model):
+    """What lies around a score tells how far it is to be believed, as it tells all else."""
+    mask = (torch.arange(64) < 32).float().view(64, 1)
+    settings = Sampling(num_steps=12, condition=Fixed(torch.zeros(64, 1), mask), guidance=GaussianPosterior())
+    unit, trust = WorkUnit(0, 0, 4), model.score.correction.trust
+    believed = model.draw(unit, settings)
+    trust.fill_(0.3)
+    doubted = model.draw(unit, settings)
+    cached = model.draw(unit, settings, CachedScore(model.score, Wiener(tolerance=0.0), 12))
+    guided = Guided(model.score, GaussianPosterior()).believed(torch.tensor(0.5))
+    trust.fill_(1.0)
+    assert (believed - doubted).norm() > 0.01 * believed.norm()
+    torch.testing.assert_close(cached, doubted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(guided, torch.full_like(guided, 0.3))
+
+
+def test_an_estimate_that_is_doubted_agrees_with_what_was_observed():
+    codec, sde = fitted(), VP()
+    mask = masks(11, 2)[:1]
+    observed = observed_of(codec, mask[0]).unsqueeze(0)
+    condition = Condition(observed=observed, mask=mask)
+    posterior, gaussian = GaussianPosterior().begin(codec, sde, condition), gaussian_of(codec)
+    t = torch.tensor(0.4, dtype=torch.float64)
+    alpha, sigma = (f(t).view(1, 1) for f in (sde.alpha, sde.sigma))
+    rows, noisy = torch.randn(2, 1, gaussian.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    believed = torch.linspace(0, 1, gaussian.size)
+    moved = posterior.move(Estimate(rows, noisy, alpha, sigma, believed), condition)
+    series = (gaussian.series(rows + moved) + gaussian.mean).view(1, 11, 2)
+    torch.testing.assert_close(series[mask > 0], observed.double()[mask > 0], atol=1e-3, rtol=0)
