@@ -182,8 +182,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     module = ScoreModule.load_from_checkpoint(args.ckpt_path).eval()
     evaluator = Evaluator(open_set(args.set))
-    judged: dict[str, int] = dict.fromkeys(args.scores, args.repetitions)
-    contest = Contest(module, evaluator, args.samples, args.seeds, judged)
+    repetitions: int = args.repetitions
+    contest = Contest(module, evaluator, args.samples, args.seeds, dict.fromkeys(args.scores, repetitions))
     facts: dict[str, Any] = {"machine": describe_hardware(module.device), "set": args.set, "samples": args.samples}
     facts |= {"seeds": args.seeds, "learnt_in_seconds": learn(module)}
     wanted = [("solved", SOLVED)]

@@ -161,8 +161,15 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path)
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's weights and buffers: equal for equal models, whatever file they came from."""
-    return tensors_hash(module.state_dict())
+    """Return the SHA-256 of a module's weights and buffers: equal for equal models, whatever file they came from.
+
+    A model without limits has the hash that it had before there were any.
+    """
+    state = module.state_dict()
+    without = [
+        name.removesuffix("met") for name, value in state.items() if name.endswith("limits.met") and not value.any()
+    ]
+    return tensors_hash({name: value for name, value in state.items() if not name.startswith(tuple(without))})
 
 
 def tensors_hash(tensors: dict[str, Tensor]) -> str:

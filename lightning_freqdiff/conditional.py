@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.domains import Representation
@@ -346,7 +347,8 @@ class _Solved(torch.autograd.Function):
         return _conjugate_gradients(wrong, rounds, *system)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Any) -> Any:
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         system = seen, *_ = ctx.saved_tensors
         with torch.autocast(seen.device.type, enabled=False):
             found = _conjugate_gradients(seen * slopes[0], ctx.rounds, *system)

@@ -7,6 +7,8 @@ and samples that come as near are put there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,8 @@ class Limits(nn.Module):
 
     At each step as many samples are put to a limit as there are training series at it: below its threshold, which
     is that quantile of what the model draws, a sample is at the limit. None stays beyond. The map is the same for
-    every sample, in whatever batch, and changes no channel whose extremes are met by chance.
+    every sample, in whatever batch and whatever it was told: of a model with labels it holds for all classes taken
+    together. It changes no channel whose extremes are met by chance.
 
     Args:
         length: Steps of a series, ``N``.
@@ -43,27 +46,45 @@ class Limits(nn.Module):
         self.register_load_state_dict_pre_hook(_without)
 
     @torch.no_grad()
-    def fit(self, real: Tensor, generated: Tensor) -> None:
+    def fit(self, real: Tensor, draw: Callable[[], Tensor]) -> bool:
         """Find what training series meet, and from where on the model's samples are to be put there.
 
         Args:
-            real: Training series, ``(n, N, M)``.
-            generated: Samples as the model draws them, ``(m, N, M)``; if there are none, only what lies beyond a
-                limit is put to it.
+            real: Training series, ``(n, N, M)``; NaN where a value is missing.
+            draw: Returns samples as the model draws them, ``(m, N, M)``; asked for only if there is a limit.
+
+        Returns:
+            Whether there is one.
         """
-        for side, sign in enumerate((1.0, -1.0)):
-            x, drawn = sign * real, sign * generated.to(real)
-            bound = x.amin((0, 1))
-            count = (x == bound).sum(0)
-            met = (count.amax(0) >= max(FEWEST, SHARE * len(x))) & (x.amax((0, 1)) > bound)
-            threshold = bound.expand_as(count)
-            if len(drawn):
-                rank = (count * len(drawn) / len(x)).round().long()
-                reached = drawn.sort(0).values.gather(0, (rank - 1).clamp(min=0).unsqueeze(0)).squeeze(0)
-                threshold = torch.where(rank > 0, torch.maximum(reached, bound), threshold)
-            self.met[side] = met
-            self.bound[side] = torch.where(met, sign * bound, 0.0)
-            self.threshold[side] = torch.where(met, sign * threshold, 0.0)
+        known = real.isfinite()
+        there = known.sum(0)
+        bounds, counts = [], []
+        for sign in (1.0, -1.0):
+            bound = torch.where(known, sign * real, torch.inf).amin((0, 1))
+            bounds.append(sign * bound)
+            counts.append((sign * real == bound).sum(0))
+        bound, count = torch.stack(bounds), torch.stack(counts)
+        often = (count >= (SHARE * there).clamp(min=FEWEST)).any(1)
+        met = often & (bound[0] < bound[1])
+        self.met.copy_(met)
+        drawn = draw().to(real) if met.any() else real[:0]
+        drawn = drawn[drawn.isfinite().flatten(1).all(1)]
+        if not len(drawn):
+            self.forget()
+            return False
+        ordered, largest = drawn.sort(0).values, torch.finfo(drawn.dtype).max
+        rank = (count * len(drawn) / there.clamp(min=1)).round().long()
+        low = ordered.gather(0, (rank[0] - 1).clamp(min=0).unsqueeze(0))[0]
+        high = ordered.gather(0, (len(drawn) - rank[1]).clamp(max=len(drawn) - 1).unsqueeze(0))[0]
+        low = torch.where(rank[0] > 0, torch.maximum(low, bound[0]), bound[0])
+        high = torch.where(rank[1] > 0, torch.minimum(high, bound[1]), bound[1])
+        # What all series meet is met by all samples; and nothing is between where series meet either of both.
+        always, either = (count == there) & (there > 0), (count.sum(0) == there) & met.all(0)
+        low, high = torch.where(always[0], largest, low), torch.where(always[1], -largest, high)
+        high = torch.where(either & ~always[1], low, high)
+        self.bound.copy_(torch.where(met, bound, 0.0))
+        self.threshold.copy_(torch.where(met.unsqueeze(1), torch.stack([low, high]), 0.0))
+        return True
 
     def forget(self) -> None:
         """Put nothing anywhere."""
@@ -79,4 +100,4 @@ class Limits(nn.Module):
 def _without(limits: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Load a model from before there were limits as one that has none."""
     for name, own in limits.named_buffers():
-        state.setdefault(prefix + name, own)
+        state.setdefault(prefix + name, torch.zeros_like(own))

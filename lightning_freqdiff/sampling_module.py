@@ -157,7 +157,7 @@ class SamplingModule(LightningModule):
         sampling = self.said(sampling)
         z = sample(score or self.score, self.sde, self.score.codec, unit, sampling, on_step)
         series = self.score.codec.decode(z)
-        return sampling.finish(self.score.codec.limits(series) if sampling.limits else series, unit)
+        return sampling.finish(self.score.codec.limits(series) if sampling.limited else series, unit)
 
     def times(self, sampling: Sampling) -> Tensor:
         """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""

@@ -34,6 +34,7 @@ def identity_of(trainer: Trainer, module: ScoreModule) -> dict[str, Any]:
 def sampling_settings(sampling: Sampling) -> dict[str, Any]:
     """Write down all that the samples depend on: not the size of a batch, and nothing that is not given."""
     values = {f.name: getattr(sampling, f.name) for f in fields(sampling) if f.name != "batch_size"}
+    values["limits"] = None if sampling.limits else False
     values |= {k: v.settings() for k, v in values.items() if isinstance(v, Constrained)}
     if sampling.condition is not None:
         values["condition"] = sampling.condition.settings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -41,6 +42,14 @@ class Refit(Callback):
         self.share, self.most = share, most
         self._seen = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many series were trained on, for a training that goes on."""
+        return {"seen": self._seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._seen = state_dict["seen"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the correction of the model that training goes on from: it will be another one."""
         if isinstance(pl_module, ScoreModule):
@@ -62,20 +71,31 @@ class Refit(Callback):
             return
         if not isinstance(data, SeriesData) or not isinstance(pl_module, ScoreModule) or trainer.interrupted:
             return
+        found: dict[str, Tensor] = {}
         if trainer.is_global_zero:
             path = callback.best_model_path
             best = ScoreModule.load_from_checkpoint(path, map_location=pl_module.device)
+            trainer.precision_plugin.convert_module(best)
             with trainer.precision_plugin.forward_context():  # as it was trained, and as fast
-                series, known = data.reference_series(), data.reference_known()
-                count, generator = min(self.most, calls // LEVELS), torch.Generator().manual_seed(0)
-                refit(best.score, series, count, generator, known, best.condition_dropout)
-                best.score.codec.limits.fit(series, _drawn(best, calls // DRAFT.num_calls, known, generator))
-            content = read_checkpoint(path)
-            found = {name: value.cpu() for name, value in best.state_dict().items() if name.startswith(FOUND)}
-            content["state_dict"].update(found)
-            trainer.strategy.checkpoint_io.save_checkpoint(content, path)
-            pl_module.load_state_dict(found, strict=False)
-        trainer.strategy.barrier()
+                done = self._refit(best, data, calls)
+            if done:
+                content = read_checkpoint(path)
+                found = {name: value.cpu() for name, value in best.state_dict().items() if name.startswith(FOUND)}
+                content["state_dict"].update(found)
+                trainer.strategy.checkpoint_io.save_checkpoint(content, path)
+        pl_module.load_state_dict(trainer.strategy.broadcast(found), strict=False)
+
+    def _refit(self, best: ScoreModule, data: SeriesData, calls: int) -> bool:
+        """Do what so many network calls allow; return whether anything was found."""
+        series, known = data.reference_series(), data.reference_known()
+        count, generator = min(self.most, calls // LEVELS), torch.Generator().manual_seed(0)
+        done = refit(best.score, series, count, generator, known, best.condition_dropout)
+        drawn = min(DRAWN, calls // DRAFT.num_calls)
+        if drawn < FEWEST:
+            return done
+        seen = data.reference_seen()
+        series = series if seen is None else torch.where(seen > 0, series, torch.nan)
+        return best.score.codec.limits.fit(series, lambda: _drawn(best, drawn, known, generator)) or done
 
 
 FOUND = ("score.correction.", "score.codec.limits.")
@@ -88,11 +108,9 @@ DRAWN, FEWEST = 512, 64
 """Of them at most, and at least: a quantile of fewer says nothing."""
 
 
-def _drawn(model: ScoreModule, most: int, known: Condition, generator: torch.Generator) -> Tensor:
-    """Draw samples that are told what training series were, ``(m, N, M)``; none if they would be too few."""
-    if most < FEWEST:
-        return torch.empty(0, model.layout.length, model.layout.channels)
-    sampling = replace(DRAFT, num_samples=min(DRAWN, most))
+def _drawn(model: ScoreModule, count: int, known: Condition, generator: torch.Generator) -> Tensor:
+    """Draw samples that are told what training series were, ``(count, N, M)``."""
+    sampling = replace(DRAFT, num_samples=count)
     if known:
         rows = torch.randint(known.count or 1, (sampling.num_samples,), generator=generator)
         sampling = replace(sampling, condition=InTurn(known.take(rows)))

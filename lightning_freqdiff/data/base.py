@@ -173,6 +173,10 @@ class SeriesData(LightningDataModule, ABC):
         """Return what is known of the series that :meth:`reference_series` returns: here nothing."""
         return NOTHING
 
+    def reference_seen(self, limit: int | None = None, part: str = "train") -> Tensor | None:
+        """Return 1 where a value of :meth:`reference_series` was observed, else 0; here ``None``, for everywhere."""
+        return None
+
     def _reference_limit(self, limit: int | None) -> int:
         steps, channels = self.shape
         return limit or max(1, REFERENCE_BYTES // (4 * steps * channels))

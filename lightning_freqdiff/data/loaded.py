@@ -174,6 +174,12 @@ class LoadedData(SeriesData):
         count, limit = len(self._part(part)), self._reference_limit(limit)
         return self._told(part).known(np.arange(count) if count <= limit else numbers(count, limit, self.seed))
 
+    def reference_seen(self, limit: int | None = None, part: str = "train") -> Tensor | None:
+        """Return 1 where a value of :meth:`reference_series` was observed, else 0; ``None`` where all were."""
+        rows, limit = self._part(part), self._reference_limit(limit)
+        count = len(rows)
+        return rows.seen(np.arange(count) if count <= limit else numbers(count, limit, self.seed))
+
     @property
     def shape(self) -> tuple[int, int]:
         """Steps and channels `(N, M)` of a series."""

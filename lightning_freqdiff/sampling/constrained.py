@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class Constrained(Constraint):
         weight: How far a step along a function's gradient goes, over the deviation of the series.
     """
 
+    keeps_limits: ClassVar[bool] = False
     rules: Sequence[Rule | Penalty] = ()
     strength: float = 1.0
     weight: float = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -15,7 +15,13 @@ from lightning_freqdiff.sampling.solvers import Level
 
 
 class Constraint(ABC):
-    """Moves tokens to where something holds, such as values that were observed."""
+    """Moves tokens to where something holds, such as values that were observed.
+
+    Attributes:
+        keeps_limits: Whether what it does at the end leaves other values where they are.
+    """
+
+    keeps_limits: ClassVar[bool] = True
 
     def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Constraint | None:
         """Return what acts on a trajectory of these samples; ``None`` where there is nothing to do.

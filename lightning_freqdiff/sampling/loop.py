@@ -43,10 +43,11 @@ class Sampling:
         grid: Placement of the steps: uniform in t, in log-SNR, EDM's rho = 7, or tuned to the model by calibrate.
         seed: Seed of the run. Sample i of a seed is the same for any batch size and number of devices.
         batch_size: Samples computed together.
-        limits: Whether values that training series meet exactly and never pass, such as 0, are met by samples, too.
         condition: What is known of each sample, for models that were trained with conditions.
         guidance: What is done to the score before the solver sees it.
         constraint: What must hold after every step.
+        limits: Whether values that training series meet exactly and never pass, such as 0, are met by samples, too;
+            rules of a constraint come first, and have none beside them.
         label: Class to draw, by its name in the training data or its number; or a list of them, one a sample.
         guidance_scale: How far to go towards the class, and away from what is drawn without one; 1 is no guidance.
     """
@@ -57,10 +58,10 @@ class Sampling:
     grid: Grid = "uniform"
     seed: int = 0
     batch_size: int = 64
-    limits: bool = True
     condition: Conditions | None = None
     guidance: Guidance | None = None
     constraint: Constraint | None = None
+    limits: bool = True
     label: InitVar[Label] = None
     guidance_scale: InitVar[float | None] = None
 
@@ -107,6 +108,11 @@ class Sampling:
         for one in (self.guidance, self.constraint):
             series = series if one is None else one.finish(series, condition)
         return series
+
+    @property
+    def limited(self) -> bool:
+        """Whether samples are put to limits that series meet: not after a constraint that would move them again."""
+        return self.limits and (self.constraint is None or self.constraint.keeps_limits)
 
     @property
     def calibrated(self) -> bool:

@@ -79,6 +79,26 @@ def test_heartbeats_end_where_they_are_padded_and_stay_in_their_range(tmp_path):
     assert not model.score.codec.limits.met.any()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_in_double_precision_it_is_done_as_well(tmp_path):
+    fit(tmp_path, Refit(share=1.0), precision="64-true")
+    best = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt")
+    assert slope(best).abs().max() > 0
+    assert best.score.codec.limits.met.all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_was_done_is_left_as_it_is(tmp_path):
+    fit(tmp_path, Refit(share=1.0))
+    before = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt").state_dict()
+    fit(tmp_path / "more", Refit(share=0.0), model=ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt"))
+    after = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt").state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    callback = Refit()
+    callback.load_state_dict({"seen": 7})
+    assert callback.state_dict() == {"seen": 7}
+
+
 def test_a_share_that_is_none_names_its_setting():
     with pytest.raises(ValueError, match=r"`trainer\.callbacks\.share`"):
         Refit(share=2.0)
