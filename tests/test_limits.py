@@ -1,11 +1,16 @@
 """What series meet exactly is met as often by samples, nothing lies beyond, and everything else is left alone."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
+from lightning_freqdiff.callbacks.identity import sampling_settings
+from lightning_freqdiff.checkpoint import tensors_hash, weights_hash
+from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.limits import Limits
+from lightning_freqdiff.sampling import Constrained, GaussianPosterior, InTurn, Mean, Sampling, WorkUnit
 
 N = 20
 
@@ -115,3 +120,30 @@ def test_what_was_found_is_forgotten_copied_and_kept():
     assert not torch.equal(found, drawn)
     other.load_state_dict({})  # of a model from before there were limits
     assert torch.equal(other(drawn), drawn)
+
+
+def test_a_model_without_limits_has_the_hash_that_it_had_before_there_were_any(model):
+    limits = model.score.codec.limits
+    limits.forget()
+    state = {name: value for name, value in model.state_dict().items() if ".limits." not in name}
+    assert weights_hash(model) == tensors_hash(state)
+    limits.met.fill_(1)
+    assert weights_hash(model) != tensors_hash(state)
+    assert "limits" not in sampling_settings(Sampling())
+    assert sampling_settings(Sampling(limits=False))["limits"] is False
+
+
+def test_rules_come_before_limits_and_observed_values_after(model):
+    limits, unit = model.score.codec.limits, WorkUnit(0, 0, 4)
+    limits.met.fill_(1)
+    limits.bound.copy_(torch.tensor([[0.0], [1.0]]))
+    limits.threshold.copy_(torch.tensor([0.3, 0.9]).view(2, 1, 1).expand_as(limits.threshold))
+    plain = Sampling(num_steps=5)
+    assert (model.draw(unit, plain) == 0).any()
+    assert not (model.draw(unit, replace(plain, limits=False)) == 0).any()
+    ruled = replace(plain, constraint=Constrained([Mean(value=0.4)]))
+    assert torch.equal(model.draw(unit, ruled), model.draw(unit, replace(ruled, limits=False)))
+    told = Condition(observed=torch.full((1, 64, 1), 0.2), mask=(torch.arange(64) < 5).float().view(1, 64, 1))
+    filled = model.draw(unit, replace(plain, condition=InTurn(told), guidance=GaussianPosterior()))
+    assert (filled[:, :5] == 0.2).all()
+    assert (filled[:, 5:] == 0).any()

@@ -2,26 +2,27 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_freqdiff.callbacks import Refit
-from lightning_freqdiff.data import SyntheticECG
+from lightning_freqdiff.data import ArrayData, SyntheticECG
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import MLP
 from lightning_freqdiff.sampling import Sampling
 
 
-def fit(folder, *callbacks, model=None, **settings):
+def fit(folder, *callbacks, model=None, data=None, **settings):
     torch.manual_seed(0)
     model = model or ScoreModule(MLP(width=16), learning_rate=1e-4)
     checkpoint = ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False)
     options = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(logger=False, callbacks=[checkpoint, *callbacks], **{**options, **settings})
-    trainer.fit(model, datamodule=SyntheticECG(num_series=1024, length=32), weights_only=True)
+    trainer.fit(model, datamodule=data or SyntheticECG(num_series=1024, length=32), weights_only=True)
     return trainer, model
 
 
@@ -89,14 +90,42 @@ def test_in_double_precision_it_is_done_as_well(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_training_that_was_done_is_left_as_it_is(tmp_path):
-    fit(tmp_path, Refit(share=1.0))
-    before = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt").state_dict()
-    fit(tmp_path / "more", Refit(share=0.0), model=ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt"))
-    after = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt").state_dict()
+    """A run that is asked to go on to where it ended sees no series, and knows how many it has seen."""
+    first, again = Refit(share=1.0), Refit(share=1.0)
+    fit(tmp_path, ModelCheckpoint(tmp_path, filename="end"), first)
+    before = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt").score.codec.limits.state_dict()
+    assert before["met"].any()
+    trainer = Trainer(
+        logger=False,
+        callbacks=[ModelCheckpoint(tmp_path, filename="best", monitor="val_loss"), again],
+        max_epochs=3,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(
+        ScoreModule(MLP(width=16), learning_rate=1e-4),
+        datamodule=SyntheticECG(num_series=1024, length=32),
+        ckpt_path=tmp_path / "end.ckpt",
+        weights_only=True,
+    )
+    assert again.state_dict() == first.state_dict()
+    after = ScoreModule.load_from_checkpoint(tmp_path / "best.ckpt").score.codec.limits.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    callback = Refit()
-    callback.load_state_dict({"seen": 7})
-    assert callback.state_dict() == {"seen": 7}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_stands_in_gaps_hides_no_limit(tmp_path):
+    rain = (torch.randn(1024, 16, 1, generator=torch.Generator().manual_seed(0)) - 0.5).clamp(min=0).numpy()
+    rain[np.random.default_rng(0).random(rain.shape) < 0.02] = np.nan
+    data = ArrayData.of(rain, missing="mask")
+    _, model = fit(tmp_path, Refit(share=1.0), data=data)
+    series, seen = data.reference_series(), data.reference_seen()
+    assert seen is not None
+    assert (series[seen == 0] < 0).any()
+    assert not (series[seen == 1] < 0).any()
+    assert model.score.codec.limits.met[:, 0].tolist() == [1, 0]
+    assert model.score.codec.limits.bound[0, 0] == 0
 
 
 def test_a_share_that_is_none_names_its_setting():
