@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from lightning_freqdiff.callbacks import Refit
+from lightning_freqdiff.callbacks.refit import FOUND
 from lightning_freqdiff.data import ArrayData, SyntheticECG
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.module import ScoreModule
@@ -126,6 +127,27 @@ def test_what_stands_in_gaps_hides_no_limit(tmp_path):
     assert not (series[seen == 1] < 0).any()
     assert model.score.codec.limits.met[:, 0].tolist() == [1, 0]
     assert model.score.codec.limits.bound[0, 0] == 0
+
+
+class Kept(Callback):
+    """Writes down what each rank's model holds in the end."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_fit_end(self, trainer, pl_module):
+        found = {name: value for name, value in pl_module.state_dict().items() if name.startswith(FOUND)}
+        torch.save(found, self.folder / f"{trainer.global_rank}.pt")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_models_of_all_ranks_are_corrected_alike(tmp_path):
+    fit(tmp_path, Refit(share=1.0), Kept(tmp_path), devices=2, strategy="ddp_spawn")
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["score.codec.limits.met"].all()
+    assert first["score.correction.slope"].any()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_a_share_that_is_none_names_its_setting():
