@@ -1,76 +1,16 @@
-"""What the linear model says of a series of which some is known: the exact law of what is not, if data were Gaussian.
-
-A series is ``x = μ + D r`` with ``D`` the decode of whitened rows ``r`` (tokens over ``Λ``, in which the noise of
-diffusion is white), and the training set says ``r ~ N(0, Q diag(p) Qᵀ)``. Anything linear that is known of it, as are
-values at some steps, is ``y = A r``, and where ``r`` is Gaussian with mean ``m`` and covariance ``C = Q diag(c) Qᵀ``,
-its mean given ``y`` is the textbook's (Bishop, "Pattern Recognition and Machine Learning" (2006), section 2.3)
-
-    m + C Aᵀ (A C Aᵀ + τ²)⁻¹ (y - A m).
-
-Three choices of ``c`` are used: the training variance ``p`` (the conditional law itself, and the linear baseline
-that every method has to beat); the variance ``p σ² / (α² p + σ²)`` that is left once a noisy series is known, too
-(guidance); and 1, the noise's own metric, in which the nearest row that agrees with ``y`` is found (projection).
-
-A mask is diagonal over time and in no other coordinates, so ``A`` couples all of them: there is one system to solve
-for each mask, whose rows are solved together.
-"""
+"""The linear model of the training series, and what is known of each series of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lightning_freqdiff.codec import Codec
-from lightning_freqdiff.domains import Representation
-
-JITTER = 1e-6
-"""``τ²`` as a share of the mean variance of what is known: what hardly varied in training explains nothing."""
-
-ROUNDS = 24, 96
-"""Of conjugate gradients in training, at least and at most."""
-
-WORK = 32768
-"""Rounds times numbers of a block: heartbeats get 96, which bring the loss within 1 % of what it would be. With 24 it
-is off by up to 15 %."""
-
-TINY = 1e-30
-"""What is divided by is no smaller."""
-
-
-class Block(NamedTuple):
-    """Numbers of a series that the linear model takes for independent of all others.
-
-    Attributes:
-        entries: Which numbers of the flattened series ``(N * M,)``, ``(e,)``.
-        coordinates: Which whitened coordinates they are made of, ``(n',)``.
-        basis: Principal directions ``Q`` of these, ``(n', c)``; ``None`` where they are the coordinates themselves.
-        design: ``D Q``: the numbers that a unit along each direction makes, ``(e, c)``.
-        power: Training variance along each direction, ``(c,)``.
-    """
-
-    entries: Tensor
-    coordinates: Tensor
-    basis: Tensor | None
-    design: Tensor
-    power: Tensor
-
-    def left(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return the variance that is left along each direction, given ``α r`` in white noise ``σ``, ``(B, c)``."""
-        total = alpha.square() * self.power + sigma.square()
-        return torch.where(total > 0, self.power * sigma.square() / total, 0.0)
-
-    def clean(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return the linear estimate's gain, from ``α r`` in white noise ``σ`` to ``r``, by direction, ``(B, c)``."""
-        total = alpha.square() * self.power + sigma.square()
-        return torch.where(total > 0, alpha * self.power / total, 0.0)
-
-
-Spread = Callable[[Block], Tensor]
-"""The variances ``c`` along the directions of a block, ``(1, c)``, or ``(B, c)`` where series have their own."""
+from lightning_freqdiff.conditional.blocks import Block, Spread, by_channel
+from lightning_freqdiff.conditional.solving import Solved, affordable, factored
 
 
 class Gaussian:
@@ -93,9 +33,9 @@ class Gaussian:
         directions = codec.directions if joint else None
         if directions is None:
             deviation = codec.whiten(codec.variance.sqrt().unsqueeze(0)).to(self.dtype).view(self.unit.shape)
-            self.blocks = list(_by_channel(layout, self.unit, deviation.square()))
+            self.blocks = list(by_channel(layout, self.unit, deviation.square()))
         elif directions.groups > 1:
-            self.blocks = list(_by_channel(layout, self.unit, directions.power.view_as(self.unit), directions.basis))
+            self.blocks = list(by_channel(layout, self.unit, directions.power.view_as(self.unit), directions.basis))
         else:
             everything = torch.arange(self.size, device=device)
             basis = directions.basis.to(self.dtype)
@@ -252,7 +192,7 @@ class Known:
 
     def factors(self, spread: Spread) -> list[Tensor]:
         """Factor ``A C Aᵀ + τ²`` of each group once, for variances that are the same for all series."""
-        return [_factor(group.maps(), [spread(block) for block, _ in group.parts]) for group in self.groups]
+        return [factored(group.maps(), [spread(block) for block, _ in group.parts]) for group in self.groups]
 
     def move(self, lack: Tensor, spread: Spread, factors: list[Tensor] | None = None) -> Tensor:
         """Return ``C Aᵀ (A C Aᵀ + τ²)⁻¹`` of what is lacking, ``(B, n)``: what rows have to be moved by.
@@ -302,10 +242,10 @@ class Known:
             seen = mask[:, entries].transpose(0, 1).to(lack)
             diagonal = seen * (variance @ design.square().mT)
             size = diagonal.sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp(min=1)
-            fewest, most = ROUNDS
-            many = rounds or min(most, max(fewest, WORK // design.shape[1]))
             wrong = seen * lack[:, entries].transpose(0, 1)
-            solved: Any = _Solved.apply(wrong, many, seen, design, variance, diagonal, size)
+            solved: Any = Solved.apply(
+                wrong, rounds or affordable(design.shape[1]), seen, design, variance, diagonal, size
+            )
             step = solved @ design * variance
             if blocks[0].basis is not None:
                 step = step @ torch.stack([b.basis for b in blocks if b.basis is not None]).to(lack).mT
@@ -328,76 +268,9 @@ class Known:
             shared = all(len(one) == 1 for one in spreads)
             for rows in [group.rows] if shared else group.rows.split(1):
                 own = spreads if shared else [one.expand(len(lack), -1)[rows] for one in spreads]
-                factor = _factor(maps, own) if factors is None else factors[number]
+                factor = factored(maps, own) if factors is None else factors[number]
                 solved = torch.cholesky_solve(lack[rows][:, group.columns].T, factor).T
                 yield rows, group.columns, solved, maps, own
-
-
-class _Solved(torch.autograd.Function):
-    """``(A C Aᵀ + τ²)⁻¹`` of what is wrong, ``(G, B, n)``, by conjugate gradients scaled by the diagonal.
-
-    The map is symmetric, so that a gradient is another such system. To go back through the rounds of the first one
-    instead would apply to the gradient a polynomial that was made for another vector, and is anything elsewhere.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, wrong: Tensor, rounds: int, *system: Tensor) -> Tensor:
-        ctx.rounds = rounds
-        ctx.save_for_backward(*system)
-        return _conjugate_gradients(wrong, rounds, *system)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *slopes: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        system = seen, *_ = ctx.saved_tensors
-        with torch.autocast(seen.device.type, enabled=False):
-            found = _conjugate_gradients(seen * slopes[0], ctx.rounds, *system)
-        return found, None, *(None for _ in system)
-
-
-@torch.no_grad()
-def _conjugate_gradients(
-    wrong: Tensor, rounds: int, seen: Tensor, design: Tensor, variance: Tensor, diagonal: Tensor, size: Tensor
-) -> Tensor:
-    diagonal = diagonal + torch.where(size > 0, JITTER * size, 1.0)
-    solved, way, before = torch.zeros_like(wrong), torch.zeros_like(wrong), torch.ones_like(size)
-    for _ in range(rounds):
-        scaled = wrong / diagonal
-        now = (wrong * scaled).sum(2, keepdim=True)
-        way = scaled + torch.where(before > 0, now / before.clamp(min=TINY), 0.0) * way
-        image = seen * ((way @ design * variance) @ design.mT) + JITTER * size * way
-        met = (way * image).sum(2, keepdim=True)
-        length = torch.where(met > 0, now / met.clamp(min=TINY), 0.0)
-        solved, wrong, before = solved + length * way, wrong - length * image, now
-    return solved
-
-
-def _factor(maps: list[tuple[Block, Tensor]], spreads: list[Tensor]) -> Tensor:
-    """Return the Cholesky factor of ``A C Aᵀ + τ²``, ``(k, k)``."""
-    total = sum((map_ * variance) @ map_.T for (_, map_), variance in zip(maps, spreads, strict=True))
-    assert isinstance(total, Tensor)
-    size = total.diagonal().mean()
-    tiny = torch.where(size > 0, JITTER * size, 1.0)  # of what never varies, nothing follows
-    return torch.linalg.cholesky(total + tiny * torch.eye(len(total), dtype=total.dtype, device=total.device))
-
-
-def _by_channel(layout: Representation, unit: Tensor, power: Tensor, bases: Tensor | None = None) -> Iterator[Block]:
-    """Make a block of each channel, whose coordinates are independent, or given the principal directions of each."""
-    single = Representation(layout.domain, layout.length, 1).to(unit.device)
-    size = single.tokens * single.features
-    whole = torch.eye(size, dtype=unit.dtype, device=unit.device).view(-1, single.tokens, single.features)
-    transform = single.decode(whole).flatten(1).T
-    numbers = torch.arange(unit.numel(), device=unit.device).view(unit.shape)
-    steps = torch.arange(layout.length, device=unit.device) * layout.channels
-    for m in range(layout.channels):
-        own = slice(m, None, layout.channels)
-        variance, made = power[:, own].flatten().to(unit), transform * unit[:, own].flatten()
-        if bases is None:
-            live = (unit[:, own].flatten() > 0).nonzero().flatten()
-            yield Block(steps + m, numbers[:, own].flatten()[live], None, made[:, live], variance[live])
-        else:
-            basis = bases[m].to(unit)
-            yield Block(steps + m, numbers[:, own].flatten(), basis, made @ basis, variance)
 
 
 def gaussian_of(codec: Codec) -> Gaussian:
