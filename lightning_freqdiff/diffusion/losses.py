@@ -169,8 +169,9 @@ def _unobserved(score: Score, error: Tensor, unit_error: Tensor, c: Coefficients
     # An error of eps is one of the clean rows but for a factor that all coordinates share, which does not matter.
     eps = score.in_eps(error, unit_error)
     alpha, level = (x.flatten(1).to(known.gaussian.dtype) for x in (c.alpha, c.level))
-    left = known.open(eps.flatten(1), lambda block: block.left(alpha, level))
-    return score.in_raw(left.view_as(eps), unit_error)
+    rows = eps.flatten(1)
+    told = rows - known.open(rows, lambda block: block.left(alpha, level))
+    return error - score.in_raw(told.view_as(eps), unit_error)  # the very error where nothing is known
 
 
 def _mean_square(
