@@ -23,9 +23,9 @@ class SamplingCallback(Callback):
         """Return the units that are still to be drawn, the same ones on every rank; ``None`` for all."""
         return None
 
-    def drawn(self, unit: WorkUnit) -> bool:
-        """Tell whether a unit that was to be drawn is there by now, from elsewhere."""
-        return False
+    def turn(self, unit: WorkUnit) -> WorkUnit:
+        """Return what to draw in the turn of a unit: another, or an empty one, if it is drawn elsewhere."""
+        return unit
 
     def on_sampling_step(self, step: int) -> None:
         """Be told that a solver step was queued."""

@@ -126,12 +126,10 @@ class SamplingModule(LightningModule):
         """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""
         left = [units for hook in self._hooks() if (units := hook.remaining(self.sampling)) is not None]
         units = left[0] if left else self.sampling.units()
-        return unit_loader(units, self.trainer.world_size, self.global_rank)
+        return unit_loader(units, self.trainer.world_size, self.global_rank, self._turn)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
-        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32; none if they are there."""
-        if any(hook.drawn(unit) for hook in self._hooks()):
-            unit = unit._replace(count=0)
+        """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
         return self.draw(unit, self.sampling, self.score_function, self._tell)
 
     def draw(
@@ -162,6 +160,11 @@ class SamplingModule(LightningModule):
     def times(self, sampling: Sampling) -> Tensor:
         """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""
         return sampling.solver.times(self.sde, sampling.num_steps, sampling.grid, self.score.calibration)
+
+    def _turn(self, unit: WorkUnit) -> WorkUnit:
+        for hook in self._hooks():
+            unit = hook.turn(unit)
+        return unit
 
     def _tell(self, step: int) -> None:
         for hook in self._hooks():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import overload
 
@@ -75,7 +77,8 @@ class ShardWriter(UnitWriter):
     """Write every unit of ``batch_size`` samples as a file of its own, while the next one is drawn.
 
     Any number of workers may run the same command, at the same time or after each other: each draws what it finds
-    missing, in an order of its own, and none waits for another. With ``shard`` a worker keeps to its part.
+    missing, in an order of its own. What another says it is drawing comes last, and is drawn if it does not come:
+    that worker may be slow, or gone. With ``shard`` a worker keeps to its part.
 
     Args:
         output: Folder of the data set, a path or a URL that fsspec knows, such as ``s3://bucket/run``. Empty or new,
@@ -91,6 +94,9 @@ class ShardWriter(UnitWriter):
         self.shard = None if shard is None else Shard.parse(shard)
         self.samples: SampleSet | None = None
         self._range = (0, 0)
+        self._todo: Iterator[int] = iter(())
+        self._claimed: set[int] = set()
+        self._name = ""
         self._pool: ThreadPoolExecutor | None = None
         self._writing: deque[Future[None]] = deque()
 
@@ -109,6 +115,8 @@ class ShardWriter(UnitWriter):
                 np.random.default_rng(secrets.randbits(64)).shuffle(found)
         # One look at the store: what the ranks share out must be the same, whoever else writes meanwhile.
         numbers = trainer.strategy.broadcast(found)
+        self._todo = in_turn(self.samples, map(int, numbers[trainer.global_rank :: trainer.world_size]))
+        self._name = secrets.token_hex(8)
         self.samples.read()
         self._range = (self.shard or Shard()).of(self.samples.units)
         every = self._range[1] - self._range[0]
@@ -117,19 +125,31 @@ class ShardWriter(UnitWriter):
         self._pool = ThreadPoolExecutor(1)
         return _Numbered(sampling, numbers)
 
-    def drawn(self, unit: WorkUnit) -> bool:
-        """Tell whether another worker has drawn a unit since the start; none does in a shard."""
+    def turn(self, unit: WorkUnit) -> WorkUnit:
+        """Claim a unit that nobody has drawn or claimed since the start; nobody else draws those of a shard."""
         if self.samples is None or self.shard is not None or unit.count == 0:
-            return False
-        number = unit.first // self.samples.encoding.size
-        return number in self.samples.entries(number, number + 1)
+            return unit
+        number = next(self._todo, None)
+        if number is None:
+            return unit._replace(count=0)
+        self.samples.claim(number, self._name)
+        self._claimed.add(number)
+        encoding = self.samples.encoding
+        return WorkUnit(unit.seed, number * encoding.size, encoding.count(number))
 
     def put(self, trainer: Trainer, unit: WorkUnit, series: np.ndarray) -> None:
         """Hand the unit to the thread that writes."""
-        assert self.samples is not None
         assert self._pool is not None
         self._wait(WAITING - 1)
-        self._writing.append(self._pool.submit(self.samples.put, unit.first // self.samples.encoding.size, series))
+        self._writing.append(self._pool.submit(self._put, unit, series))
+
+    def _put(self, unit: WorkUnit, series: np.ndarray) -> None:
+        assert self.samples is not None
+        number = unit.first // self.samples.encoding.size
+        self.samples.put(number, series)
+        if number in self._claimed:
+            self.samples.release(number, self._name)
+            self._claimed.remove(number)
 
     def flush(self) -> None:
         """Wait until all is written."""
@@ -145,6 +165,7 @@ class ShardWriter(UnitWriter):
                 f"{self.output}: {what}{missing} of {every} units are missing; the same command draws them"
             )
         else:
+            self.samples.tidy(*self._range)
             rank_zero_info(f"samples: {self.output} ({what}{every} units)")
 
     def _wait(self, most: int) -> None:
@@ -156,5 +177,36 @@ class ShardWriter(UnitWriter):
         """Write to its end what was begun, and leave the store."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        if self.samples is not None:
+            with suppress(OSError):  # a store that cannot be reached; whoever finishes the run tidies up
+                for number in self._claimed:
+                    self.samples.release(number, self._name)
+        self._claimed.clear()
         self._writing.clear()
         self.samples = self._pool = None
+
+
+def in_turn(samples: SampleSet, units: Iterable[int]) -> Iterator[int]:
+    """Go through units that nobody has drawn by the time it is their turn; last, through what others have claimed.
+
+    Those are given as long as the last unit took here, as most are under way: to draw them at once would end later.
+    """
+    claimed: deque[int] = deque()
+    pace = 0.0
+    for unit in units:
+        done, taken = samples.look(unit)
+        if taken and not done:
+            claimed.append(unit)
+        elif not done:
+            since = time.monotonic()
+            yield unit
+            pace = time.monotonic() - since
+    patience = time.monotonic() + pace
+    while claimed:
+        done, _ = samples.look(claimed[0])
+        if not done and time.monotonic() < patience:
+            time.sleep(pace / 20)
+            continue
+        unit = claimed.popleft()
+        if not done:
+            yield unit

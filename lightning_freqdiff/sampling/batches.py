@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from torch.utils.data import DataLoader, DistributedSampler
@@ -10,18 +10,21 @@ from torch.utils.data import DataLoader, DistributedSampler
 from lightning_freqdiff.sampling.loop import WorkUnit
 
 
-def unit_loader(units: Sequence[WorkUnit], ranks: int, rank: int) -> DataLoader[WorkUnit]:
+def unit_loader(
+    units: Sequence[WorkUnit], ranks: int, rank: int, turn: Callable[[WorkUnit], WorkUnit]
+) -> DataLoader[WorkUnit]:
     """Load every ``ranks``-th unit, from number ``rank`` on, one at a time.
 
     Args:
         units: All units. Where there are fewer than ranks, empty ones keep in step those that have nothing to do.
         ranks: Number of ranks.
         rank: This one.
+        turn: Says, when it comes to a unit and no sooner, what is to be drawn.
     """
     if 0 < len(units) < ranks:
         units = [*units, *[WorkUnit(units[0].seed, 0, 0)] * (ranks - len(units))]
     share = _Share(cast(Any, units), ranks, rank)
-    return DataLoader(cast(Any, units), batch_size=1, sampler=share, collate_fn=_only)
+    return DataLoader(cast(Any, units), batch_size=1, sampler=share, collate_fn=lambda batch: turn(batch[0]))
 
 
 class _Share(DistributedSampler[Any]):
@@ -36,8 +39,3 @@ class _Share(DistributedSampler[Any]):
 
     def __len__(self) -> int:
         return len(self.share)
-
-
-def _only(batch: list[WorkUnit]) -> WorkUnit:
-    (unit,) = batch
-    return unit

@@ -3,10 +3,12 @@
     run.json                             what was drawn, with which settings
     shard=00000/000000000000.parquet     a unit: samples 0 to B - 1
     _units/shard=00000/000000000000-766123-0f3a...   its entry: bytes and SHA-256 of the file, in the name
+    _units/shard=00000/000000004096-claimed-9d1c...  a worker's word that it is drawing this one, until it has
 
 A unit is a fixed range of samples of the run's seed, whoever draws it: workers that draw the same one write the same
 bytes under the same name, and a file takes its place whole. Its entry follows the file, so what is listed is there.
-The list of the entries is the manifest: nobody appends to a file, nothing is locked and no clock is asked.
+The list of the entries is the manifest: nobody appends to a file, nothing is locked and no clock is asked. A claim
+binds nobody: others leave its unit for last, and draw it all the same if it does not come.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,8 @@ from lightning_freqdiff.shards.store import Store
 RUN = "run.json"
 PARTITION = 1000
 """Units in a Hive partition, and entries that are listed together: what an object store lists in one answer."""
+
+CLAIMED = "claimed"
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,26 @@ class SampleSet:
         content = self.encoding.encode(unit, series)
         entry = Entry.of(content)
         self.store.write(self.encoding.name(unit, _partition(unit)), content)
-        first = unit * self.encoding.size
-        self.store.write(f"_units/{_partition(unit)}/{first:012d}-{entry.size}-{entry.digest}", b"")
+        self.store.write(f"{self._listed(unit)}-{entry.size}-{entry.digest}", b"")
+
+    def claim(self, unit: int, worker: str) -> None:
+        """Say that a worker is drawing a unit."""
+        self.store.write(f"{self._listed(unit)}-{CLAIMED}-{worker}", b"")
+
+    def release(self, unit: int, worker: str) -> None:
+        """Take that back."""
+        self.store.remove(f"{self._listed(unit)}-{CLAIMED}-{worker}")
+
+    def look(self, unit: int) -> tuple[bool, bool]:
+        """Tell, in one look at the store, whether a unit is done, and whether a worker says that it is drawing it."""
+        kinds = {kind for _, kind, _ in self._listing(unit, unit + 1)}
+        return any(kind.isdecimal() for kind in kinds), CLAIMED in kinds
+
+    def tidy(self, start: int, stop: int) -> None:
+        """Remove what workers that are gone have claimed of the units ``[start, stop)``."""
+        for unit, kind, worker in self._listing(start, stop):
+            if kind == CLAIMED:
+                self.release(unit, worker)
 
     def entries(self, start: int, stop: int) -> dict[int, list[Entry]]:
         """Return the entries of the units ``[start, stop)`` that are done, by unit.
@@ -140,12 +162,22 @@ class SampleSet:
         Kinds of machine that round differently leave several of one unit; its file is of one of them.
         """
         found: dict[int, list[Entry]] = {}
+        for unit, size, digest in self._listing(start, stop):
+            if size.isdecimal():
+                found.setdefault(unit, []).append(Entry(int(size), digest))
+        return found
+
+    def _listing(self, start: int, stop: int) -> Iterator[tuple[int, str, str]]:
+        """Go through what is noted of the units ``[start, stop)``: the unit, and the two parts after it."""
         for partition in range(start // PARTITION, -(-stop // PARTITION)):
             for name in self.store.names(f"_units/{_partition(partition * PARTITION)}"):
-                first, size, digest = (*name.split("-"), "", "")[:3]
-                if first.isdecimal() and size.isdecimal() and start <= int(first) // self.encoding.size < stop:
-                    found.setdefault(int(first) // self.encoding.size, []).append(Entry(int(size), digest))
-        return found
+                first, kind, rest = (*name.split("-"), "", "")[:3]
+                if first.isdecimal() and start <= int(first) // self.encoding.size < stop:
+                    yield int(first) // self.encoding.size, kind, rest
+
+    def _listed(self, unit: int) -> str:
+        """Return how the names of what is noted of a unit begin."""
+        return f"_units/{_partition(unit)}/{unit * self.encoding.size:012d}"
 
     def missing(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return the numbers of the units in ``[start, stop)`` that are not done, in order."""

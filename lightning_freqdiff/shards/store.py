@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,6 +101,11 @@ class Store:
                 self.again(lambda: self.fs.pipe_file(self.place(name), content, mode="create"))
         except FileExistsError:
             pass
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self.again(lambda: self.fs.rm_file(self.place(name)))
 
     def names(self, folder: str = "") -> list[str]:
         """Return the names of what lies in a folder, as it is now; nothing where there is no such folder."""

@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import time
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -228,6 +229,53 @@ def test_workers_share_the_work_without_a_word(module, remote, monkeypatch):
     np.testing.assert_array_equal(lf.read_samples(remote), expected(module))
 
 
+def test_workers_that_draw_at_the_same_time_leave_each_other_theirs(module, remote, monkeypatch):
+    """A whole second worker comes while the first one draws its third unit; it ends with what that one claimed."""
+    draw, drawn, other = ScoreModule.draw, [], deepcopy(module)
+
+    def watched(self, unit, *args):
+        if unit.count:
+            drawn.append(unit.first)
+            if len(drawn) == 3:
+                predict(other, remote)
+        return draw(self, unit, *args)
+
+    monkeypatch.setattr(ScoreModule, "draw", watched)
+    predict(module, remote)
+    assert len(drawn) == 11
+    assert sorted({*drawn}) == [*range(0, 40, 4)]
+    assert drawn[2] == drawn[-1]
+    np.testing.assert_array_equal(lf.read_samples(remote), expected(module))
+    assert not [name for name in tree(remote) if "claimed" in name]
+
+
+def test_what_a_worker_that_is_gone_has_claimed_comes_last(module, remote, monkeypatch):
+    predict(module, remote, limit_predict_batches=1)
+    assert not [name for name in tree(remote) if "claimed" in name]
+    samples = SampleSet(remote)
+    samples.read()
+    gone = samples.missing()[:8]
+    for unit in gone:
+        samples.claim(int(unit), "gone")
+    draw, drawn = ScoreModule.draw, []
+    monkeypatch.setattr(
+        ScoreModule, "draw", lambda self, unit, *rest: drawn.append(unit.first // 4) or draw(self, unit, *rest)
+    )
+    predict(module, remote)
+    assert sorted(drawn[1:]) == [*gone]
+    assert not [name for name in tree(remote) if "claimed" in name]
+
+
+def test_who_is_interrupted_takes_its_claims_back(module, remote, monkeypatch):
+    def interrupted(self, unit, *rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ScoreModule, "draw", interrupted)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        predict(module, remote)
+    assert [name for name in tree(remote) if name.startswith("/_units")] == []
+
+
 def test_two_starts_at_the_same_time_are_one_run(module, remote, monkeypatch):
     """The second finds nothing when it looks, and the first one's description when it writes its own."""
     predict(module, remote, limit_predict_batches=1)
@@ -345,7 +393,8 @@ def test_the_entry_is_written_after_the_file(module, remote, monkeypatch):
         store.Store, "write", lambda self, name, content: (names.append(name), write(self, name, content))
     )
     predict(module, remote, num_samples=4)
-    assert [name.split("/")[0] for name in names] == ["shard=00000", "_units"]
+    assert [name.split("/")[0] for name in names] == ["_units", "shard=00000", "_units"]
+    assert "claimed" in names[0]
 
 
 def test_the_description_says_how_it_was_drawn(module, remote):
