@@ -82,16 +82,10 @@ COMMANDS = [
         ("quality.json",),
     ),
     (
-        "the same under noise of other colours",
-        "`python benchmarks/quality.py --sets ecg --domain time --colour 1 --steps 600 --draws 1 --scores 0 "
-        "--output ...`",
+        "short trainings in frequency and time, of every output, under noise of other colours",
+        "`python benchmarks/quality.py --sets stocks --networks transformer --domain time --parametrization wiener "
+        "--colour 1 --steps 600 --draws 2 --scores 0 --plates 0 --threads 1 --output ...`",
         ("colour.json",),
-    ),
-    (
-        "the same where the network is asked for a remainder of every step",
-        "`python benchmarks/quality.py --sets ecg --parametrization steps --seeds 1 2 --draws 1 --scores 0 "
-        "--output ...`",
-        ("steps.json",),
     ),
     (
         "heartbeats by class: what they teach a classifier, at every guidance",

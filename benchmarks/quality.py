@@ -239,7 +239,7 @@ def main() -> None:
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
     options.add_argument("--covariance", choices=get_args(Covariance), default="joint")
-    options.add_argument("--parametrization", choices=get_args(Parametrization), default="wiener")
+    options.add_argument("--parametrization", choices=get_args(Parametrization))
     options.add_argument("--weighting", choices=get_args(Weighting))
     options.add_argument("--learning_rate", type=float)
     options.add_argument("--precision", default="bf16-mixed")

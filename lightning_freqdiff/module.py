@@ -33,7 +33,7 @@ from lightning_freqdiff.diffusion.losses import (
     stratified_times,
     time_quantiles,
 )
-from lightning_freqdiff.diffusion.score import LINEAR, Covariance, Parametrization, Score
+from lightning_freqdiff.diffusion.score import LINEAR, Covariance, Parametrization, Score, suitable
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
 from lightning_freqdiff.masks import draw_masks
@@ -58,8 +58,9 @@ class ScoreModule(SamplingModule):
         network: Backbone.
         sde: Forward noising process.
         parametrization: What the network outputs: the unit-variance remainder of the Wiener filter of every
-            coordinate (wiener) or of every step of time (steps, of networks that see time), the noise, the clean
-            signal, or the score itself.
+            coordinate (wiener) or of every step of time (steps, of networks that see time), the noise (eps), the
+            clean signal (x0), or the score itself. If not given, steps where the network sees time and what varies at
+            each step is known from a covariance, else wiener.
         weighting: Weighting of the loss: unit is EDM's, eps plain noise prediction, likelihood and fd the
             papers'. If not given, unit for steps and wiener and eps for the others.
         times: Density of the training times: uniform as in the papers, or lognormal in the noise-to-signal ratio
@@ -98,7 +99,7 @@ class ScoreModule(SamplingModule):
         self,
         network: Architecture = UNet(),
         sde: SDE = VP(),
-        parametrization: Parametrization = "wiener",
+        parametrization: Parametrization | None = None,
         weighting: Weighting | None = None,
         times: TimeDensity = "lognormal",
         domain: DomainName | Domain = "frequency",
@@ -128,8 +129,8 @@ class ScoreModule(SamplingModule):
             )
         self.architecture, self.sde, self.observe = network, sde, observe
         self.compile_network, self.recompute = compile, recompute
-        self.parametrization: Parametrization = parametrization
-        self.weighting: Weighting = weighting or ("unit" if parametrization in LINEAR else "eps")
+        self.parametrization: Parametrization | None = parametrization
+        self.weighting: Weighting = weighting or ("unit" if parametrization in (None, *LINEAR) else "eps")
         self.domain = domain_of(domain)
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
         self.covariance: Covariance = covariance
@@ -169,10 +170,10 @@ class ScoreModule(SamplingModule):
         """Make the parts that need the data's shape."""
         conditions = replace(conditions, observed=conditions.observed or self.observe > 0)
         layout = Representation(self.domain, length, channels)
-        self.score = Score(
-            self.architecture, self.sde, self.parametrization, layout, conditions, self.colour, self.covariance
-        )
-        self.hparams.update({"shape": [length, channels], "conditions": asdict(conditions)})
+        self.parametrization = form = self.parametrization or suitable(self.architecture, layout, self.covariance)
+        self.score = Score(self.architecture, self.sde, form, layout, conditions, self.colour, self.covariance)
+        built = {"parametrization": form, "shape": [length, channels], "conditions": asdict(conditions)}
+        self.hparams.update(built)
         self.score.network.compiled = self.compile_network
         if self.recompute:
             recompute(self.score.network.parts)

@@ -185,6 +185,26 @@ def test_processes_that_draw_samples_of_their_own_cannot_share_out_calls(monkeyp
         module.on_predict_start()
 
 
+WIDE = Transformer(preset="base", axis="time")
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "more", "form"),
+    [
+        (UNet(), (24, 2), {}, "steps"),
+        (WIDE, (24, 2), {}, "steps"),
+        (Transformer(), (24, 2), {}, "wiener"),
+        (MLP(), (24, 2), {}, "wiener"),
+        (UNet(), (24, 2), {"covariance": "diagonal"}, "wiener"),
+        (UNet(), (3000, 1), {}, "wiener"),
+        (UNet(), (24, 2), {"parametrization": "wiener"}, "wiener"),
+    ],
+)
+def test_the_output_is_what_the_network_sees(network, shape, more, form):
+    module = ScoreModule(network, shape=shape, **more)
+    assert module.parametrization == module.score.parametrization == module.hparams["parametrization"] == form
+
+
 def test_weighting_follows_the_parametrization():
     assert ScoreModule(TINY).weighting == "unit"
     assert ScoreModule(TINY).weighting == ScoreModule(UNet(), parametrization="steps").weighting == "unit"

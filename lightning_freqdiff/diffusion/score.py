@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, UNCONDITIONAL, Condition, ConditionSizes
+from lightning_freqdiff.covariance import groups_of
 from lightning_freqdiff.diffusion.correction import Correction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.domains import Representation
@@ -47,6 +48,12 @@ Parametrization = Literal["wiener", "steps", "eps", "x0", "score"]
 Covariance = Literal["joint", "diagonal"]
 LINEAR: tuple[Parametrization, ...] = ("wiener", "steps")
 """Those whose raw output is a remainder of unit variance."""
+
+
+def suitable(architecture: Architecture, layout: Representation, covariance: Covariance) -> Parametrization:
+    """Return ``steps`` where a network sees time and it is known how much varies at each step, else ``wiener``."""
+    known = covariance == "joint" and groups_of(layout.tokens * layout.features, layout.channels)
+    return "steps" if architecture.sees_time and known else "wiener"
 
 
 @dataclass(frozen=True)

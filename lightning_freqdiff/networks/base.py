@@ -174,6 +174,11 @@ class Levelled(ABC):
 class Architecture(ABC):
     """The settings of a backbone: everything but the shape of the data."""
 
+    @property
+    def sees_time(self) -> bool:
+        """Whether its features go along time, whatever the tokens are."""
+        return False
+
     @abstractmethod
     def build(self, codec: Codec, sizes: ConditionSizes = UNCONDITIONAL) -> Backbone:
         """Make a backbone with fresh weights.

@@ -71,6 +71,11 @@ class Transformer(Architecture):
     time_scale: float | None = None
     dropout: float = 0.0
 
+    @property
+    def sees_time(self) -> bool:
+        """Where its tokens are steps."""
+        return self.axis == "time"
+
     def setting(self, name: str) -> int:
         """Return a setting by name, from the preset where it was not given."""
         value = getattr(self, name)

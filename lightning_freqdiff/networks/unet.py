@@ -60,6 +60,11 @@ class UNet(Architecture):
     time_scale: float | None = None
     dropout: float = 0.0
 
+    @property
+    def sees_time(self) -> bool:
+        """It does."""
+        return True
+
     def setting(self, name: str) -> int:
         """Return a setting by name, from the preset where it was not given."""
         value = getattr(self, name)

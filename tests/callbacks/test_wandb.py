@@ -81,7 +81,7 @@ def test_fit_logs_one_offline_run_that_holds_everything(project, processes):
     assert [row["trainer/global_step"] for row in sampled] == [step + 1 for step in losses[1:]]
     assert run["summary"]["samples/sw_time/mean"] == sampled[-1]["samples/sw_time/mean"]
     config = run["config"]
-    assert config["parametrization"] == "wiener"
+    assert config["times"] == "lognormal"
     assert config["data"]["class_path"] == "lightning_freqdiff.SyntheticECG"
     assert config["data"]["init_args"]["num_series"] == 96
     assert config["trainer"]["max_epochs"] == 2
