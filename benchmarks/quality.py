@@ -68,6 +68,9 @@ WINDOW, WINDOWS_DRAWN, SERIES_DRAWN = 24, 3000, 1000
 FEWEST_FRESH = 100
 """With fewer fresh rows there is no floor for scores that train networks."""
 
+LARGE_SEED = 1000
+"""How far the seed of so many samples is from that of the others."""
+
 HEUN_STEPS = 30
 """Steps of Heun's method on EDM's grid: 59 network calls."""
 
@@ -163,6 +166,25 @@ def distances(data: SeriesData, generated: Tensor, count: int, directions: int, 
     return {**ours, "floor": floor, "ceiling": ceiling, "over_floor": ours["sw_time"] / floor["sw_time"]}
 
 
+def at_large(data: SeriesData, generated: Tensor, directions: int, seed: int) -> dict[str, Any]:
+    """Measure as many samples as papers do, of which there are no fresh rows: against one half of all real rows.
+
+    The other half, which the model has seen as much of, is the floor.
+    """
+    parts = [data.reference_series(part=part) for part in ("train", "val", "test")]
+    rows = torch.cat([part for part in parts if part is not None])
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
+    count = min(len(generated), len(rows) // 2)
+    reference, floor = rows[:count], rows[count : 2 * count]
+    sets = {"samples": generated[:count], "floor": floor, "gaussian": sample_gaussian(reference, count, seed)}
+    distances = Evaluator(reference, num_directions=directions)
+    found = {name: distances.distances(series) for name, series in sets.items()}
+    return {
+        "count": count,
+        **{f"{name}_{domain}": float(d.mean()) for name, both in found.items() for domain, d in both.items()},
+    }
+
+
 def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[str, Any]:
     data = open_set(name)
     count = args.samples or (WINDOWS_DRAWN if data.shape[0] == WINDOW else SERIES_DRAWN)
@@ -216,6 +238,10 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
     if name == "ecg":
         row["flat_tails"], row["flat_tails_real"] = flat_tails(generated), flat_tails(data.reference_series())
     generated = generated[:count]
+    if args.large:
+        with autocast(args.device, args.precision == "bf16-mixed"):
+            many = draw(module, args.large, seed + LARGE_SEED)
+        row["large"] = at_large(data, many, args.directions, seed)
     if args.scores:
         row |= scores(generated, data, args.repetitions)
     np.save(folder / "samples.npy", generated.numpy())
@@ -235,6 +261,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, help="train for so many steps and not for a time")
     options.add_argument("--samples", type=int, help=f"{SERIES_DRAWN} if not given; of windows, {WINDOWS_DRAWN}")
     options.add_argument("--draws", type=int, default=4, help="sets of so many samples; distances are their mean")
+    options.add_argument("--large", type=int, default=0, help="also measure so many, against half of all real rows")
     options.add_argument("--directions", type=int, default=2000, help="of the sliced Wasserstein distance")
     options.add_argument("--domain", choices=("frequency", "time"), default="frequency")
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")

@@ -167,6 +167,7 @@ def test_quality(monkeypatch, tmp_path):
     output, kept = tmp_path / "quality.json", tmp_path / "kept"
     options = ["--sets", "sines", "--networks", "transformer", "--steps", "100", "--samples", "12", "--threads", "1"]
     options += ["--scores", "0", "--directions", "16", "--device", "cpu", "--draws", "3", f"--checkpoints={kept}"]
+    options += ["--large", "400"]
     for again in ("0", "1"):  # the second time, what was trained is measured again, and replaces its row
         monkeypatch.setattr(sys, "argv", ["quality.py", *options, f"--again={again}", f"--output={output}"])
         runpy.run_path(str(BENCHMARKS / "quality.py"), run_name="__main__")
@@ -177,6 +178,8 @@ def test_quality(monkeypatch, tmp_path):
         assert row["sw_time_two_se"] > 0
         assert row["over_floor"] == pytest.approx(row["sw_time"] / row["floor"]["sw_time"])
         assert row["ceiling"]["sw_time"] > 0
+        assert row["large"]["count"] == 400
+        assert 0 < row["large"]["floor_time"] < row["large"]["gaussian_time"]
     assert (tmp_path / "plate-sines-transformer.png").read_bytes().startswith(b"\x89PNG")
     page(monkeypatch, tmp_path)
     few_steps(monkeypatch, kept / "sines-transformer-frequency-0.0-0" / "best.ckpt", tmp_path / "fewer-steps-sines")
