@@ -149,6 +149,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     for name in SOLVERS:
         best = {row["calls"]: row for row in reversed(sorted_by_quality(rows)) if row["name"] == name}
         calls = sorted(best)
+        if not calls:
+            continue
         style = {"lw": 2.2, "marker": "o"} if name == "Fitted" else {"lw": 1, "marker": "x"}
         axis.plot(calls, [best[c]["over_solved"] for c in calls], label=name, **style)
     axis.axhline(1, color="grey", ls=":", lw=0.8)
