@@ -37,6 +37,9 @@ class FaultyFileSystem(MemoryFileSystem):
     def cat_file(self, path, *args, **kwargs):
         return self._try(super().cat_file, path, *args, **kwargs)
 
+    def rm_file(self, path):
+        return self._try(super().rm_file, path)
+
     def ls(self, path, *args, **kwargs):
         return self._try(super().ls, path, *args, **kwargs)
 
