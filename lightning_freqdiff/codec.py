@@ -156,13 +156,13 @@ class Codec(nn.Module):
         power, channels = self.power, self.layout.channels
         if self.directions is None:  # of single coordinates all steps are taken for alike
             return power.view(-1, channels).sum(0).expand(self.layout.length, -1) / self.layout.length
-        total = power.new_zeros(self.layout.length, channels)
-        for numbers in torch.arange(len(power), device=power.device).split(CHUNK):
-            one = torch.zeros(len(numbers), len(power), device=power.device)
-            one[torch.arange(len(numbers), device=power.device), numbers] = 1
-            made = self.layout.decode(self.tokens_along(one))
-            total += torch.einsum("cnm,c->nm", made.square(), power[numbers])
-        return total
+        total, groups = power.new_zeros(self.layout.length, channels), self.directions.groups
+        deviation = power.view(-1, groups).sqrt()
+        for numbers in torch.arange(len(deviation), device=power.device).split(CHUNK):
+            one = torch.zeros(len(numbers), *deviation.shape, device=power.device)  # groups share no channel
+            one[torch.arange(len(numbers), device=power.device), numbers] = deviation[numbers]
+            total += self.layout.decode(self.tokens_along(one.flatten(1))).square().sum(0)
+        return torch.where(total > CONSTANT_TOLERANCE**2 * total.max(), total, 0.0)  # and no rounding of constants
 
     def whiten(self, z: Tensor) -> Tensor:
         """Return tokens ``(B, K, F)`` over ``Λ`` as rows ``(B, n)``, whose noise is white; 0 where there is none."""

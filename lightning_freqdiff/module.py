@@ -73,7 +73,8 @@ class ScoreModule(SamplingModule):
         covariance: Whether the covariance of all coordinates is used (joint), so that the network is shown the best
             linear prediction from all of them, and its own is corrected in the 16 leading directions once it is
             trained (``Refit``); where there are more than 2,048, that of each channel's. Or their variances alone
-            (diagonal), as for channels of more than 2,048 steps and for other parametrizations.
+            (diagonal), as where those of all channels together hold more than 2,048² numbers, and for other
+            parametrizations.
         condition_dropout: Share of the training series that are not told their label, and of those not told their
             covariates, so that the model can be asked with and without.
         learning_rate: Peak learning rate of AdamW.
@@ -304,6 +305,12 @@ class ScoreModule(SamplingModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the notes on the training data, and names that an older version gave."""
         translate(checkpoint)
+        before = checkpoint.get("hyper_parameters", {}).get("parametrization", self.parametrization)
+        if before != self.parametrization:
+            raise ValueError(
+                f"expected {before}, as the checkpoint was trained, got {self.parametrization}: set "
+                f"`model.parametrization` {before}"
+            )
         self.data_facts = {k: v for k, v in checkpoint.get(MARK, {}).items() if k != "version"}
 
     @classmethod

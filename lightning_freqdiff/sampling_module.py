@@ -124,9 +124,9 @@ class SamplingModule(LightningModule):
 
     def predict_dataloader(self) -> DataLoader[WorkUnit]:
         """Return the work units of :attr:`sampling`, or those that a writer says are left to do."""
-        left = [units for hook in self._hooks() if (units := hook.remaining(self.sampling)) is not None]
-        units = left[0] if left else self.sampling.units()
-        return unit_loader(units, self.trainer.world_size, self.global_rank, self._turn)
+        left = [(units, hook) for hook in self._hooks() if (units := hook.remaining(self.sampling)) is not None]
+        units, hook = left[0] if left else (self.sampling.units(), SamplingCallback())
+        return unit_loader(units, self.trainer.world_size, self.global_rank, hook.turn)
 
     def predict_step(self, unit: WorkUnit, batch_idx: int) -> Tensor:
         """Draw the samples of a work unit, ``(count, N, M)`` in the data's units, float32."""
@@ -160,11 +160,6 @@ class SamplingModule(LightningModule):
     def times(self, sampling: Sampling) -> Tensor:
         """Return the times ``(num_steps + 1,)`` that the steps of a sampling are between."""
         return sampling.solver.times(self.sde, sampling.num_steps, sampling.grid, self.score.calibration)
-
-    def _turn(self, unit: WorkUnit) -> WorkUnit:
-        for hook in self._hooks():
-            unit = hook.turn(unit)
-        return unit
 
     def _tell(self, step: int) -> None:
         for hook in self._hooks():

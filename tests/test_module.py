@@ -249,3 +249,24 @@ def test_a_precision_without_digits_is_refused(checkpoint, precision):
     trainer = Trainer(precision=precision, accelerator="cpu", logger=False, enable_progress_bar=False)
     with pytest.raises(ValueError, match=rf"got {precision}: set `trainer\.precision` bf16-mixed"):
         trainer.predict(model, return_predictions=False)
+
+
+def test_a_constant_channel_counts_for_nothing():
+    x = torch.randn(64, 12, 2, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    x[..., 1] = 3
+    for domain in ("frequency", "time", "wavelet", "lapped"):
+        module = ScoreModule(UNet(width=8, heads=2), domain=domain, shape=(12, 2))
+        module.score.codec.fit([x])
+        varies = module.score.codec.step_variance
+        assert varies is not None
+        assert (varies[:, 0] > 0).all()
+        assert (varies[:, 1] == 0).all()
+
+
+def test_a_training_goes_on_with_the_output_it_had(tmp_path):
+    trainer = fit(ScoreModule(UNet(width=8, heads=2), parametrization="wiener"), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "before.ckpt")
+    content = torch.load(tmp_path / "before.ckpt", weights_only=True)
+    other = ScoreModule(UNet(width=8, heads=2), shape=(17, 1))
+    with pytest.raises(ValueError, match="expected wiener, .* got steps: set `model.parametrization` wiener"):
+        other.on_load_checkpoint(content)

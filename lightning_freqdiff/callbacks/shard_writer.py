@@ -132,8 +132,8 @@ class ShardWriter(UnitWriter):
         number = next(self._todo, None)
         if number is None:
             return unit._replace(count=0)
-        self.samples.claim(number, self._name)
         self._claimed.add(number)
+        self.samples.claim(number, self._name)
         encoding = self.samples.encoding
         return WorkUnit(unit.seed, number * encoding.size, encoding.count(number))
 
@@ -148,8 +148,12 @@ class ShardWriter(UnitWriter):
         number = unit.first // self.samples.encoding.size
         self.samples.put(number, series)
         if number in self._claimed:
-            self.samples.release(number, self._name)
+            self._release(self.samples, number)
             self._claimed.remove(number)
+
+    def _release(self, samples: SampleSet, number: int) -> None:
+        with suppress(OSError, NotImplementedError):  # a store that lets nobody delete; a claim binds nobody
+            samples.release(number, self._name)
 
     def flush(self) -> None:
         """Wait until all is written."""
@@ -165,7 +169,8 @@ class ShardWriter(UnitWriter):
                 f"{self.output}: {what}{missing} of {every} units are missing; the same command draws them"
             )
         else:
-            self.samples.tidy(*self._range)
+            with suppress(OSError, NotImplementedError):
+                self.samples.tidy(*self._range)
             rank_zero_info(f"samples: {self.output} ({what}{every} units)")
 
     def _wait(self, most: int) -> None:
@@ -178,9 +183,8 @@ class ShardWriter(UnitWriter):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         if self.samples is not None:
-            with suppress(OSError):  # a store that cannot be reached; whoever finishes the run tidies up
-                for number in self._claimed:
-                    self.samples.release(number, self._name)
+            for number in self._claimed:
+                self._release(self.samples, number)
         self._claimed.clear()
         self._writing.clear()
         self.samples = self._pool = None
@@ -189,7 +193,7 @@ class ShardWriter(UnitWriter):
 def in_turn(samples: SampleSet, units: Iterable[int]) -> Iterator[int]:
     """Go through units that nobody has drawn by the time it is their turn; last, through what others have claimed.
 
-    Those are given as long as the last unit took here, as most are under way: to draw them at once would end later.
+    Those are given as long as a unit took here, as most are under way: to draw them at once would end later.
     """
     claimed: deque[int] = deque()
     pace = 0.0
@@ -200,7 +204,7 @@ def in_turn(samples: SampleSet, units: Iterable[int]) -> Iterator[int]:
         elif not done:
             since = time.monotonic()
             yield unit
-            pace = time.monotonic() - since
+            pace = max(pace, time.monotonic() - since)  # the last unit may be a small one
     patience = time.monotonic() + pace
     while claimed:
         done, _ = samples.look(claimed[0])
