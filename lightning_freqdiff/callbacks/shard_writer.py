@@ -6,9 +6,8 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import overload
 
@@ -96,7 +95,7 @@ class ShardWriter(UnitWriter):
         self._range = (0, 0)
         self._todo: Iterator[int] = iter(())
         self._claimed: set[int] = set()
-        self._name = ""
+        self._name, self._kept = "", ""
         self._pool: ThreadPoolExecutor | None = None
         self._writing: deque[Future[None]] = deque()
 
@@ -148,12 +147,16 @@ class ShardWriter(UnitWriter):
         number = unit.first // self.samples.encoding.size
         self.samples.put(number, series)
         if number in self._claimed:
-            self._release(self.samples, number)
+            self._delete(lambda samples: samples.release(number, self._name))
             self._claimed.remove(number)
 
-    def _release(self, samples: SampleSet, number: int) -> None:
-        with suppress(OSError, NotImplementedError):  # a store that lets nobody delete; a claim binds nobody
-            samples.release(number, self._name)
+    def _delete(self, what: Callable[[SampleSet], None]) -> None:
+        """Delete claims, which bind nobody: a store that lets nobody delete is no reason to end a run."""
+        assert self.samples is not None
+        try:
+            what(self.samples)
+        except (OSError, NotImplementedError) as error:
+            self._kept = " ".join(str(error).split()) or type(error).__name__
 
     def flush(self) -> None:
         """Wait until all is written."""
@@ -169,9 +172,13 @@ class ShardWriter(UnitWriter):
                 f"{self.output}: {what}{missing} of {every} units are missing; the same command draws them"
             )
         else:
-            with suppress(OSError, NotImplementedError):
-                self.samples.tidy(*self._range)
+            self._delete(lambda samples: samples.tidy(*self._range))
             rank_zero_info(f"samples: {self.output} ({what}{every} units)")
+        if self._kept:
+            rank_zero_info(
+                f"{self.output}: notes on who draws what (`_units/*/*-claimed-*`) cannot be deleted; they do no harm "
+                f"({self._kept})"
+            )
 
     def _wait(self, most: int) -> None:
         """Wait until no more than so many units are being written; what went wrong there is raised here."""
@@ -184,7 +191,7 @@ class ShardWriter(UnitWriter):
             self._pool.shutdown(cancel_futures=True)
         if self.samples is not None:
             for number in self._claimed:
-                self._release(self.samples, number)
+                self._delete(lambda samples, number=number: samples.release(number, self._name))
         self._claimed.clear()
         self._writing.clear()
         self.samples = self._pool = None

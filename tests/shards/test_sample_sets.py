@@ -266,13 +266,17 @@ def test_what_a_worker_that_is_gone_has_claimed_comes_last(module, remote, monke
     assert not [name for name in tree(remote) if "claimed" in name]
 
 
-def test_a_store_that_lets_nobody_delete_gets_every_sample(module, remote, monkeypatch):
+def test_a_store_that_lets_nobody_delete_gets_every_sample_and_says_what_stays(module, remote, monkeypatch, caplog):
     def refused(self, path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "rm_file", refused)
-    predict(module, remote)
+    with caplog.at_level("INFO"):
+        predict(module, remote)
     np.testing.assert_array_equal(lf.read_samples(remote), expected(module))
+    assert [
+        r.message for r in caplog.records if "cannot be deleted" in r.message and "Permission denied" in r.message
+    ]
 
 
 def test_who_is_interrupted_takes_its_claims_back(module, remote, monkeypatch):
