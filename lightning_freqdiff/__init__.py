@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     )
     from lightning_freqdiff.diffusion import VE, VP, SubVP
     from lightning_freqdiff.distilling import distill
-    from lightning_freqdiff.model import Model, fit, load
+    from lightning_freqdiff.fitting import fit
+    from lightning_freqdiff.model import Model, load
     from lightning_freqdiff.module import ScoreModule
     from lightning_freqdiff.networks import LSTM, MLP, Transformer, UNet
     from lightning_freqdiff.sampling import Sampling
@@ -155,7 +156,8 @@ _ROOMS = {
     "Sines Stocks SyntheticECG UCR USDroughts",
     "diffusion": "SubVP VE VP",
     "distilling": "distill",
-    "model": "Model fit load",
+    "fitting": "fit",
+    "model": "Model load",
     "module": "ScoreModule",
     "networks": "LSTM MLP Transformer UNet",
     "sampling": "Sampling",

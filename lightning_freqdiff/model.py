@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
-from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch import Callback, Trainer
 
 from lightning_freqdiff import recipe, studies
 from lightning_freqdiff.callbacks import CacheCallback, Quantize
 from lightning_freqdiff.callbacks.table import to_frame
 from lightning_freqdiff.callbacks.unit_writer import check_finite
-from lightning_freqdiff.callbacks.verdict import stopped_early, verdict
 from lightning_freqdiff.callbacks.writers import writer
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.evaluation.arithmetic import LOW_BITS
 from lightning_freqdiff.evaluation.findings import Findings
+from lightning_freqdiff.given import (
+    DATA,
+    EVALUATE,
+    SAMPLING,
+    Cache,
+    evaluate_settings,
+    plugged_in,
+    sampling_of,
+)
 from lightning_freqdiff.hub import CONFIG, Pretrained
 from lightning_freqdiff.imputing import Backtesting
-from lightning_freqdiff.keywords import allot, make, names, spell, spelt
+from lightning_freqdiff.keywords import allot, names, spelt
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.outputs import claimed
+from lightning_freqdiff.outputs import shown
 from lightning_freqdiff.running import MatmulPrecision, float32_products, interruptible, news, quietly
 from lightning_freqdiff.sampling import Sampling, Solver
 from lightning_freqdiff.shards import read_samples
@@ -84,7 +86,7 @@ class Model(Backtesting, Pretrained):
             f"{type(self.module.sde).__name__} in {self.module.domain}",
         ]
         facts += [] if self.val_gain is None else [f"val_gain {self.val_gain:.3f}"]
-        facts += [] if self.checkpoint_path is None else [_shown(self.checkpoint_path)]
+        facts += [] if self.checkpoint_path is None else [shown(self.checkpoint_path)]
         return f"Model({'; '.join(facts)})"
 
     def sample(
@@ -94,7 +96,7 @@ class Model(Backtesting, Pretrained):
         num_steps: int = Sampling.num_steps,
         solver: str | Solver = "EulerMaruyama",
         seed: int = Sampling.seed,
-        cache: studies.Cache | None = None,
+        cache: Cache | None = None,
         format: Format | None = None,
         output: str | Path | None = None,
         callbacks: Callback | Sequence[Callback] = (),
@@ -127,7 +129,7 @@ class Model(Backtesting, Pretrained):
             ValueError: For settings that cannot be, and samples that are no numbers.
         """
         given = {"num_samples": num_samples, "num_steps": num_steps, "solver": solver, "seed": seed}
-        parted = allot("sample", settings, sampling=studies.SAMPLING, trainer=TRAINER)
+        parted = allot("sample", settings, sampling=SAMPLING, trainer=TRAINER)
         wanted = format or self.module.data_facts.get("frame", "numpy")
         if wanted not in get_args(Format):
             raise ValueError(f"expected `format` as one of {', '.join(get_args(Format))}, got {wanted!r}")
@@ -135,7 +137,7 @@ class Model(Backtesting, Pretrained):
             hooks = [*recipe.list_of(callbacks), *_plugged(cache)]
             if output is not None:
                 hooks.append(writer(str(output), None if is_url(str(output)) else "npy"))
-            self.module.sampling = studies.sampling_of({**given, **parted["sampling"]})
+            self.module.sampling = sampling_of({**given, **parted["sampling"]})
             series = self._predict(
                 recipe.sampling({**parted["trainer"], "callbacks": hooks}), output, matmul_precision
             )
@@ -146,7 +148,7 @@ class Model(Backtesting, Pretrained):
     def _predict(self, arguments: dict[str, Any], output: str | Path | None, matmul: MatmulPrecision) -> np.ndarray:
         """Run the trainer's predict loop, and return the samples ``(n, N, M)``."""
         with quietly(news), float32_products(matmul):
-            trainer = _trainer(arguments)
+            trainer = recipe.make_trainer(arguments)
             if trainer.world_size > 1 and output is None:
                 raise ValueError(f"expected `output`, a folder that {trainer.world_size} devices share, got none")
             with interruptible(lambda: "sampling was interrupted" if trainer.interrupted else None):
@@ -165,7 +167,7 @@ class Model(Backtesting, Pretrained):
         *,
         num_samples: int = 256,
         seed: int = 0,
-        cache: studies.Cache | None = None,
+        cache: Cache | None = None,
         **settings: Any,
     ) -> Findings:
         """Measure samples against real series, beside fresh real ones and a Gaussian.
@@ -187,10 +189,10 @@ class Model(Backtesting, Pretrained):
             raise ValueError(
                 "expected real series to measure against, got none, for this model was loaded: set `reference`"
             )
-        sampling = {"num_steps", "solver", *studies.SAMPLING, *TRAINER, "callbacks", "matmul_precision"}
-        measured = studies.EVALUATE | studies.DATA
+        sampling = {"num_steps", "solver", *SAMPLING, *TRAINER, "callbacks", "matmul_precision"}
+        measured = EVALUATE | DATA
         parted = allot("evaluate", settings, sample=sampling - measured, evaluate=measured)
-        studies.evaluate_settings({k: v for k, v in parted["evaluate"].items() if k in studies.EVALUATE})
+        evaluate_settings({k: v for k, v in parted["evaluate"].items() if k in EVALUATE})
         if generated is None:
             drawn = {"num_samples": num_samples, "seed": seed, "cache": cache, "format": "numpy", **parted["sample"]}
             if not {"label", "condition"} & drawn.keys():
@@ -199,78 +201,6 @@ class Model(Backtesting, Pretrained):
         found = studies.evaluate(generated, reference, holdout, seed=seed, **parted["evaluate"])
         self.findings = found
         return found
-
-
-def fit(
-    series: Any,
-    *,
-    seed: int | None = 0,
-    folder: str | Path | None = None,
-    early_stopping: bool = True,
-    callbacks: Callback | Sequence[Callback] = (),
-    matmul_precision: MatmulPrecision = "high",
-    **settings: Any,
-) -> Model:
-    """Train a model, as ``python -m lightning_freqdiff fit`` does.
-
-    It trains for 700 steps where neither ``max_steps``, ``max_epochs`` nor ``max_time`` is given, with averaged
-    weights, and returns those with the lowest ``val_loss``.
-
-    Args:
-        series: An array ``(n, N, M)`` or ``(n, N)``; a table of pandas, polars or pyarrow; a path; or a data set.
-        seed: Of the weights and of all that is drawn in training; ``None`` for another run each time.
-        folder: Where checkpoints and figures go, new or empty; ``runs/fit/version_...`` if not given.
-        early_stopping: Whether training ends where ``val_loss`` no longer falls.
-        callbacks: Callbacks of Lightning's. An ``EarlyStopping``, a ``ModelCheckpoint``, a ``WeightAveraging`` or a
-            progress bar takes the place of the default one.
-        matmul_precision: What products of float32 numbers are made of.
-        **settings: Of ``ScoreModule`` (``network``, ``sde``, ``colour``, ``learning_rate`` ...; a network or an SDE
-            by its name, too), of ``ArrayData`` (``window``, ``time``, ``missing``, ``batch_size`` ...), and of
-            Lightning's ``Trainer`` (``max_steps``, ``max_time``, ``accelerator``, ``devices``, ``precision`` ...).
-
-    Returns:
-        The model of the best checkpoint.
-
-    Raises:
-        ValueError: For series that cannot be learnt from, and settings that cannot be.
-        KeyboardInterrupt: After Ctrl-C; it says where the best checkpoint is.
-
-    Examples:
-        >>> series = np.random.default_rng(0).normal(size=(64, 16, 2))
-        >>> quiet = {"accelerator": "cpu", "enable_progress_bar": False}
-        >>> model = fit(series, network="MLP", max_steps=2, logger=False, enable_checkpointing=False, **quiet)
-        >>> model.sample(3, num_steps=5, **quiet).shape
-        (3, 16, 2)
-    """
-    parted = allot("fit", settings, model=MODEL, data=studies.DATA, trainer=TRAINER)
-    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
-        raise ValueError(f"expected `seed` from 0 to {2**32 - 1}, or None, got {seed!r}")
-    place = Path(CSVLogger("runs", name="fit").log_dir) if folder is None else Path(folder).expanduser()
-    # A user's generators are left as they were.
-    with (
-        spelt(**{"data.path": "series", "checkpoint.dirpath": "folder"}),
-        quietly(),
-        float32_products(matmul_precision),
-        isolate_rng(),
-        _claimed(folder),
-    ):
-        if seed is not None:
-            seed_everything(seed, workers=True, verbose=False)
-        data, module = studies.series_data(series, parted["data"]), make(ScoreModule, parted["model"])
-        if data is not series:
-            data.setup()  # what cannot be read leaves no folder behind
-        arguments = recipe.training({**parted["trainer"], "callbacks": callbacks}, place, early_stopping)
-        trainer = _trainer(arguments)
-        with interruptible(lambda: _interrupted(trainer) if trainer.interrupted else None):
-            trainer.fit(module, datamodule=data)
-        path = _saved(trainer)
-        model = Model(module.eval() if path is None else ScoreModule.load_from_checkpoint(path), path, data)
-    if early := stopped_early(trainer):
-        rank_zero_info(f"stopped at step {trainer.global_step:,}, {early} (early_stopping=False goes on)")
-    rank_zero_info(repr(model))
-    if model.val_gain is not None and (warning := verdict(model.val_gain)):
-        rank_zero_info(spell(warning, {}))
-    return model
 
 
 def load(path: str | Path) -> Model:
@@ -298,46 +228,12 @@ def load(path: str | Path) -> Model:
         return Model(ScoreModule.load_from_checkpoint(found[0]), found[0])
 
 
-def _claimed(folder: str | Path | None) -> AbstractContextManager[None]:
-    """Hold the folder that was asked for; where none was, there will be a new one."""
-    if folder is None or rank_zero_only.rank:  # pyright: ignore[reportFunctionMemberAccess]
-        return nullcontext()
-    return claimed(Path(folder).expanduser(), "folder")
-
-
-def _trainer(arguments: dict[str, Any]) -> Trainer:
-    try:
-        return Trainer(**arguments)
-    except (TypeError, MisconfigurationException) as error:
-        given = {k: v for k, v in arguments.items() if k not in ("callbacks", "logger", *recipe.TRAINER)}
-        text = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        reason = " ".join(str(error).split())
-        raise ValueError(f"expected what Lightning's Trainer takes, got {text} ({reason})") from error
-
-
-def _plugged(cache: studies.Cache | None) -> list[Callback]:
+def _plugged(cache: Cache | None) -> list[Callback]:
     if cache is None or isinstance(cache, CacheCallback):
         return [] if cache is None else [cache]
-    policy, precision = studies.plugged_in(cache)
+    policy, precision = plugged_in(cache)
     integers = [] if precision is None else [Quantize(LOW_BITS[precision])]
     return [*integers, *([] if policy is None else [CacheCallback(policy)])]
-
-
-def _saved(trainer: Trainer) -> Path | None:
-    """Return the best checkpoint of a run, or else the last, or none."""
-    callback = trainer.checkpoint_callback
-    paths = (callback.best_model_path, callback.last_model_path) if isinstance(callback, ModelCheckpoint) else ()
-    return next((Path(path) for path in paths if path), None)
-
-
-def _interrupted(trainer: Trainer) -> str:
-    path = _saved(trainer)
-    left = "no checkpoint was saved" if path is None else f"load({_shown(path)!r}) gives the best model so far"
-    return f"training was interrupted at step {trainer.global_step:,}; {left}"
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _few(names: Sequence[str], count: int = 4) -> str:

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
@@ -23,26 +22,21 @@ from lightning_freqdiff.checkpoint import (
 )
 from lightning_freqdiff.codec import COLOURS, NoiseColour
 from lightning_freqdiff.components import as_settings
-from lightning_freqdiff.condition import UNCONDITIONAL, Condition, ConditionSizes
-from lightning_freqdiff.data import Batch, SeriesData
+from lightning_freqdiff.condition import UNCONDITIONAL, ConditionSizes
+from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.losses import (
     TimeDensity,
     Weighting,
-    linear_loss,
-    score_matching_loss,
-    stratified_times,
     time_quantiles,
 )
 from lightning_freqdiff.diffusion.score import LINEAR, Covariance, Parametrization, Score, suitable
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
-from lightning_freqdiff.masks import draw_masks
 from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.networks.recompute import recompute
 from lightning_freqdiff.sampling import Sampling
-from lightning_freqdiff.sampling_module import SamplingModule
-from lightning_freqdiff.schedule import warmup_cosine
 from lightning_freqdiff.sharding import check_strategy, shard
+from lightning_freqdiff.training_module import TrainingModule
 
 STATISTICS_BATCH = 4096
 """Series transformed at once while the training statistics are taken, at most."""
@@ -51,7 +45,7 @@ STATISTICS_NUMBERS = 2**22
 """Numbers in those series, at most."""
 
 
-class ScoreModule(SamplingModule):
+class ScoreModule(TrainingModule):
     """Score-based diffusion of time series, by default on their half-spectrum.
 
     Args:
@@ -92,9 +86,6 @@ class ScoreModule(SamplingModule):
     Attributes:
         sampling: How many samples ``predict`` draws, and how; set it as you like.
     """
-
-    training_times: Tensor
-    validation_times: Tensor
 
     def __init__(
         self,
@@ -222,79 +213,6 @@ class ScoreModule(SamplingModule):
         """Add up a tensor over all ranks; where they talk by NCCL, that takes a GPU's memory."""
         strategy = self.trainer.strategy
         return cast(Tensor, strategy.reduce(x.clone().to(strategy.root_device), reduce_op="sum")).to(x.device)
-
-    def on_fit_start(self) -> None:
-        """Compile the layers for training; sampling compiles in its own way, see ``networks/compiled.py``."""
-        if self.compile_network:
-            for layer in cast("list[torch.nn.Module]", list(self.score.network.layers)):
-                layer.compile()
-
-    def on_train_start(self) -> None:
-        """Let every rank draw times and noise of its own: all were seeded alike, so that their weights agree."""
-        torch.manual_seed(torch.initial_seed() + self.global_rank)
-
-    def _told(self, batch: Batch, generator: torch.Generator | None = None) -> Condition:
-        """Return what the network is told of a batch: besides what the data set tells, values at random places."""
-        if not self.observe or batch.condition.mask is not None:
-            return batch.condition
-        mask = draw_masks(batch.series.shape, self.observe, generator).to(batch.series)
-        mask = mask if batch.seen is None else mask * batch.seen
-        return replace(batch.condition, observed=batch.series, mask=mask)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the denoising score matching loss of series ``(B, N, M)`` and what is known of them."""
-        z0 = self.score.codec.encode(batch.series)
-        t = stratified_times(self.training_times, len(z0))
-        noise = torch.randn_like(z0)
-        condition = self._told(batch).thinned(self.condition_dropout)
-        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition, batch.seen)
-        self.log("train_loss", loss, prog_bar=True, batch_size=len(z0))
-        return loss
-
-    def _log_evaluation(self, stage: str, batch: Batch, batch_idx: int) -> None:
-        """Log our loss and the linear model's under noise fixed by the batch's place, so that epochs compare."""
-        z0 = self.score.codec.encode(batch.series)
-        generator = torch.Generator().manual_seed(batch_idx * self.trainer.world_size + self.global_rank)
-        t = stratified_times(self.validation_times, len(z0), generator)
-        noise = torch.randn(z0.shape, generator=generator, dtype=torch.float32).to(z0)
-        condition = self._told(batch, generator)
-        loss = score_matching_loss(self.score, z0, noise, t, self.weighting, condition, batch.seen)
-        self.log(f"{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(z0))
-        linear = linear_loss(self.score, z0, noise, t, self.weighting, condition, batch.seen)
-        self.log(f"{stage}_loss_linear", linear, sync_dist=True, batch_size=len(z0))
-
-    def _log_gain(self, stage: str) -> None:
-        """Log the share of the linear model's error that the network removes."""
-        loss, linear = (self.trainer.callback_metrics.get(f"{stage}_loss{of}") for of in ("", "_linear"))
-        if loss is not None and linear is not None:
-            self.log(f"{stage}_gain", 1 - loss / linear, sync_dist=True)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the validation loss."""
-        self._log_evaluation("val", batch, batch_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log what it is worth: the same on every data set, 0 for a Gaussian and 1 at best."""
-        self._log_gain("val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the test loss."""
-        self._log_evaluation("test", batch, batch_idx)
-
-    def on_test_epoch_end(self) -> None:
-        """Log what it is worth."""
-        self._log_gain("test")
-
-    def configure_optimizers(self) -> Any:
-        """Make AdamW with linear warm-up and cosine decay over the whole run, per step."""
-        # Lightning clips no gradients of a fused optimizer under mixed precision.
-        clipped = "mixed" in str(self.trainer.precision) and self.trainer.gradient_clip_val
-        fused = self.device.type in ("cpu", "cuda") and not clipped
-        optimizer = torch.optim.AdamW(
-            self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=fused
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(self.trainer, self.warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Mark the checkpoint as ours and note what it was trained on, and how well."""

@@ -110,3 +110,8 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {prefix: value}
     return {k: v for key, entry in value.items() for k, v in _flatten(entry, f"{prefix}.{key}".strip(".")).items()}
+
+
+def shown(path: Path) -> str:
+    """Return a path as a user would write it: from where they are, where it lies beneath."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback, Trainer
 
 FIT_STEPS = 700
 """Steps of a run that nothing else is said of: under three minutes of the default network on two CPU cores."""
@@ -116,3 +116,21 @@ def _kind(callback: Callback) -> type[Callback]:
 
     kinds = (WeightAveraging, ModelCheckpoint, EarlyStopping)
     return next((kind for kind in kinds if isinstance(callback, kind)), type(callback))
+
+
+def make_trainer(arguments: dict[str, Any]) -> Trainer:
+    """Make a trainer.
+
+    Raises:
+        ValueError: For what Lightning's does not take.
+    """
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    try:
+        return Trainer(**arguments)
+    except (TypeError, MisconfigurationException) as error:
+        given = {k: v for k, v in arguments.items() if k not in ("callbacks", "logger", *TRAINER)}
+        text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        reason = " ".join(str(error).split())
+        raise ValueError(f"expected what Lightning's Trainer takes, got {text} ({reason})") from error

@@ -108,7 +108,7 @@ def test_ranks_start_alike_and_draw_times_and_noise_of_their_own(monkeypatch):
         seen[-1].append((parameters_to_vector(score.parameters()).detach().clone(), t, noise))
         return score_matching_loss(score, z0, noise, t, *more)
 
-    monkeypatch.setattr("lightning_freqdiff.module.score_matching_loss", spy)
+    monkeypatch.setattr("lightning_freqdiff.training_module.score_matching_loss", spy)
     for rank in (0, 1, 0):
         seen.append([])
         seed_everything(5, verbose=False)

@@ -16,13 +16,13 @@ from lightning_freqdiff.evaluation.backtest_report import KIND, write
 from lightning_freqdiff.evaluation.origins import Rolling
 from lightning_freqdiff.evaluation.panel import Tell, quiet
 from lightning_freqdiff.evaluation.rivals import ridge, seasonal_naive
+from lightning_freqdiff.given import DATA, SAMPLING, series_data
 from lightning_freqdiff.imputing.methods import LINEAR, Method
 from lightning_freqdiff.imputing.model import Imputing
 from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.outputs import claimed
 from lightning_freqdiff.sampling import Given
 from lightning_freqdiff.sampling.conditions import InTurn
-from lightning_freqdiff.studies import DATA, SAMPLING, series_data
 
 MODEL = "model"
 """What a model's own forecasts are called in results."""

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.callbacks.table import to_frame_of_series
+from lightning_freqdiff.given import conditions_of
 from lightning_freqdiff.imputing.asked import Asked, covariates_of
 from lightning_freqdiff.imputing.methods import LINEAR, Method, check_settings, linear, settings_of
 from lightning_freqdiff.keywords import spelt
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Conditions, Given
 from lightning_freqdiff.sampling.conditions import InTurn, of_labels
-from lightning_freqdiff.studies import conditions_of
 
 
 class Imputing(ABC):
