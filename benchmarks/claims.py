@@ -24,7 +24,8 @@ from torch import Tensor
 
 from lightning_freqdiff.caching import CachedScore, CachePolicy
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.sampling.loop import Sampling
 from lightning_freqdiff.sampling.noise import normal_stream
 from lightning_freqdiff.sampling.solvers.base import plan

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_freqdiff.checkpoint import DISTILLED
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.hooks import SamplingCallback

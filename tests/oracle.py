@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
 
 

@@ -7,7 +7,7 @@ import torch
 
 from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.forecast import ForecastState
-from lightning_freqdiff.diffusion.score import Trajectory
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.sampling import time_grid
 

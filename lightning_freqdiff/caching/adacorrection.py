@@ -14,7 +14,8 @@ from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.caching.reuse import Stale, restore, store
 from lightning_freqdiff.caching.step_cache import run_network
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 
 
 @dataclass

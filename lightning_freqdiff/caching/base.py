@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.presets import Presets
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import Affine, Controller, Score, ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Affine, Controller, ScoreFunction, Trajectory
 
 
 @dataclass(frozen=True)

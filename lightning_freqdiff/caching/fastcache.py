@@ -14,7 +14,8 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.gather import rows_of, set_rows
 from lightning_freqdiff.caching.presets import Acts, Length
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.networks import Embedding
 from lightning_freqdiff.networks.flops import count_flops
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.caching.step_cache import run_network
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 
 
 def differences(old: list[Tensor], kept: Tensor, gap: float, order: int) -> list[Tensor]:

@@ -14,7 +14,8 @@ from lightning_freqdiff.caching.bands import require_frequencies
 from lightning_freqdiff.caching.forecast import Forecaster, ForecastState, differences
 from lightning_freqdiff.caching.presets import Acts, Length
 from lightning_freqdiff.caching.reuse import Stale
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 
 Bands = Literal["fourier", "cosine", "frequency"]
 FORECAST: Acts = ("with an order above 0", lambda s: s.order > 0)

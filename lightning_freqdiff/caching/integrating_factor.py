@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import Affine, Score
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Affine
 
 SMALLEST_FACTOR = 1e-6
 SMALLEST_PRODUCT = 1e-20

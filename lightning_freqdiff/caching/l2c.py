@@ -15,7 +15,8 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.learnt import require_learnt
 from lightning_freqdiff.caching.presets import Acts, Length
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 
 SWEEPS = 100
 PARTLY: Acts = ("with an interval above 1", lambda s: s.interval > 1)

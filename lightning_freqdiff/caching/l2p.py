@@ -13,7 +13,8 @@ from lightning_freqdiff.caching.forecast import Forecaster, ForecastState
 from lightning_freqdiff.caching.learnt import require_learnt
 from lightning_freqdiff.caching.presets import Length
 from lightning_freqdiff.caching.reuse import Stale
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 
 
 def at_times(times: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.gather import known_at, rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.condition import Condition
-from lightning_freqdiff.diffusion.score import Coefficients, Score, Trajectory
+from lightning_freqdiff.diffusion.score import Coefficients, Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.networks import Embedding
 
 

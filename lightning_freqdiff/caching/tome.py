@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lightning_freqdiff.caching.base import CachePolicy, Call, Outcome
 from lightning_freqdiff.caching.presets import Length
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.networks import Backbone, Embedding
 from lightning_freqdiff.networks.flops import count_flops
 

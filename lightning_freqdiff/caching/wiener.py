@@ -32,7 +32,8 @@ from lightning_freqdiff.caching.presets import Acts
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.caching.step_cache import run_network
 from lightning_freqdiff.condition import Condition
-from lightning_freqdiff.diffusion.score import Affine, Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Affine, Trajectory
 
 LATTICE = 0.25
 """Calls are placed where a sample with this share of the tolerance, and a ratio of 1, would place them: close enough

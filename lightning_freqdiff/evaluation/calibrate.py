@@ -16,7 +16,8 @@ from lightning_freqdiff.caching.local_error import local_error
 from lightning_freqdiff.caching.reuse import Stale, store
 from lightning_freqdiff.caching.teacache import relative_change
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.evaluation.features import FeatureStatistics
 from lightning_freqdiff.evaluation.fitting import fit_steps
 from lightning_freqdiff.evaluation.jumps import jump_costs

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.sampling import InTurn, Sampling, sample, time_grid
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightning_freqdiff.condition import Condition
-from lightning_freqdiff.diffusion.score import ScoreFunction
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.sampling.guidance import Guidance, both
 
 GUIDING = ("label", "static")

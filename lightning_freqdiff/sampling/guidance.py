@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
 
 BEYOND = 1e6

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING, Condition
-from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.classifier_free import ClassifierFree
 from lightning_freqdiff.sampling.conditions import Conditions, Label, of_labels

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.conditional import Block, Known, gaussian_of
-from lightning_freqdiff.diffusion.score import ScoreFunction
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.constraints import Constraint
 from lightning_freqdiff.sampling.guidance import Guidance

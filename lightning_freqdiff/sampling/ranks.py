@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_freqdiff.condition import Condition
-from lightning_freqdiff.diffusion.score import ScoreFunction
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 
 
 def over_ranks(score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:

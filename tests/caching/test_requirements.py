@@ -33,7 +33,8 @@ from lightning_freqdiff.caching import (
 from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.presets import LONG
 from lightning_freqdiff.callbacks import CacheCallback
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.domains import Lapped, Representation
 from lightning_freqdiff.module import ScoreModule

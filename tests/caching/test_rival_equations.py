@@ -14,7 +14,7 @@ from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.fastcache import chi_squared_bound
 from lightning_freqdiff.caching.spectrum import chebyshev
 from lightning_freqdiff.caching.teacache import polynomial, relative_change
-from lightning_freqdiff.diffusion.score import Trajectory
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.sampling import time_grid
 

@@ -14,7 +14,7 @@ from lightning_freqdiff.caching import L2C, AdaCorrection, MagCache, PrediT
 from lightning_freqdiff.caching.adacorrection import offset
 from lightning_freqdiff.caching.base import Call
 from lightning_freqdiff.caching.l2c import router
-from lightning_freqdiff.diffusion.score import Trajectory
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.sampling import time_grid
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from lightning_freqdiff.caching import CachedScore, Wiener
 from lightning_freqdiff.caching.integrating_factor import Frame
 from lightning_freqdiff.caching.local_error import expected_rate, local_error
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import VE, VP, SubVP
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import MLP, Transformer

@@ -8,7 +8,7 @@ from random_networks import told_score
 
 from lightning_freqdiff.caching import CachedScore, TeaCache, Wiener
 from lightning_freqdiff.condition import NOTHING, Condition, ConditionSizes
-from lightning_freqdiff.diffusion.score import ScoreFunction, Trajectory
+from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.networks import UNet
 from lightning_freqdiff.sampling import ClassifierFree, InTurn, Sampling, sample
 from lightning_freqdiff.sampling.guidance import Guided

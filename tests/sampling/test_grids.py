@@ -7,7 +7,7 @@ import torch
 from random_networks import random_score
 
 from lightning_freqdiff.caching import CachedScore, TaylorSeer
-from lightning_freqdiff.diffusion.score import ScoreFunction
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.diffusion.sde import VE, VP
 from lightning_freqdiff.sampling import Sampling, WorkUnit, grids, sample, time_grid
 from lightning_freqdiff.sampling.grids import COSTS, TIMES, cheapest_path

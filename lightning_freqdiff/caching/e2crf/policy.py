@@ -28,7 +28,8 @@ from lightning_freqdiff.caching.e2crf.refresh import Plan, TokenState, fill, ref
 from lightning_freqdiff.caching.e2crf.tokens import require_tokens
 from lightning_freqdiff.caching.presets import Acts
 from lightning_freqdiff.caching.reuse import Stale
-from lightning_freqdiff.diffusion.score import Score, Trajectory
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.sampling.noise import PROBE_STREAM, normal_stream
 
 

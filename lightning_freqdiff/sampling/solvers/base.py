@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition
-from lightning_freqdiff.diffusion.score import Affine, ScoreFunction
+from lightning_freqdiff.diffusion.score_function import Affine, ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.grids import Grid, time_grid
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.condition import Condition
-from lightning_freqdiff.diffusion.score import ScoreFunction
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.sampling.ranks import expect_same, over_ranks
 from lightning_freqdiff.sampling.solvers.base import Ask, Level, ParallelSolver, Step
 from lightning_freqdiff.sampling.solvers.ddim import DDIM

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_freqdiff.diffusion.score import Affine
+from lightning_freqdiff.diffusion.score_function import Affine
 from lightning_freqdiff.sampling.solvers.base import Ask, Solver, Step, predict_eps
 
 

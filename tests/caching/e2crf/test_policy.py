@@ -13,7 +13,7 @@ from lightning_freqdiff.caching import E2CRF, CachedScore
 from lightning_freqdiff.caching.base import Call, Outcome
 from lightning_freqdiff.caching.e2crf.policy import _plan
 from lightning_freqdiff.caching.e2crf.refresh import _intensity
-from lightning_freqdiff.diffusion.score import Trajectory
+from lightning_freqdiff.diffusion.score_function import Trajectory
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.networks.flops import count_flops
 from lightning_freqdiff.sampling import time_grid

@@ -7,7 +7,8 @@ import torch.multiprocessing as mp
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import NOTHING
-from lightning_freqdiff.diffusion.score import Score, ScoreFunction
+from lightning_freqdiff.diffusion.score import Score
+from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.diffusion.sde import VP
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import MLP
