@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 from common import autocast
+from judged import flat_tails
 from matplotlib.figure import Figure
-from quality import SETS, flat_tails, open_set
+from quality import SETS, open_set
 from torch import Tensor
 
 from lightning_freqdiff.checkpoint import DISTILLED
