@@ -165,7 +165,7 @@ class ScoreModule(TrainingModule):
         self.parametrization = form = self.parametrization or suitable(self.architecture, layout, self.covariance)
         self.score = Score(self.architecture, self.sde, form, layout, conditions, self.colour, self.covariance)
         built = {"parametrization": form, "shape": [length, channels], "conditions": asdict(conditions)}
-        self.hparams.update(built)
+        self.save_hyperparameters(built)  # which is what loggers are told
         self.score.network.compiled = self.compile_network
         if self.recompute:
             recompute(self.score.network.parts)

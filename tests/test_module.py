@@ -203,6 +203,7 @@ WIDE = Transformer(preset="base", axis="time")
 def test_the_output_is_what_the_network_sees(network, shape, more, form):
     module = ScoreModule(network, shape=shape, **more)
     assert module.parametrization == module.score.parametrization == module.hparams["parametrization"] == form
+    assert module.hparams_initial["parametrization"] == form, "loggers are told something else"
 
 
 def test_weighting_follows_the_parametrization():
