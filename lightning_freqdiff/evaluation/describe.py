@@ -29,6 +29,8 @@ MISSING = {
     "drop": "none left (series or windows with some are dropped)",
 }
 """What is said of missing values, by the setting of that name."""
+ORDERS = 10.0
+"""By what factor the middle nine tenths of positive values may differ before their logarithm is worth a thought."""
 LOW = 0.1
 """Frequencies under this share of the length are low (E2-CRF, arXiv 2604.22901, section 4)."""
 
@@ -88,6 +90,23 @@ def gathered(x: Tensor, domain: DomainName, share: float = 0.95) -> float:
     return float(needed.double().mean()) / (x.shape[1] * x.shape[2])
 
 
+def span(x: Tensor) -> Tensor:
+    """Return the factor between the 95th and the 5th percentile of each channel, 1 where not all values are positive.
+
+    Args:
+        x: Series, ``(n, N, M)``.
+
+    Returns:
+        Shape ``(M,)``.
+
+    Examples:
+        >>> span(torch.tensor([[[1.0, -1.0], [100.0, 1.0]]]).repeat(10, 1, 1)).tolist()
+        [100.0, 1.0]
+    """
+    low, high = torch.from_numpy(np.quantile(x.flatten(0, 1).numpy(), (0.05, 0.95), axis=0))
+    return torch.where(x.amin((0, 1)) > 0, high / low, 1.0)
+
+
 def describe(data: SeriesData) -> dict[str, Any]:
     """Gather facts about a data set: sizes, range, localisation, what is constant, and warnings.
 
@@ -119,6 +138,7 @@ def describe(data: SeriesData) -> dict[str, Any]:
             )
         },
         "constant_channels": [name for name, one in zip(data.channels, x.unbind(-1), strict=True) if one.std() == 0],
+        "span": dict(zip(data.channels, span(x).tolist(), strict=True)),
         "constant_coordinates": int(((codec.active == 0) & carry).sum()),
         "coordinates": int(carry.sum()),
         "repeated_series": len(x) - len(np.unique(x.reshape(len(x), -1).numpy(), axis=0)),
@@ -147,6 +167,12 @@ def cautions(facts: dict[str, Any]) -> list[str]:
         said.append(
             f"Only {varies['low_energy']:.0%} of what varies is at low frequencies (under N/10), so no small set of "
             "frequencies holds these series, and caches will find little that stays the same."
+        )
+    if wide := {name: factor for name, factor in facts["span"].items() if factor > ORDERS}:
+        said.append(
+            f"Values of {', '.join(wide)} are positive and differ by orders of magnitude (the middle nine tenths by "
+            f"a factor of {max(wide.values()):.0f}): small ones drown in the error of large ones. Train on their "
+            "logarithm (`np.log`) and take the exponential of samples."
         )
     if facts["constant_channels"]:
         said.append(f"Channels that never change: {', '.join(facts['constant_channels'])}. They may be left out.")
