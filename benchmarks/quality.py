@@ -5,8 +5,9 @@
 A set is a config of that name, with its splits; ``droughts`` is the file ``us_drought_dsci`` of ``FREQDIFF_DATA``.
 Each run adds a row to the output, in place of an older one of the same set, network, colour, domain, form and seed,
 and draws a plate. All choices (the checkpoint, the time it stops) are made on the validation part; the figures are of
-samples against the training set, and the floor is the same number of test rows against it. Windows of 24 steps are
-measured by the protocol that the field publishes, against the whole set.
+samples against the training set, and the floor is the same number of test rows against it. Of ``nasdaq-log`` the
+logarithm of prices is learnt, and the exponential of samples measured: in prices, as those of ``nasdaq``. Windows
+of 24 steps are measured by the protocol that the field publishes, against the whole set.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +28,8 @@ from judged import WINDOW, at_large, distances, flat_tails, scores
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from lightning_freqdiff.data import ArrayData, SeriesData
+from lightning_freqdiff.data import NASDAQ, ArrayData, SeriesData
+from lightning_freqdiff.data.series.series import Series
 from lightning_freqdiff.diffusion.losses import LOGNORMAL, Weighting
 from lightning_freqdiff.diffusion.score import Covariance, Parametrization
 from lightning_freqdiff.files import replace_json
@@ -37,7 +40,18 @@ from lightning_freqdiff.sampling import Sampling, WorkUnit
 from lightning_freqdiff.sampling.solvers import Heun
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SETS = ("ecg", "nasa-charge", "nasa-discharge", "nasdaq", "droughts", "stocks", "energy", "ett", "sines")
+SETS = (
+    "ecg",
+    "nasa-charge",
+    "nasa-discharge",
+    "nasdaq",
+    "nasdaq-log",
+    "droughts",
+    "stocks",
+    "energy",
+    "ett",
+    "sines",
+)
 NETWORKS: dict[str, Any] = {
     "unet": UNet(),
     "unet-base": UNet(preset="base"),
@@ -81,6 +95,8 @@ def open_set(name: str) -> SeriesData:
         long = (long - low) / np.where(high > low, high - low, 1)
         windows = np.lib.stride_tricks.sliding_window_view(long, WINDOW, axis=0).transpose(0, 2, 1)
         data = ArrayData.of(windows.copy(), val_fraction=0.05, test_fraction=0.05)
+    elif name == "nasdaq-log":
+        data = LogNASDAQ(path=str(home))
     else:
         settings: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml").data, resolve=True)
         if name == "sines":
@@ -92,6 +108,14 @@ def open_set(name: str) -> SeriesData:
     data.setup("fit")
     data.setup("test")
     return data
+
+
+class LogNASDAQ(NASDAQ):
+    """The logarithm of prices, in the same parts."""
+
+    def _load(self) -> Series:
+        prices = super()._load()
+        return replace(prices, x=np.log(prices.x))
 
 
 def draw(module: ScoreModule, count: int, seed: int, batch: int = 100) -> Tensor:
@@ -127,10 +151,17 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
             parametrization=args.parametrization,
         )
         replace_json(folder / "training.json", taken)
+    logarithm = isinstance(data, LogNASDAQ)
+    data = open_set("nasdaq") if logarithm else data
+
+    def drawn(count: int, seed: int) -> Tensor:
+        with autocast(args.device, args.precision == "bf16-mixed"):
+            series = draw(module, count, seed)
+        return series.exp() if logarithm else series
+
     module.to(args.device)
     since = time.perf_counter()
-    with autocast(args.device, args.precision == "bf16-mixed"):
-        generated = draw(module, args.draws * count, seed)
+    generated = drawn(args.draws * count, seed)
     row: dict[str, Any] = {
         "set": name,
         "network": network,
@@ -154,9 +185,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         row["flat_tails"], row["flat_tails_real"] = flat_tails(generated), flat_tails(data.reference_series())
     generated = generated[:count]
     if args.large:
-        with autocast(args.device, args.precision == "bf16-mixed"):
-            many = draw(module, args.large, seed + LARGE_SEED)
-        row["large"] = at_large(data, many, args.directions, seed)
+        row["large"] = at_large(data, drawn(args.large, seed + LARGE_SEED), args.directions, seed)
     if args.scores:
         row |= scores(generated, data, args.repetitions)
     np.save(folder / "samples.npy", generated.numpy())
