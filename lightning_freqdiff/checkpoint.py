@@ -115,6 +115,9 @@ def translate(checkpoint: dict[str, Any]) -> None:
         network = settings.get("network") or {}
         if network.get("class_path", "").endswith(".Transformer") and network["init_args"].get("preset") == "small":
             network["init_args"]["preset"] = "plain"
+    network = settings.get("network") or {}
+    if network.get("class_path", "").endswith(".UNet"):
+        network["init_args"].setdefault("margin", 0)  # before series were held on beyond their ends
     if settings and "covariance" not in settings:  # before the linear part knew of more than one coordinate
         settings["covariance"] = "diagonal"
     state = checkpoint.get("state_dict") or {}

@@ -11,8 +11,8 @@ from lightning_freqdiff.checkpoint import MARK, file_hash, read_checkpoint
 from lightning_freqdiff.components import as_settings
 from lightning_freqdiff.data import SyntheticECG
 from lightning_freqdiff.module import ScoreModule
-from lightning_freqdiff.networks import Transformer
-from lightning_freqdiff.sampling import Sampling
+from lightning_freqdiff.networks import Transformer, UNet
+from lightning_freqdiff.sampling import Sampling, WorkUnit
 
 
 def test_reads_its_own(checkpoint):
@@ -149,6 +149,22 @@ def test_a_model_of_many_numbers_from_before_channels_had_a_covariance_is_what_i
     old = ScoreModule.load_from_checkpoint(tmp_path / "old.ckpt")
     assert old.score.codec.directions is None
     assert old.covariance == "diagonal"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_from_before_series_were_held_beyond_their_ends_is_what_it_was(tmp_path):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    module, data = ScoreModule(UNet(width=8, heads=2, margin=0)), SyntheticECG(num_series=64, length=30)
+    trainer = Trainer(max_steps=1, accelerator="cpu", callbacks=[EMAWeightAveraging(decay=0.95)], **quiet)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "new.ckpt")
+    content = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    assert content["hyper_parameters"]["network"]["init_args"].pop("margin") == 0
+    torch.save(content, tmp_path / "old.ckpt")
+    old, new = (ScoreModule.load_from_checkpoint(tmp_path / name) for name in ("old.ckpt", "new.ckpt"))
+    assert old.architecture == new.architecture == UNet(width=8, heads=2, margin=0)
+    unit = WorkUnit(0, 0, 2)
+    assert torch.equal(*(model.draw(unit, Sampling(num_samples=2, num_steps=3)) for model in (old, new)))
 
 
 @pytest.mark.parametrize(("old", "new"), [("noise", "eps"), ("clean", "x0"), ("score", "score")])

@@ -49,6 +49,9 @@ class UNet(Architecture):
         heads: Heads of the attention at the coarsest level.
         time_scale: Scale of the Fourier features of time, in cycles per unit of t.
         dropout: Share of features dropped in training.
+        margin: Steps by which the first and the last value of a series are held beyond its ends, at least, but for
+            an eighth of a series: convolutions that see nothing there do badly at the ends, of which there are few to
+            learn from. At 0 there are zeros behind the last step alone, where levels need them.
     """
 
     preset: Literal["small", "base", "large"] = "small"
@@ -59,6 +62,7 @@ class UNet(Architecture):
     heads: int | None = None
     time_scale: float | None = None
     dropout: float = 0.0
+    margin: int = 8
 
     @property
     def sees_time(self) -> bool:
@@ -79,6 +83,8 @@ class UNet(Architecture):
                 f"expected levels >= 0, an odd kernel and a width that {GROUP} and the heads divide, got levels "
                 f"{levels}, kernel {self.kernel}, width {width} and heads {heads}: set `model.network`"
             )
+        if self.margin < 0:
+            raise ValueError(f"expected a margin of at least 0 steps, got {self.margin}: set `model.network.margin`")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"expected dropout in [0, 1), got {self.dropout}: set `model.network.dropout`")
         # Four steps are left at the coarsest level, where there are as many.
@@ -233,12 +239,15 @@ class UNetBackbone(Backbone, Levelled):
         self.view = Steps(codec, sizes)
         self.sees_linear = self.view.linear
         length, kernel, context = codec.layout.length, settings.kernel, 4 * width
-        self.padding = -length % 2**levels
+        margin = min(settings.margin, -(-length // 8))
+        padding = 2 * margin + -(length + 2 * margin) % 2**levels
+        before = padding // 2 if margin else 0
+        self.padding, self.held = (before, padding - before), "replicate" if margin else "constant"
         scale = TIME_SCALE if settings.time_scale is None else settings.time_scale
         self.context = Context(context, scale, sizes)
         self.enter = nn.Conv1d(self.view.inputs, width, kernel, padding=kernel // 2)
         widths = [width * 2**i for i in range(levels)] + [width * 2 ** max(0, levels - 1)]
-        body = Body(widths, length + self.padding, context, depth, kernel, heads, settings.dropout)
+        body = Body(widths, length + padding, context, depth, kernel, heads, settings.dropout)
         self.layers = nn.ModuleList([body])
         # No norm before it: how loud a series is as a whole would be lost, and samples would be too quiet.
         self.out = nn.Conv1d(width, self.view.outputs, kernel, padding=kernel // 2)
@@ -252,7 +261,7 @@ class UNetBackbone(Backbone, Levelled):
 
     def embed(self, z: Tensor, t: Tensor, condition: Condition = NOTHING) -> Embedding:
         """Embed tokens ``(B, K, F)`` as features over time ``(B, L, C)``, time and condition as ``(B, c)``."""
-        series = F.pad(self.view.see(z, condition).transpose(1, 2), (0, self.padding))
+        series = F.pad(self.view.see(z, condition).transpose(1, 2), self.padding, mode=self.held)
         return Embedding(self.enter(series).transpose(1, 2), self.context(len(z), t, condition))
 
     def block(self, number: int, h: Tensor, context: Tensor | None) -> Tensor:
@@ -279,4 +288,5 @@ class UNetBackbone(Backbone, Levelled):
     def head(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         """Turn features ``(B, L, C)`` into raw output ``(B, K, F)`` of standardised token coordinates."""
         x = self.out(F.silu(h).transpose(1, 2)).transpose(1, 2)
-        return self.view.back(x[:, : self.view.rows])
+        before, behind = self.padding
+        return self.view.back(x[:, before : x.shape[1] - behind])

@@ -35,7 +35,7 @@ def test_chunks_on_a_cpu_hold_as_many_samples_as_fit(monkeypatch):
     model = score(TINY, 32)
     network, seen = model.network, []
     whole = model(z := torch.randn(11, *model.noise_scale.shape), torch.tensor(0.4))
-    monkeypatch.setattr(unet, "CPU_BYTES", 4 * 32 * 8 * 5)  # room for five
+    monkeypatch.setattr(unet, "CPU_BYTES", 4 * 40 * 8 * 5)  # room for five, with their margins
     block = type(network).block
     monkeypatch.setattr(type(network), "block", lambda self, i, h, c: (seen.append(len(h)), block(self, i, h, c))[1])
     torch.testing.assert_close(model(z, torch.tensor(0.4)), whole, rtol=1e-4, atol=1e-5)
@@ -60,6 +60,26 @@ def test_a_shift_in_time_far_from_the_ends_shifts_what_is_seen():
     assert raw[:, 80:130].std() > 0.01
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("length", [64, 57])
+def test_what_never_changes_has_no_ends(length):
+    """With margins as wide as all convolutions see, what is made of a constant is the same at every step."""
+
+    def ends(margin):
+        model = score(UNet(width=8, heads=2, levels=0, kernel=3, margin=margin), length, domain="time")
+        network = model.network
+        (body,) = network.layers
+        body.attention.project.weight.zero_()
+        body.attention.project.bias.zero_()
+        network.get_parameter("enter.weight")[:, 2].zero_()  # the ramp
+        model.codec.scale.fill_(1.0)
+        raw = network(torch.ones(1, length, 1), torch.tensor(0.3))
+        assert raw[:, 20].abs() > 1e-3
+        return (raw - raw[:, 20:21]).abs().amax()
+
+    assert ends(6) < 1e-5 < 1e-3 < ends(0)
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -68,6 +88,7 @@ def test_a_shift_in_time_far_from_the_ends_shifts_what_is_seen():
         (UNet(levels=-1), "levels >= 0"),
         (UNet(depth=0), "`model.network.depth`"),
         (UNet(dropout=1.5), "`model.network.dropout`"),
+        (UNet(margin=-1), "`model.network.margin`"),
     ],
 )
 def test_impossible_settings_name_themselves(network, message):
