@@ -135,6 +135,7 @@ def translate(checkpoint: dict[str, Any]) -> None:
             state[name.removesuffix(old) + STATISTICS[old]] = state.pop(name)  # pyright: ignore
         for name in [name for name in state or () if name.endswith("correction.slope")]:
             trust, power = name.removesuffix("slope") + "trust", name.removesuffix("correction.slope")
+            state.setdefault(name.removesuffix("slope") + "kept", torch.ones(len(state[name])))  # pyright: ignore
             if trust not in state:  # pyright: ignore
                 state[trust] = torch.ones(len(state[name]), len(state[power + "codec.directions.power"]))  # pyright: ignore
 
@@ -166,12 +167,13 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path)
 def weights_hash(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights and buffers: equal for equal models, whatever file they came from.
 
-    A model without limits has the hash that it had before there were any.
+    A model without limits, or that is believed all it says, has the hash that it had before there was anything else.
     """
     state = module.state_dict()
     without = [
         name.removesuffix("met") for name, value in state.items() if name.endswith("limits.met") and not value.any()
     ]
+    without += [name for name, value in state.items() if name.endswith("correction.kept") and (value == 1).all()]
     return tensors_hash({name: value for name, value in state.items() if not name.startswith(tuple(without))})
 
 

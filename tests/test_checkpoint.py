@@ -119,14 +119,15 @@ def test_a_checkpoint_of_version_0_1_gives_the_same_samples(checkpoint, tmp_path
 
 
 def test_a_model_from_before_networks_were_doubted_is_believed(checkpoint, tmp_path):
-    content = torch.load(checkpoint, weights_only=True)
+    content, later = torch.load(checkpoint, weights_only=True), ("correction.trust", "correction.kept")
     for weights in ("state_dict", "current_model_state", "averaging_state"):
-        for name in [name for name in content.get(weights) or {} if name.endswith("correction.trust")]:
+        for name in [name for name in content.get(weights) or {} if name.endswith(later)]:
             del content[weights][name]
     torch.save(content, tmp_path / "old.ckpt")
     old = ScoreModule.load_from_checkpoint(tmp_path / "old.ckpt")
     assert old.score.correction is not None
     assert bool((old.score.correction.trust == 1).all())
+    assert not old.score.correction.partly
 
 
 def test_a_model_from_before_there_were_limits_has_none(checkpoint, tmp_path):

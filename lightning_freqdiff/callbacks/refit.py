@@ -89,7 +89,9 @@ class Refit(Callback):
         """Do what so many network calls allow; return whether anything was found."""
         series, known = data.reference_series(), data.reference_known()
         count, generator = min(self.most, calls // LEVELS), torch.Generator().manual_seed(0)
-        done = refit(best.score, series, count, generator, known, best.condition_dropout)
+        held_out, held_known = data.reference_series(part="val"), data.reference_known(part="val")
+        told = known, best.condition_dropout, held_out, held_known
+        done = refit(best.score, series, count, generator, *told)
         drawn = min(DRAWN, calls // DRAFT.num_calls)
         if drawn < FEWEST:
             return done

@@ -1,7 +1,9 @@
 """What a trained network lacks, on average, in the directions in which series differ most: found, and added.
 
-And how far its prediction is to be believed beside the linear model's, once values of a series are known: they may
-leave so little open that a network's error is large beside it, where the linear model has hardly any.
+And how far its prediction is to be believed beside the linear model's. A network that learnt from few series, or for
+a short time, may do worse under some noise than the covariance of the series does alone: held-out series show it.
+Once values of a series are known, they may leave so little open that a network's error is large beside it, where the
+linear model has hardly any.
 
 Denoising is regression, so the error of a perfect prediction is uncorrelated with everything that it was made of.
 Where the error of ``E[z_0 | z]`` still goes with ``z``, samples are too quiet or too loud: with a slope ``b`` along
@@ -11,6 +13,8 @@ of a batch shows. Least squares over thousands of series sees it (``refit.py``),
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +34,8 @@ class Correction(nn.Module):
     Attributes:
         slope: What is added for a unit of noisy series along each direction, at every level, ``(L, r, r)``.
         offset: What is added in any case, ``(L, r)``.
+        kept: Share of the network's difference from the linear model that is kept at every level, ``(L,)``.
+        partly: Whether that is less than all of it anywhere.
         trust: Share of the network's difference from the linear model's conditional prediction that is kept, along
             each direction, at every level, ``(L, n)``.
     """
@@ -37,6 +43,7 @@ class Correction(nn.Module):
     slope: Tensor
     offset: Tensor
     trust: Tensor
+    kept: Tensor
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
@@ -45,6 +52,8 @@ class Correction(nn.Module):
         leading = min(MOST, len(codec.directions.power))
         self.register_buffer("slope", torch.zeros(LEVELS, leading, leading))
         self.register_buffer("offset", torch.zeros(LEVELS, leading))
+        self.register_buffer("kept", torch.ones(LEVELS))
+        self.partly = False
         self.register_buffer("trust", torch.ones(LEVELS, len(codec.directions.power)))
 
     def forget(self) -> None:
@@ -52,6 +61,16 @@ class Correction(nn.Module):
         self.slope.zero_()
         self.offset.zero_()
         self.trust.fill_(1.0)
+        self.keep(torch.ones(LEVELS))
+
+    def keep(self, shares: Tensor) -> None:
+        """Take over :attr:`kept`."""
+        self.kept.copy_(shares)
+        self.partly = bool((shares != 1).any())  # asked here and at no call, which a GPU would have to wait for
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.keep(self.kept.clone())
 
     @property
     def power(self) -> Tensor:
@@ -119,6 +138,11 @@ class Correction(nn.Module):
         """Return :attr:`trust` between the levels, ``(n,)``, at ``log(σ/α)``, a scalar."""
         _, below, within = self._between(log_noise)
         return torch.lerp(self.trust[below], self.trust[below + 1], within.to(self.trust))
+
+    def share(self, log_noise: Tensor) -> Tensor:
+        """Return :attr:`kept` between the levels, at ``log(σ/α)`` of any shape."""
+        _, below, within = self._between(log_noise)
+        return torch.lerp(self.kept[below], self.kept[below + 1], within.to(self.kept))
 
     def _between(self, log_noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return a place among the levels, the level below it, and how far it is from that to the next, 0 to 1."""

@@ -122,7 +122,11 @@ def score_matching_loss(
     h, context = score.embed(zt, t, c, condition)
     raw = score.network.head(score.network.blocks(h, context), context).to(z0.dtype)
     target, unit_error = score.target(z0, noise, c)
-    error = _unobserved(score, score.meant(raw) - target, unit_error, c, condition)
+    if score.kept(c) is None:
+        error = score.meant(raw) - target
+    else:  # of what is kept of it, and the linear model's part
+        error = score.in_raw(score.eps(raw, zt, c) - noise, unit_error)
+    error = _unobserved(score, error, unit_error, c, condition)
     return _mean_square(score, error, unit_error, t, c, weighting, seen)
 
 

@@ -19,6 +19,15 @@ FEWEST = 4
 CHUNK = 256
 """Series that are predicted at once."""
 
+FEWEST_HELD_OUT = 10
+"""Held-out series, of which the error of a slope can be told."""
+
+HARM = 0.01
+"""Of the linear model's squared error: what a network may add to it, and be kept as it is."""
+
+MOST_KEPT = 1024
+"""Of them and their noise, draws at each level."""
+
 MOST_MASKED = 512
 """Series of which values are told, at most: each has a system of its own to be solved."""
 
@@ -31,6 +40,8 @@ def refit(
     generator: torch.Generator,
     known: Condition = NOTHING,
     dropout: float = 0.0,
+    held_out: Tensor | None = None,
+    held_known: Condition = NOTHING,
 ) -> bool:
     """Measure the linear error of the leading directions at every level, and correct it in place.
 
@@ -38,8 +49,10 @@ def refit(
     correction is fitted under all, as the network was trained. That of a model which is told values of
     the series themselves differs too much with how many, from all of it to none, and is left alone.
 
-    Then it is measured how much of the network's difference from the linear model is worth keeping where values are
-    known: the truth is regressed on both, direction by direction, over masks as training draws them.
+    Then it is measured on held-out series how much of the network's difference from the linear model is worth keeping
+    under each noise: less than all of it only where it is beyond doubt that some of it does harm. And on training
+    series, how much is worth keeping where values are known: the truth is regressed on both, direction by direction,
+    over masks as training draws them.
 
     Args:
         score: A trained model.
@@ -48,6 +61,8 @@ def refit(
         generator: Source of the draws and the noise, on the CPU.
         known: What is known of each of the series, in the model's numbers.
         dropout: Share of the series of which each part is forgotten, as in training.
+        held_out: Series that were not trained on; if not given, the network is kept as it is.
+        held_known: What is known of them.
 
     Returns:
         Whether it was done: not where the model has no correction, or there are too few series.
@@ -66,6 +81,9 @@ def refit(
         found = [_measure(score, correction, *some(count), level, generator) for level in levels]
         correction.slope.copy_(torch.stack([slope for slope, _ in found]))
         correction.offset.copy_(torch.stack([offset for _, offset in found]))
+        if held_out is not None and len(held_out) >= FEWEST_HELD_OUT:
+            here = [_kept(score, held_out, held_known, min(count, MOST_KEPT), level, generator) for level in levels]
+            correction.keep(torch.tensor(here))
     trust = [_trust(score, *some(min(count, MOST_MASKED)), level, generator) for level in levels]
     correction.trust.copy_(torch.stack(trust))
     return True
@@ -99,6 +117,37 @@ def _measure(
     chance = inverse.diagonal().unsqueeze(1) * left  # squared standard errors
     fitted = fitted * (1 - chance / fitted.square().clamp(min=1e-300)).clamp(min=0)  # James and Stein, one by one
     return fitted[:-1].T.float(), fitted[-1].float()
+
+
+def _kept(
+    score: Score, series: Tensor, told: Condition, count: int, log_noise: float, generator: torch.Generator
+) -> float:
+    """Return the share of its difference from the linear model that is worth keeping at one noise level.
+
+    It is the slope of the truth on that difference, both less the linear prediction. Draws of one series go together,
+    so the slope's error is that over series.
+    """
+    device = score.noise_scale.device
+    t = score.sde.time_at(torch.tensor(-log_noise, dtype=torch.float64)).float().to(device)
+    c = score.coefficients(t)
+    numbers = torch.arange(count) % len(series)
+    sums = torch.zeros(3, len(series), dtype=torch.float64)
+    for rows in numbers.split(CHUNK):
+        z0, condition = score.codec.encode(series[rows].to(device)), told.take(rows).to(device)
+        noise = torch.randn(z0.shape, generator=generator).to(z0) * (score.noise_scale > 0)
+        z = c.alpha * z0 + c.sigma * noise
+        linear, eps = score.linear_eps(z, c), -c.sigma * score(z, t, condition)
+        differs = (eps - linear).double()
+        wrong = (noise - linear).double()
+        products = (wrong * differs, differs.square(), wrong.square())
+        sums.index_add_(1, rows, torch.stack([x.sum((1, 2)) for x in products]).cpu())
+    both, own, whole = sums
+    if own.sum() == 0:
+        return 1.0
+    share = both.sum() / own.sum()
+    chance = (both - share * own).square().sum().sqrt() / own.sum()
+    harm = (1 - share).square() * own.sum() / whole.sum()
+    return float(share.clamp(0, 1)) if share + 2 * chance < 1 and harm > HARM else 1.0
 
 
 def _trust(score: Score, series: Tensor, told: Condition, log_noise: float, generator: torch.Generator) -> Tensor:

@@ -166,8 +166,20 @@ class Score(nn.Module, ScoreFunction):
         return self.wiener_eps(z, c) if self.codec.directions is None else self.codec.noise(z, c.alpha, c.level).to(z)
 
     def lacking(self, z: Tensor, c: Coefficients) -> Tensor | None:
-        """Return the correction of the noise prediction of tokens ``(B, K, F)``, where there is one."""
-        return None if self.correction is None else -c.alpha * _divide(self.correction(z, c.alpha, c.level), c.sigma)
+        """Return what is added to the noise prediction of tokens ``(B, K, F)``, where anything is.
+
+        It is what the network lacks, and the linear model's part where the network is not believed all of it.
+        """
+        if self.correction is None:
+            return None
+        lacking, kept = -c.alpha * _divide(self.correction(z, c.alpha, c.level), c.sigma), self.kept(c)
+        return lacking if kept is None else kept * lacking + (1 - kept) * self.linear_eps(z, c)
+
+    def kept(self, c: Coefficients) -> Tensor | None:
+        """Return the share of the network's noise prediction that is kept; ``None``: all of it."""
+        if self.correction is None or not self.correction.partly:
+            return None
+        return self.correction.share((c.level / c.alpha).log()).to(c.total)
 
     def eps(self, raw: Tensor, z: Tensor, c: Coefficients, lacking: Tensor | None = None) -> Tensor:
         """Turn raw output into the noise prediction, ``(B, K, F)``, in the tokens' precision.
@@ -183,24 +195,26 @@ class Score(nn.Module, ScoreFunction):
             case "wiener":
                 lacking = self.lacking(z, c) if lacking is None else lacking
                 eps = self.wiener_eps(z, c) - c.spread / c.total * raw
-                return eps if lacking is None else eps + lacking
             case "steps":
                 lacking = self.lacking(z, c) if lacking is None else lacking
                 total, clean = self._over_time(c)
                 noise = c.level * self.codec.layout.decode(z) / total - clean * self.codec.to_time(raw)
                 eps = self.codec.from_time(noise / total)
-                return eps if lacking is None else eps + lacking
             case "eps":
                 return raw
             case "x0":
                 return _divide(z - c.alpha * raw, c.sigma)
             case "score":
                 return -c.sigma * raw
+        kept = self.kept(c)
+        eps = eps if kept is None else kept * eps
+        return eps if lacking is None else eps + lacking
 
     def target(self, z0: Tensor, noise: Tensor, c: Coefficients) -> tuple[Tensor, Tensor]:
         """Return what the raw output should be, and the error in ``eps`` that a unit error in it makes.
 
-        Both are in the coordinates of its meaning: tokens ``(B, K, F)``, or time, ``(B, N, M)``, for ``steps``.
+        That is of a network that is believed, as in training. Both are in the coordinates of its meaning: tokens
+        ``(B, K, F)``, or time, ``(B, N, M)``, for ``steps``.
 
         Args:
             z0: Clean tokens, ``(B, K, F)``.

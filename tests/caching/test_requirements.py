@@ -197,6 +197,13 @@ def test_1_with_thresholds_at_zero_the_samples_are_those_of_no_cache_bit_for_bit
     assert ledger.totals()["hit_rate"] == 0
 
 
+@pytest.mark.parametrize(("name", "off"), OFF, ids=lambda v: str(v))
+def test_1_of_a_network_that_is_kept_in_part(name, off, model):
+    model.score.correction.keep(torch.linspace(0.2, 0.9, 12))
+    samples, _ = run(model.score, make(name, **off), count=2)
+    assert torch.equal(samples, draw(model.score, model.score, count=2))
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(
     ("name", "off"), [(n, o) for n, o in OFF if not n.startswith("taylor") or n == "taylor-2-features"], ids=str

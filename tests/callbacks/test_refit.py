@@ -38,7 +38,7 @@ def test_the_best_checkpoint_is_corrected_where_it_lies(tmp_path):
     trainer, model = fit(tmp_path / "mended", Refit(share=1.0))
     plain, mended = (ScoreModule.load_from_checkpoint(tmp_path / name / "best.ckpt") for name in ("plain", "mended"))
     different = {k for k, v in plain.state_dict().items() if not torch.equal(v, mended.state_dict()[k])}
-    found = {f"score.correction.{name}" for name in ("slope", "offset", "trust")}
+    found = {f"score.correction.{name}" for name in ("slope", "offset", "trust", "kept")}
     assert different == found | {f"score.codec.limits.{name}" for name in ("met", "bound", "threshold")}
     assert torch.equal(slope(model), slope(mended))
     (callback,) = (c for c in trainer.callbacks if isinstance(c, Refit))

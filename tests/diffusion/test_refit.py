@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_freqdiff.condition import Condition, ConditionSizes
+from lightning_freqdiff.condition import UNCONDITIONAL, Condition, ConditionSizes
 from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion import VP, Score
+from lightning_freqdiff.diffusion.losses import linear_loss, score_matching_loss
 from lightning_freqdiff.diffusion.refit import refit
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.networks import UNet
@@ -39,7 +40,8 @@ class Exact(Score):
         predicted = predicted * (1 - self.timid * c.level**2 / (c.alpha**2 + c.level**2))
         noise = torch.where(c.sigma > 0, c.sigma, torch.inf)
         assert lacking is not None
-        return (z - c.alpha * predicted) / noise + lacking
+        own, kept = (z - c.alpha * predicted) / noise, self.kept(c)
+        return (own if kept is None else kept * own) + lacking
 
 
 def model(kind=Score, **settings):
@@ -132,7 +134,9 @@ class Wrong(Exact):
     def eps(self, raw, z, c, lacking=None):
         found = super().eps(raw, z, c, lacking)
         noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(int(1e6 * float(z.abs().sum())) % 2**31))
-        return found + self.size * c.alpha / c.level * noise * self.noise_scale.sign()
+        kept = self.kept(c)
+        share = 1.0 if kept is None else kept
+        return found + share * self.size * c.alpha / c.level * noise * self.noise_scale.sign()
 
 
 def test_a_network_is_believed_by_what_it_is_worth():
@@ -149,6 +153,74 @@ def test_a_network_is_believed_by_what_it_is_worth():
     right.codec.directions.power.mul_(torch.linspace(0.02, 4, len(right.known)))
     assert refit(right, x, 500, generator())
     assert right.correction.trust[3:-4, -4:].mean() > 0.8
+
+
+def test_a_network_that_does_harm_gives_way_to_the_linear_model():
+    score, exact = model(Wrong), model(Exact)
+    assert score.correction is not None
+    assert refit(score, series(600), 500, generator(), held_out=series(9, seed=7))
+    assert not score.correction.partly, "nine held-out series prove nothing"
+    before = predictions(score, 0.3)
+    assert refit(score, series(600), 500, generator(), held_out=series(100, seed=7))
+    assert score.correction.partly
+    assert score.correction.kept.max() < 0.4
+    right = predictions(exact, 0.3)
+    assert (predictions(score, 0.3) - right).norm() < 0.3 * (before - right).norm()
+
+
+def test_a_network_that_knows_better_is_kept_as_it_is():
+    """The linear model is that of other data."""
+    right = model(Exact)
+    assert right.correction is not None
+    assert right.codec.directions is not None
+    right.known = right.codec.directions.power.clone()
+    right.codec.directions.power.mul_(torch.linspace(0.02, 4, len(right.known)))
+    assert refit(right, series(600), 500, generator(), held_out=series(100, seed=7))
+    assert not right.correction.partly
+
+
+@pytest.mark.parametrize("form", ["wiener", "steps"])
+@torch.no_grad()
+def test_what_is_kept_in_part_lies_between_the_network_and_the_linear_model(form):
+    score = Score(
+        UNet(width=8, heads=2), VP(), form, Representation("frequency", LENGTH, 1), UNCONDITIONAL, 0.0, "joint"
+    )
+    x = series(400)
+    score.codec.fit([x])
+    for parameter in score.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    assert score.correction is not None
+    score.correction.slope.normal_(std=0.1)
+    z0, t = score.codec.encode(x[:50]), torch.linspace(0.05, 0.9, 50)
+    noise = torch.randn(z0.shape, generator=generator()) * (score.noise_scale > 0)
+    c = score.coefficients(t)
+    z = c.alpha * z0 + c.sigma * noise
+
+    def eps():
+        return -c.sigma * score(z, t)
+
+    whole, loss = eps(), score_matching_loss(score, z0, noise, t)
+    error = score.eps(raw := torch.randn_like(z), z, c) - noise
+    target, unit = score.target(z0, noise, c)
+    expected = torch.where(unit > 0, score.meant(raw) - target, 0.0).abs()
+    torch.testing.assert_close(score.in_raw(error, unit).abs(), expected, atol=1e-3, rtol=1e-3)
+    score.correction.keep(torch.full((12,), 0.25))
+    torch.testing.assert_close(eps(), 0.25 * whole + 0.75 * score.linear_eps(z, c), atol=1e-4, rtol=1e-4)
+    score.correction.keep(torch.full((12,), 0.999999))
+    torch.testing.assert_close(score_matching_loss(score, z0, noise, t), loss, rtol=1e-3, atol=1e-4)
+    score.correction.keep(torch.zeros(12))
+    torch.testing.assert_close(eps(), score.linear_eps(z, c), atol=1e-5, rtol=1e-4)
+    if form == "steps":
+        linear = linear_loss(score, z0, noise, t)
+        torch.testing.assert_close(score_matching_loss(score, z0, noise, t), linear, rtol=1e-3, atol=1e-4)
+    copy = Score(
+        UNet(width=8, heads=2), VP(), form, Representation("frequency", LENGTH, 1), UNCONDITIONAL, 0.0, "joint"
+    )
+    copy.load_state_dict(score.state_dict())
+    assert copy.correction is not None
+    assert copy.correction.partly
+    score.correction.forget()
+    assert not score.correction.partly
 
 
 @torch.no_grad()
