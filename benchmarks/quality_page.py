@@ -48,7 +48,8 @@ def quality_section(results: Results) -> list[str]:
         "Output: what the network is asked for, a remainder of unit variance for every frequency (`wiener`) or for "
         "every step of time (`steps`, the default). Brackets: fresh real rows. Windows of 24 "
         "steps by the published protocol on 3,000 samples, all else by the project's settings on 1,000. Scores with "
-        "± are means of five repetitions on the same samples.",
+        "± are means of five repetitions on the same samples. nasdaq-log: the logarithm of prices is learnt, and the "
+        "exponential of samples measured, in prices.",
     ]
     head = ["set", "network", "output", "seed", "minutes", "steps", "SW over floor", "Gaussian"]
     head += ["discriminative", "published", "predictive", "Context-FID", "correlation"]
@@ -95,7 +96,8 @@ def at_large(row: dict[str, Any]) -> str:
 
 def against_diffusion_ts(runs: list[dict[str, Any]]) -> list[str]:
     """Lay published scores beside ours, by the same protocol, of what was trained with the standard network."""
-    ours = {row["set"]: row for row in runs if row["set"] in DIFFUSION_TS and "discriminative" in row}
+    known = sorted(runs, key=lambda row: output(row) == "steps")  # the default, where there are both
+    ours = {row["set"]: row for row in known if row["set"] in DIFFUSION_TS and "discriminative" in row}
     if not ours:
         return []
     head = ["set", *(f"{name.replace('_', ' ')}: {who}" for name in SCORES for who in ("ours (real)", "published"))]
@@ -117,10 +119,10 @@ def against_diffusion_ts(runs: list[dict[str, Any]]) -> list[str]:
 def plates(results: Results, runs: list[dict[str, Any]]) -> list[str]:
     """Show the plates that lie beside the figures."""
     lines = []
-    for row in runs:
-        name = Path(f"{results.prefix}plate-{row['set']}-{row['network']}.png")
-        if row["seed"] == 0 and (results.folder / name).is_file():
-            lines += [f"![{row['set']}: generated above, real below](results/{name})", ""]
+    for name in dict.fromkeys((row["set"], row["network"]) for row in runs if row["seed"] == 0):
+        path = Path(f"{results.prefix}plate-{'-'.join(name)}.png")
+        if (results.folder / path).is_file():
+            lines += [f"![{name[0]}: generated above, real below](results/{path})", ""]
     return lines
 
 
