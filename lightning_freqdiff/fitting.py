@@ -63,6 +63,7 @@ def fit(
         KeyboardInterrupt: After Ctrl-C; it says where the best checkpoint is.
 
     Examples:
+        >>> import numpy as np
         >>> series = np.random.default_rng(0).normal(size=(64, 16, 2))
         >>> quiet = {"accelerator": "cpu", "enable_progress_bar": False}
         >>> model = fit(series, network="MLP", max_steps=2, logger=False, enable_checkpointing=False, **quiet)

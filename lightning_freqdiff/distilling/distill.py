@@ -118,6 +118,8 @@ def student_of(
     score, sampling = student.score, module.said(module.as_trained(sampling))
     steps, given = taught(score, sampling, calls)
     score.calibration = steps
+    if score.correction is not None:  # what leads over a whole step is no denoiser, and may be far from linear
+        score.correction.keep(torch.ones_like(score.correction.kept))
     pupil = Student(score, given, learning_rate)
     few, rest = torch.arange(len(given)).tensor_split([len(given) // HELD])
     held = given.take(few)
