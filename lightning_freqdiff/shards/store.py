@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,9 +103,17 @@ class Store:
             pass
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        with suppress(FileNotFoundError):
+        """Remove a file, if it is there.
+
+        Raises:
+            OSError: Where the store lets nobody delete; :class:`io.UnsupportedOperation` where nothing there can be.
+        """
+        try:
             self.again(lambda: self.fs.rm_file(self.place(name)))
+        except FileNotFoundError:
+            pass
+        except NotImplementedError as error:  # fsspec's way of saying so
+            raise io.UnsupportedOperation(f"{self.url} has no way to delete files") from error
 
     def names(self, folder: str = "") -> list[str]:
         """Return the names of what lies in a folder, as it is now; nothing where there is no such folder."""

@@ -266,16 +266,25 @@ def test_what_a_worker_that_is_gone_has_claimed_comes_last(module, remote, monke
     assert not [name for name in tree(remote) if "claimed" in name]
 
 
-def test_a_store_that_lets_nobody_delete_gets_every_sample_and_says_what_stays(module, remote, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (NotImplementedError(), "has no way to delete"),
+    ],
+)
+def test_a_store_that_lets_nobody_delete_gets_every_sample_and_says_what_stays(
+    module, remote, monkeypatch, caplog, error, reason
+):
     def refused(self, path):
-        raise PermissionError(13, "Permission denied")
+        raise error
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "rm_file", refused)
     with caplog.at_level("INFO"):
         predict(module, remote)
     np.testing.assert_array_equal(lf.read_samples(remote), expected(module))
     (said,) = (record.message for record in caplog.records if "cannot be deleted" in record.message)
-    assert "Permission denied" in said
+    assert reason in said
 
 
 def test_who_is_interrupted_takes_its_claims_back(module, remote, monkeypatch):
