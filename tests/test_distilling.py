@@ -159,6 +159,18 @@ def test_training_makes_few_steps_lead_nearer(model, distilled):
     assert float((student - many).norm() / (many - many.mean(0)).norm()) < 1.5 * distilled.after
 
 
+def test_a_student_is_all_it_learns_whatever_is_kept_of_its_teacher(model):
+    """What leads over a whole step is no denoiser, and is not to be mixed with one."""
+    doubted = lf.load(model.checkpoint_path).module
+    assert doubted.score.correction is not None
+    doubted.score.correction.keep(torch.full_like(doubted.score.correction.kept, 0.5))
+    with torch.no_grad():
+        student = student_of(doubted, 2, Sampling(num_samples=64, batch_size=64), 1e-3, {"max_steps": 1, **QUIET})
+    assert doubted.score.correction.partly
+    assert student.student.score.correction is not None
+    assert not student.student.score.correction.partly
+
+
 def test_lessons_and_training_are_told_what_is_known(model, distilled):
     student = lf.Model(distilled.student)
     for way, sign in (("up", 1), ("down", -1)):

@@ -14,7 +14,7 @@ from lightning_freqdiff.checkpoint import read_checkpoint
 from lightning_freqdiff.condition import Condition
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.diffusion.correction import LEVELS
-from lightning_freqdiff.diffusion.refit import refit
+from lightning_freqdiff.diffusion.refit import MOST_KEPT, refit
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import InTurn, Sampling
 from lightning_freqdiff.sampling.solvers import DPMSolverPP
@@ -89,9 +89,7 @@ class Refit(Callback):
         """Do what so many network calls allow; return whether anything was found."""
         series, known = data.reference_series(), data.reference_known()
         count, generator = min(self.most, calls // LEVELS), torch.Generator().manual_seed(0)
-        held_out, held_known = data.reference_series(part="val"), data.reference_known(part="val")
-        told = known, best.condition_dropout, held_out, held_known
-        done = refit(best.score, series, count, generator, *told)
+        done = refit(best.score, series, count, generator, known, best.condition_dropout, *_held_out(data))
         drawn = min(DRAWN, calls // DRAFT.num_calls)
         if drawn < FEWEST:
             return done
@@ -108,6 +106,19 @@ DRAFT = Sampling(num_steps=20, solver=DPMSolverPP("ode"), grid="edm", limits=Fal
 
 DRAWN, FEWEST = 512, 64
 """Of them at most, and at least: a quantile of fewer says nothing."""
+
+
+def _held_out(data: SeriesData) -> tuple[Tensor, Condition]:
+    """Return series that were not trained on, and what is known of them.
+
+    Of those with gaps none: the linear model filled them, and would be found right about them.
+    """
+    series, known = data.reference_series(MOST_KEPT, "val"), data.reference_known(MOST_KEPT, "val")
+    seen = data.reference_seen(MOST_KEPT, "val")
+    if seen is None:
+        return series, known
+    whole = seen.gt(0).all(2).all(1).nonzero().squeeze(1)
+    return series[whole], known.take(whole)
 
 
 def _drawn(model: ScoreModule, count: int, known: Condition, generator: torch.Generator) -> Tensor:

@@ -130,7 +130,8 @@ def _kept(
     device = score.noise_scale.device
     t = score.sde.time_at(torch.tensor(-log_noise, dtype=torch.float64)).float().to(device)
     c = score.coefficients(t)
-    numbers = torch.arange(count) % len(series)
+    # Every one as often as any other, and where there are more than draws not the first, which may be of one kind.
+    numbers = torch.randperm(len(series), generator=generator).repeat(-(-count // len(series)))[:count]
     sums = torch.zeros(3, len(series), dtype=torch.float64)
     for rows in numbers.split(CHUNK):
         z0, condition = score.codec.encode(series[rows].to(device)), told.take(rows).to(device)

@@ -179,6 +179,19 @@ def test_a_network_that_knows_better_is_kept_as_it_is():
     assert not right.correction.partly
 
 
+def test_held_out_series_are_asked_whichever_order_they_are_in(monkeypatch):
+    """More of them than draws: the first may be all of one kind."""
+    score, held_out = model(Wrong), series(1000, seed=7)
+    asked, encode = [], score.codec.encode
+    monkeypatch.setattr(score.codec, "encode", lambda x: asked.append(x) or encode(x))
+    assert refit(score, series(600), 100, generator(), held_out=held_out)
+    rows = {row.numpy().tobytes(): number for number, row in enumerate(held_out)}
+    numbers = [rows[row.numpy().tobytes()] for x in asked for row in x if row.numpy().tobytes() in rows]
+    levels = torch.tensor(numbers).view(-1, 100)
+    assert all(len(set(level)) == 100 for level in levels.tolist())
+    assert levels.max() > 900
+
+
 @pytest.mark.parametrize("form", ["wiener", "steps"])
 @torch.no_grad()
 def test_what_is_kept_in_part_lies_between_the_network_and_the_linear_model(form):
