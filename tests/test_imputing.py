@@ -62,6 +62,15 @@ def test_what_is_known_comes_out_as_it_is(kind, method, request):
     assert (filled.std(1)[~seen] > 0).all()
 
 
+def test_a_function_of_series_pulls_what_is_predicted(model):
+    """In Lightning's inference mode, through whose tensors no gradient goes."""
+    high, plain = (
+        model.sample(50, num_steps=50, constraint=constraint, **QUIET)
+        for constraint in (Constrained([lambda x: (x.mean((1, 2)) - 5).square()]), None)
+    )
+    assert np.abs(high.mean((1, 2)) - 5).mean() < 0.5 * np.abs(plain.mean((1, 2)) - 5).mean()
+
+
 @pytest.mark.parametrize("method", [None, "linear", "Replacement"])
 def test_a_sample_depends_on_seed_series_and_number_alone(model, method):
     x = gappy(3)

@@ -176,8 +176,9 @@ class _Steering(OnEstimate, Steering):
 
     def _descend(self, penalty: Penalty, series: Tensor, left: Callable[[Block], Tensor]) -> Tensor:
         """Return a step against a penalty's gradient, as far as numbers are not known yet and go together."""
-        with torch.enable_grad():
-            x = series.detach().float().requires_grad_()
+        # Lightning predicts in inference mode, whose tensors no gradient goes through; copies are like any other.
+        with torch.inference_mode(False), torch.enable_grad():
+            x = series.to(torch.float32, copy=True).requires_grad_()
             (gradient,) = torch.autograd.grad(penalty(x).sum(), x)
         slope = gradient.flatten(1).to(self.gaussian.dtype)
         step = self.gaussian.spread_out(slope, left)
