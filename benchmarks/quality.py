@@ -5,9 +5,8 @@
 A set is a config of that name, with its splits; ``droughts`` is the file ``us_drought_dsci`` of ``FREQDIFF_DATA``.
 Each run adds a row to the output, in place of an older one of the same set, network, colour, domain, form and seed,
 and draws a plate. All choices (the checkpoint, the time it stops) are made on the validation part; the figures are of
-samples against the training set, and the floor is the same number of test rows against it. Of ``nasdaq-log`` the
-logarithm of prices is learnt, and the exponential of samples measured: in prices, as those of ``nasdaq``. Windows
-of 24 steps are measured by the protocol that the field publishes, against the whole set.
+samples against the training set, and the floor is the same number of test rows against it. Windows of 24 steps are
+measured by the protocol that the field publishes, against the whole set.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import argparse
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,11 +26,11 @@ from judged import WINDOW, at_large, distances, flat_tails, scores
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from lightning_freqdiff.data import NASDAQ, ArrayData, SeriesData
-from lightning_freqdiff.data.series.series import Series
+from lightning_freqdiff.data import ArrayData, SeriesData
 from lightning_freqdiff.diffusion.losses import LOGNORMAL, Weighting
 from lightning_freqdiff.diffusion.score import Covariance, Parametrization
 from lightning_freqdiff.files import replace_json
+from lightning_freqdiff.logarithm import Logarithms
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.networks import Transformer, UNet
 from lightning_freqdiff.reporting.plate import plate
@@ -45,7 +43,6 @@ SETS = (
     "nasa-charge",
     "nasa-discharge",
     "nasdaq",
-    "nasdaq-log",
     "droughts",
     "stocks",
     "energy",
@@ -95,8 +92,6 @@ def open_set(name: str) -> SeriesData:
         long = (long - low) / np.where(high > low, high - low, 1)
         windows = np.lib.stride_tricks.sliding_window_view(long, WINDOW, axis=0).transpose(0, 2, 1)
         data = ArrayData.of(windows.copy(), val_fraction=0.05, test_fraction=0.05)
-    elif name == "nasdaq-log":
-        data = LogNASDAQ(path=str(home))
     else:
         settings: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml").data, resolve=True)
         if name == "sines":
@@ -108,14 +103,6 @@ def open_set(name: str) -> SeriesData:
     data.setup("fit")
     data.setup("test")
     return data
-
-
-class LogNASDAQ(NASDAQ):
-    """The logarithm of prices, in the same parts."""
-
-    def _load(self) -> Series:
-        prices = super()._load()
-        return replace(prices, x=np.log(prices.x))
 
 
 def draw(module: ScoreModule, count: int, seed: int, batch: int = 100) -> Tensor:
@@ -149,15 +136,13 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
             weighting=args.weighting,
             covariance=args.covariance,
             parametrization=args.parametrization,
+            logarithm=args.logarithm,
         )
         replace_json(folder / "training.json", taken)
-    logarithm = isinstance(data, LogNASDAQ)
-    data = open_set("nasdaq") if logarithm else data
 
     def drawn(count: int, seed: int) -> Tensor:
         with autocast(args.device, args.precision == "bf16-mixed"):
-            series = draw(module, count, seed)
-        return series.exp() if logarithm else series
+            return draw(module, count, seed)
 
     module.to(args.device)
     since = time.perf_counter()
@@ -177,6 +162,7 @@ def run(args: argparse.Namespace, name: str, network: str, seed: int) -> dict[st
         "times": list(LOGNORMAL),
         "covariance": args.covariance,
         "parametrization": module.parametrization,
+        "logarithm": bool(module.score.codec.logarithm.channels),
     }
     row |= {"shape": [data.num_train, *data.shape], "parameters": sum(p.numel() for p in module.parameters())}
     row |= {**taken, "sampling_seconds": time.perf_counter() - since, "samples": count}
@@ -211,6 +197,7 @@ def main() -> None:
     options.add_argument("--colour", type=float, default=0.0, help="of the noise; 0: white, 1: equal")
     options.add_argument("--covariance", choices=get_args(Covariance), default="joint")
     options.add_argument("--parametrization", choices=get_args(Parametrization))
+    options.add_argument("--logarithm", choices=get_args(Logarithms), default="wide", help="of which channels")
     options.add_argument("--weighting", choices=get_args(Weighting))
     options.add_argument("--learning_rate", type=float)
     options.add_argument("--precision", default="bf16-mixed")
@@ -235,9 +222,9 @@ def main() -> None:
 
 def add(path: Path, row: dict[str, Any]) -> None:
     """Put a row into the file of all rows, in place of an older one of the same run."""
-    key = ("set", "network", "domain", "colour", "seed", "minutes", "samples", "parametrization")
+    key = ("set", "network", "domain", "colour", "seed", "minutes", "samples", "parametrization", "logarithm")
     rows = json.loads(path.read_text())["runs"] if path.is_file() else []
-    rows = [{"parametrization": "wiener", **old} for old in rows]  # all there was
+    rows = [{"parametrization": "wiener", "logarithm": False, **old} for old in rows]  # all there was
     rows = [old for old in rows if any(old[k] != row[k] for k in key)]
     save(path, {"runs": sorted([*rows, row], key=lambda r: tuple(str(r[k]) for k in key))})
 

@@ -48,8 +48,8 @@ def quality_section(results: Results) -> list[str]:
         "Output: what the network is asked for, a remainder of unit variance for every frequency (`wiener`) or for "
         "every step of time (`steps`, the default). Brackets: fresh real rows. Windows of 24 "
         "steps by the published protocol on 3,000 samples, all else by the project's settings on 1,000. Scores with "
-        "± are means of five repetitions on the same samples. nasdaq-log: the logarithm of prices is learnt, and the "
-        "exponential of samples measured, in prices.",
+        "± are means of five repetitions on the same samples. `log`: the logarithm of values is learnt, as is "
+        "the default where they span orders of magnitude; what is measured are the values.",
     ]
     head = ["set", "network", "output", "seed", "minutes", "steps", "SW over floor", "Gaussian"]
     head += ["discriminative", "published", "predictive", "Context-FID", "correlation"]
@@ -96,7 +96,7 @@ def at_large(row: dict[str, Any]) -> str:
 
 def against_diffusion_ts(runs: list[dict[str, Any]]) -> list[str]:
     """Lay published scores beside ours, by the same protocol, of what was trained with the standard network."""
-    known = sorted(runs, key=lambda row: output(row) == "steps")  # the default, where there are both
+    known = sorted(runs, key=lambda row: row.get("parametrization") == "steps")  # the default, where there are both
     ours = {row["set"]: row for row in known if row["set"] in DIFFUSION_TS and "discriminative" in row}
     if not ours:
         return []
@@ -128,7 +128,7 @@ def plates(results: Results, runs: list[dict[str, Any]]) -> list[str]:
 
 def output(row: dict[str, Any]) -> str:
     """Return what the network of a row is asked for; the Wiener remainder was the default of old rows."""
-    return row.get("parametrization", "wiener")
+    return row.get("parametrization", "wiener") + ", log" * row.get("logarithm", False)
 
 
 def colour_section(results: Results) -> list[str]:

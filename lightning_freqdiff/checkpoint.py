@@ -118,6 +118,8 @@ def translate(checkpoint: dict[str, Any]) -> None:
     network = settings.get("network") or {}
     if network.get("class_path", "").endswith(".UNet"):
         network["init_args"].setdefault("margin", 0)  # before series were held on beyond their ends
+    if settings:
+        settings.setdefault("logarithm", "never")  # before there were any
     if settings and "covariance" not in settings:  # before the linear part knew of more than one coordinate
         settings["covariance"] = "diagonal"
     state = checkpoint.get("state_dict") or {}
@@ -167,13 +169,16 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path)
 def weights_hash(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights and buffers: equal for equal models, whatever file they came from.
 
-    A model without limits, or that is believed all it says, has the hash that it had before there was anything else.
+    A model without limits and logarithms, or that is believed all it says, has the hash that it had before there was
+    anything else.
     """
     state = module.state_dict()
     without = [
         name.removesuffix("met") for name, value in state.items() if name.endswith("limits.met") and not value.any()
     ]
     without += [name for name, value in state.items() if name.endswith("correction.kept") and (value == 1).all()]
+    logarithms = [name for name, value in state.items() if name.endswith("logarithm.taken") and not value.any()]
+    without += [name.removesuffix("taken") for name in logarithms]
     return tensors_hash({name: value for name, value in state.items() if not name.startswith(tuple(without))})
 
 

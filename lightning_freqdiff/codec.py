@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_freqdiff.covariance import Directions, JointMoments, OverRanks, groups_of
 from lightning_freqdiff.domains import Representation
 from lightning_freqdiff.limits import Limits
+from lightning_freqdiff.logarithm import Logarithm
 
 NoiseColour = Literal["equal", "white"]
 
@@ -91,6 +92,7 @@ class Codec(nn.Module):
         step_variance: Variance of the tokens brought to the time axis, in which their noise is white, at every step,
             ``(N, M)``; or ``None``.
         limits: Values that series meet and never pass, which are found once a model is trained.
+        logarithm: Channels whose logarithm is diffused; units in what is below are then its own.
     """
 
     mean: Tensor
@@ -117,6 +119,7 @@ class Codec(nn.Module):
         steps = torch.ones(layout.length, layout.channels)
         self.register_buffer("step_variance", steps if over_time else None)
         self.limits = Limits(layout.length, layout.channels)
+        self.logarithm = Logarithm(layout.channels)
 
     def fit(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
         """Set all statistics from batches of series ``(B, N, M)`` in one float64 pass.
@@ -128,7 +131,7 @@ class Codec(nn.Module):
         known = self.directions
         moments = Moments() if known is None else JointMoments(self.mean.shape, known.groups)
         for batch in batches:
-            moments.update(self.layout.encode(batch.double()))
+            moments.update(self.layout.encode(self.logarithm(batch.double())))
         if over_ranks is not None:
             moments.share(over_ranks)
         if moments.count == 0:
@@ -249,12 +252,18 @@ class Codec(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Turn series ``(B, N, M)`` in the data's units into standardised tokens ``(B, K, F)``."""
-        return self.standardize(self.layout.encode(x))
+        return self.standardize(self.layout.encode(self.logarithm(x)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Turn standardised tokens ``(B, K, F)`` into series ``(B, N, M)`` in the data's units."""
+        return self.logarithm.back(self.learnt(z))
+
+    def learnt(self, z: Tensor) -> Tensor:
+        """Turn standardised tokens ``(B, K, F)`` into series ``(B, N, M)``, logarithms as they are: a linear map."""
         return self.layout.decode(self.unstandardize(z))
 
     def density(self) -> Tensor | None:
         """Return the training set's mean spectral density ``(K, M)``; ``None`` where tokens do not tell it."""
+        if self.logarithm.channels:
+            return None
         return self.layout.density((self.mean.square() + self.deviation.square()).cpu())

@@ -7,7 +7,7 @@ is known it is :data:`NOTHING`, and everything is as if there were no such thing
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -122,6 +122,10 @@ class Condition:
 
     def _each(self, change: Any) -> Condition:
         return replace(self, **{name: change(part) for name, part in self.parts()}) if self else self
+
+    def measured(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """Return the same with observed values in other units."""
+        return self if self.observed is None else replace(self, observed=change(self.observed))
 
     def take(self, rows: Tensor | slice) -> Condition:
         """Return what is known of some of the series, by index; one may be taken more than once."""

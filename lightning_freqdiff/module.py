@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from jsonargparse import ArgumentError, ArgumentParser
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_freqdiff import __version__
@@ -32,6 +35,7 @@ from lightning_freqdiff.diffusion.losses import (
 from lightning_freqdiff.diffusion.score import LINEAR, Covariance, Parametrization, Score, suitable
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
+from lightning_freqdiff.logarithm import ORDERS, Logarithms, span
 from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.networks.recompute import recompute
 from lightning_freqdiff.sampling import Sampling
@@ -69,6 +73,8 @@ class ScoreModule(TrainingModule):
             trained (``Refit``); where there are more than 2,048, that of each channel's. Or their variances alone
             (diagonal), as where those of all channels together hold more than 2,048² numbers, and for other
             parametrizations.
+        logarithm: Of which channels the logarithm is learnt: of those that are positive and differ by orders of
+            magnitude, as prices do (wide), of all (always), or of none (never). Samples are in the data's units.
         condition_dropout: Share of the training series that are not told their label, and of those not told their
             covariates, so that the model can be asked with and without.
         learning_rate: Peak learning rate of AdamW.
@@ -97,6 +103,7 @@ class ScoreModule(TrainingModule):
         domain: DomainName | Domain = "frequency",
         colour: NoiseColour | float = "white",
         covariance: Covariance = "joint",
+        logarithm: Logarithms = "wide",
         condition_dropout: float = 0.1,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
@@ -126,6 +133,7 @@ class ScoreModule(TrainingModule):
         self.domain = domain_of(domain)
         self.colour = COLOURS[colour] if isinstance(colour, str) else float(colour)
         self.covariance: Covariance = covariance
+        self.logarithm: Logarithms = logarithm
         self.condition_dropout = condition_dropout
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.register_buffer("training_times", time_quantiles(sde, times), persistent=False)
@@ -143,6 +151,7 @@ class ScoreModule(TrainingModule):
                 "domain": as_settings(domain) if isinstance(domain, Domain) else domain,
                 "colour": colour,
                 "covariance": covariance,
+                "logarithm": logarithm,
                 "condition_dropout": condition_dropout,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
@@ -196,6 +205,7 @@ class ScoreModule(TrainingModule):
             )
         length, channels = data.shape
         self._build(length, channels, data.conditions)
+        self._take_logarithms(data)
         size = min(STATISTICS_BATCH, max(1, STATISTICS_NUMBERS // (length * channels)))
         ranks = self.trainer.world_size if data.streamed else 1
         if ranks > 1:
@@ -208,6 +218,26 @@ class ScoreModule(TrainingModule):
             self.data_facts["frame"] = data.frame
         if data.vocabulary:
             self.data_facts |= {"vocabulary": data.vocabulary.as_dict(), "examples": data.examples().parts}
+
+    def _take_logarithms(self, data: SeriesData) -> None:
+        """Find out of which channels the logarithm is learnt, from some series, and if there are any from all."""
+        if self.logarithm == "never":
+            return
+        learnt, some = self.score.codec.logarithm, max(1, STATISTICS_NUMBERS // math.prod(data.shape))
+        wide = span(_with_gaps(data, some)) > ORDERS
+        if self.logarithm == "wide" and not wide.any():
+            return
+        series = _with_gaps(data)
+        least = torch.where(series.isfinite(), series, torch.inf).amin((0, 1))
+        if self.logarithm == "always":
+            wide = torch.ones_like(wide)
+            learnt.take(wide, least)
+            learnt.expect_positive(series, series.isfinite(), "set `model.logarithm` wide or never")
+        wide &= least > 0
+        learnt.take(wide, least)
+        names = ", ".join(name for name, taken in zip(data.channels, wide.tolist(), strict=True) if taken)
+        if names:
+            rank_zero_info(f"learning the logarithm of {names}; `model.logarithm` never learns values as they are")
 
     def _over_ranks(self, x: Tensor) -> Tensor:
         """Add up a tensor over all ranks; where they talk by NCCL, that takes a GPU's memory."""
@@ -277,3 +307,9 @@ class ScoreModule(TrainingModule):
         load_weights(model, checkpoint, source)
         model.on_load_checkpoint(checkpoint)
         return model.eval()
+
+
+def _with_gaps(data: SeriesData, limit: int | None = None) -> Tensor:
+    """Return training series, all or so many, with NaN where a value was not observed."""
+    series, seen = data.reference_series(limit), data.reference_seen(limit)
+    return series if seen is None else torch.where(seen > 0, series, torch.nan)

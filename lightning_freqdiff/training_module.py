@@ -53,11 +53,12 @@ class TrainingModule(SamplingModule):
 
     def _told(self, batch: Batch, generator: torch.Generator | None = None) -> Condition:
         """Return what the network is told of a batch: besides what the data set tells, values at random places."""
+        learnt = self.score.codec.logarithm
         if not self.observe or batch.condition.mask is not None:
-            return batch.condition
+            return batch.condition.measured(learnt)
         mask = draw_masks(batch.series.shape, self.observe, generator).to(batch.series)
         mask = mask if batch.seen is None else mask * batch.seen
-        return replace(batch.condition, observed=batch.series, mask=mask)
+        return replace(batch.condition, observed=learnt(batch.series), mask=mask)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the denoising score matching loss of series ``(B, N, M)`` and what is known of them."""

@@ -166,7 +166,7 @@ def _trust(score: Score, series: Tensor, told: Condition, log_noise: float, gene
         mask = draw_masks(x.shape, 1.0, generator).to(x)
         known = gaussian.known(mask)
         if score.sizes.observed:
-            condition = replace(condition, observed=x, mask=mask)
+            condition = replace(condition, observed=codec.logarithm(x), mask=mask)
         z0 = codec.encode(x)
         z = c.alpha * z0 + c.sigma * torch.randn(z0.shape, generator=generator).to(z0)
         denoised = (z + c.sigma.square() * score(z, t, condition)) / c.alpha

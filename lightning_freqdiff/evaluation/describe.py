@@ -16,6 +16,7 @@ from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.data import SeriesData
 from lightning_freqdiff.domains import DOMAINS, DomainName, Representation, spectral_density
 from lightning_freqdiff.files import replace_json, replacing
+from lightning_freqdiff.logarithm import ORDERS, span
 from lightning_freqdiff.metrics.spectral import spectral_localisation
 from lightning_freqdiff.outputs import Kind
 from lightning_freqdiff.reporting.plots import series_and_spectra
@@ -29,8 +30,6 @@ MISSING = {
     "drop": "none left (series or windows with some are dropped)",
 }
 """What is said of missing values, by the setting of that name."""
-ORDERS = 10.0
-"""By what factor the middle nine tenths of positive values may differ before their logarithm is worth a thought."""
 LOW = 0.1
 """Frequencies under this share of the length are low (E2-CRF, arXiv 2604.22901, section 4)."""
 
@@ -88,23 +87,6 @@ def gathered(x: Tensor, domain: DomainName, share: float = 0.95) -> float:
     summed = energy.sort(dim=1, descending=True).values.cumsum(1)
     needed = (summed < share * (1 - 1e-9) * summed[:, -1:]).sum(1) + 1
     return float(needed.double().mean()) / (x.shape[1] * x.shape[2])
-
-
-def span(x: Tensor) -> Tensor:
-    """Return the factor between the 95th and the 5th percentile of each channel, 1 where not all values are positive.
-
-    Args:
-        x: Series, ``(n, N, M)``.
-
-    Returns:
-        Shape ``(M,)``.
-
-    Examples:
-        >>> span(torch.tensor([[[1.0, -1.0], [100.0, 1.0]]]).repeat(10, 1, 1)).tolist()
-        [100.0, 1.0]
-    """
-    low, high = torch.from_numpy(np.quantile(x.flatten(0, 1).numpy(), (0.05, 0.95), axis=0))
-    return torch.where(x.amin((0, 1)) > 0, high / low, 1.0)
 
 
 def describe(data: SeriesData) -> dict[str, Any]:
@@ -171,8 +153,8 @@ def cautions(facts: dict[str, Any]) -> list[str]:
     if wide := {name: factor for name, factor in facts["span"].items() if factor > ORDERS}:
         said.append(
             f"Values of {', '.join(wide)} are positive and differ by orders of magnitude (the middle nine tenths by "
-            f"a factor of {max(wide.values()):.0f}): small ones drown in the error of large ones. Train on their "
-            "logarithm (`np.log`) and take the exponential of samples."
+            f"a factor of {max(wide.values()):.0f}): small ones would drown in the error of large ones. `fit` learns "
+            "their logarithm, unless `model.logarithm` is never."
         )
     if facts["constant_channels"]:
         said.append(f"Channels that never change: {', '.join(facts['constant_channels'])}. They may be left out.")

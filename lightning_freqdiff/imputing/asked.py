@@ -64,6 +64,10 @@ class Asked:
         facts |= {"label": ragged.y} if known.classes and ragged.y is not None else {}
         series = _in_order(series, ragged.channels[:own], module.channels)
         _expect_numbers(series, channels)
+        for one in map(torch.from_numpy, series):
+            module.score.codec.logarithm.expect_positive(
+                one, one.isfinite(), "set `data.path`, or train with `model.logarithm` never"
+            )
         named = ragged.names if any(ragged.names) else range(len(series))
         return cls(series, named, data.frame, covariates, facts)
 

@@ -43,7 +43,8 @@ def linear(module: ScoreModule, given: Given, seed: int) -> np.ndarray:
         assert known.observed is not None
         assert known.mask is not None
         noise = next(normal_stream(seed, given.numbers(first, count), shape, gaussian.mean.device))  # pyright: ignore
-        parts.append(gaussian.draw(known.observed, known.mask, noise.flatten(1)))
+        drawn = gaussian.draw(codec.logarithm(known.observed), known.mask, noise.flatten(1))
+        parts.append(known.fill(codec.logarithm.back(drawn)))
     return torch.cat(parts).cpu().float().numpy()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -67,10 +67,11 @@ class Constrained(Constraint):
 
     def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Constraint:
         """Return what moves the estimates, once it is seen that the rules can hold."""
+        learnt = replace(self, rules=[part for rule in self.rules for part in _learnt(rule, codec)])
         if self.strength == 1:
             typical = codec.layout.decode(codec.mean.unsqueeze(0)).expand(condition.count or 1, -1, -1)
-            self._settle(typical, condition)
-        return _Steering(codec, sde, self, condition)
+            learnt._settle(typical, condition)
+        return _Steering(codec, sde, learnt, condition)
 
     def finish(self, series: Tensor, condition: Condition) -> Tensor:
         """Return the series with every rule obeyed."""
@@ -185,6 +186,13 @@ class _Steering(OnEstimate, Steering):
         norm = self.gaussian.series(step).norm(dim=1, keepdim=True) / slope.shape[1] ** 0.5
         most = self.settings.weight * self.gaussian.deviation
         return -step * (most / norm.clamp(min=1e-12)).clamp(max=self.settings.weight)
+
+
+def _learnt(rule: Rule | Penalty, codec: Codec) -> Sequence[Rule | Penalty]:
+    """Return what a rule about series says about what is learnt of them."""
+    if isinstance(rule, Rule):
+        return rule.of_logarithms(codec.logarithm.channels, codec.layout.channels)
+    return [lambda learnt: rule(codec.logarithm.back(learnt))] if codec.logarithm.channels else [rule]
 
 
 def _shape(codec: Codec) -> tuple[int, int]:

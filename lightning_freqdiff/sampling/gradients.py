@@ -51,7 +51,7 @@ class _Through:
             z, t, condition = z.clone().requires_grad_(), t.clone(), condition.repeat(1)
             found, scale = score(z, t, condition), self.codec.noise_scale
             alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-            series = self.codec.decode((z + (sigma * scale).square() * found) / alpha)
+            series = self.codec.learnt((z + (sigma * scale).square() * found) / alpha)
             with torch.no_grad():
                 assert condition.observed is not None
                 lack = self.known.seen((condition.observed - series).flatten(1))

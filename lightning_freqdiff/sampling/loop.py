@@ -159,7 +159,7 @@ def sample(
     steps = plan(sde, times, scale.device)
     shape = (unit.count, scale.shape[0], scale.shape[1])
     condition, numbers = sampling.known(unit)
-    condition = condition.to(scale.device)
+    condition = condition.to(scale.device).measured(codec.logarithm)
     noise = normal_stream(unit.seed, numbers, shape, scale.device)
     z = steps[0].now.sigma * scale * next(noise)
     guides, constraint = _begun(sampling, codec, sde, condition)

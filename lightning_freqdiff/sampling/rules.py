@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +17,23 @@ class Rule:
     channel: int | None
     start: int
     stop: int | None
+
+    def touched(self, channels: int) -> list[int]:
+        """Return the numbers of the channels that it is about."""
+        return list(range(channels)) if self.channel is None else [self.channel]
+
+    def of_logarithms(self, logarithms: Collection[int], channels: int) -> Sequence[Rule]:
+        """Return rules that say the same where the logarithm of some channels is learnt.
+
+        Raises:
+            ValueError: Where there are none.
+        """
+        if set(self.touched(channels)).isdisjoint(logarithms):
+            return [self]
+        raise ValueError(
+            f"expected Fixed, Bounds or Monotone of channels whose logarithm is learnt, got {type(self).__name__}: "
+            "set `sampling.constraint.rules`, or train with `model.logarithm` never"
+        )
 
     def where(self, length: int, channels: int) -> Tensor:
         """Return 1 where the rule looks, else 0, ``(N, M)``, float64.
@@ -91,6 +110,15 @@ class Fixed(_Valued):
         """Return one row for each number."""
         return torch.eye(chosen.numel(), dtype=chosen.dtype)[chosen.flatten() > 0]
 
+    def of_logarithms(self, logarithms: Collection[int], channels: int) -> Sequence[Rule]:
+        """Return the same of each channel, of its logarithm where that is learnt."""
+        if set(self.touched(channels)).isdisjoint(logarithms):
+            return [self]
+        return [
+            replace(self, channel=m, value=_logarithm(self.value) if m in logarithms else self.value)
+            for m in self.touched(channels)
+        ]
+
 
 class Sum(_Valued):
     """The sum over the steps is known."""
@@ -120,6 +148,10 @@ class Total(Equation):
     """
 
     parts: tuple[int, ...] = ()
+
+    def touched(self, channels: int) -> list[int]:
+        """Return the sum's channel and its parts'."""
+        return [m for m in range(channels) if not self.parts or m == self.channel or m in self.parts]
 
     def equations(self, length: int, channels: int) -> tuple[Tensor, Tensor]:
         """Return one equation for each step."""
@@ -158,6 +190,17 @@ class Bounds(Shape):
                 "`sampling.constraint.rules`"
             )
 
+    def of_logarithms(self, logarithms: Collection[int], channels: int) -> Sequence[Rule]:
+        """Return the same of each channel, of its logarithm where that is learnt, which has no least value."""
+        if set(self.touched(channels)).isdisjoint(logarithms):
+            return [self]
+        low = None if self.low is None or self.low <= 0 else math.log(self.low)
+        high = None if self.high is None else _logarithm(self.high)
+        return [
+            replace(self, channel=m, low=low, high=high) if m in logarithms else replace(self, channel=m)
+            for m in self.touched(channels)
+        ]
+
     def project(self, x: Tensor) -> Tensor:
         """Cut off what is outside."""
         if self.low is None and self.high is None:
@@ -176,6 +219,10 @@ class Monotone(Shape):
 
     rising: bool = True
 
+    def of_logarithms(self, logarithms: Collection[int], channels: int) -> Sequence[Rule]:
+        """Return it as it is: the logarithm rises where its number does."""
+        return [self]
+
     def project(self, x: Tensor) -> Tensor:
         """Return the isotonic regression (Barlow and Brunk, "The isotonic regression problem" (1972))."""
         chosen = self.where(*x.shape[1:])
@@ -186,6 +233,16 @@ class Monotone(Shape):
         changed = x.clone()
         changed[picked] = sign * isotonic(rows.flatten(0, 1)).view(rows.shape).transpose(1, 2)
         return changed
+
+
+def _logarithm(value: float) -> float:
+    """Return the logarithm of what values are to be, or not to pass."""
+    if value <= 0:
+        raise ValueError(
+            f"expected a value above 0 for a channel whose logarithm is learnt, got {value:g}: set "
+            "`sampling.constraint.rules`"
+        )
+    return math.log(value)
 
 
 def isotonic(rows: Tensor, chunk: int = 2**24) -> Tensor:
