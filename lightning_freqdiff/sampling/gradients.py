@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_freqdiff.codec import Codec
 from lightning_freqdiff.condition import Condition
-from lightning_freqdiff.conditional import Known
+from lightning_freqdiff.conditional import Block, Known
 from lightning_freqdiff.diffusion.score_function import ScoreFunction
 from lightning_freqdiff.diffusion.sde import SDE
 from lightning_freqdiff.sampling.constraints import Constraint, Steering
@@ -82,19 +82,26 @@ class Reconstruction(Guidance):
 
     DPS (Chung et al., arXiv 2209.14687) in the form of ΠGDM (Song et al., ICLR 2023): with the estimate ``x̂(z)``,
     what is observed has the law ``N(A x̂, A C_t Aᵀ)``, and ``∇ log p(y | z) = (∂x̂/∂z)ᵀ Aᵀ (A C_t Aᵀ)⁻¹ (y - A x̂)``.
-    ``C_t`` is that of the linear model, as in ``GaussianPosterior``, which needs no gradient for it. Exact where data
-    are Gaussian.
+    ``C_t`` is that of the linear model, as in ``GaussianPosterior``, which needs no gradient for it. Where that has
+    next to nothing left, a network's gradient may be many times as large, and a trajectory that is asked to undo
+    there what it cannot is blown up: so no direction is taken for surer than a share of what is left of all.
 
     Args:
         weight: Share of it that is added.
+        doubt: That share, over the mean variance that is left. At 0 it is exact where data are Gaussian.
     """
 
     weight: float = 1.0
+    doubt: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.doubt < 0:
+            raise ValueError(f"expected a doubt of 0 or more, got {self.doubt}: set `sampling.guidance.doubt`")
 
     def begin(self, codec: Codec, sde: SDE, condition: Condition) -> Guidance | None:
         """Find out who shares a mask."""
         known = known_values(codec, condition)
-        return None if known is None else _Reconstructing(codec, sde, known, self.weight)
+        return None if known is None else _Reconstructing(codec, sde, known, self)
 
     def finish(self, series: Tensor, condition: Condition) -> Tensor:
         """Put the observed values in their places."""
@@ -108,17 +115,22 @@ class Reconstruction(Guidance):
 class _Reconstructing(_Through, Guidance):
     strength = "guidance.weight"
 
-    def __init__(self, codec: Codec, sde: SDE, known: Known, weight: float) -> None:
+    def __init__(self, codec: Codec, sde: SDE, known: Known, settings: Reconstruction) -> None:
         super().__init__(codec, sde, known)
-        self.weight = weight
+        self.settings = settings
 
     def worth(self, lack: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         alpha, sigma = (x.to(self.known.gaussian.dtype).view(1, 1) for x in (alpha, sigma))
-        return self.known.weigh(lack.to(alpha), lambda block: block.left(alpha, sigma))
+
+        def spread(block: Block) -> Tensor:
+            left = block.left(alpha, sigma)
+            return left + self.settings.doubt * left.mean(1, keepdim=True)
+
+        return self.known.weigh(lack.to(alpha), spread)
 
     def guide(self, score: ScoreFunction, z: Tensor, t: Tensor, condition: Condition) -> Tensor:
         found, _, gradient = self.look(score, z, t, condition)
-        return found + self.weight * gradient
+        return found + self.settings.weight * gradient
 
 
 class _AfterStep(Constraint):

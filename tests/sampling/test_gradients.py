@@ -40,12 +40,22 @@ def drawn(codec, mask, **settings):
 def test_reconstruction_is_exact_where_data_are_gaussian(colour):
     codec, mask = fitted(length=10, colour=colour), masks(10, 2)[1]
     settings = {"solver": DPMSolverPP("ode"), "num_steps": 40, "grid": "edm"}
-    series, off, _ = drawn(codec, mask, guidance=Reconstruction(), **settings)
+    series, off, _ = drawn(codec, mask, guidance=Reconstruction(doubt=0.0), **settings)
     assert off < 0.05
     noise = torch.randn(10000, codec.noise_scale.numel(), generator=torch.Generator().manual_seed(0))
     one = (part.expand(10000, -1, -1) for part in (observed_of(codec, mask).unsqueeze(0), mask.unsqueeze(0)))
     left = gaussian_of(codec).draw(*one, noise).flatten(1).T.cov()
     assert (series.flatten(1).T.cov() - left).abs().max() < 0.2 * left.diagonal().max()
+
+
+def test_a_network_is_not_asked_for_what_only_the_linear_model_is_sure_of(model):
+    """Of heartbeats of a model that has hardly trained."""
+    x = np.full((2, 64, 1), np.nan, np.float32)
+    x[:, :20] = 0.1
+    mine, quiet = lf.Model(model), {**QUIET, "num_steps": 30}
+    with pytest.raises(ValueError, match="got NaN, or a million times as much"):
+        mine.impute(x, 2, Reconstruction(doubt=0.0), **quiet)
+    assert np.abs(mine.impute(x, 2, Reconstruction(), **quiet)).max() < 2
 
 
 def test_the_others_come_nearer_than_what_they_are_made_of():
@@ -79,3 +89,5 @@ def test_what_blows_up_says_where_and_what_to_lower(model):
     x[:, :20] = 0.1
     with pytest.raises(ValueError, match="from step . of 8 on: lower `guidance.weight`, or raise `num_steps`"):
         lf.Model(model).impute(x, 2, Reconstruction(weight=1e30), **QUIET)
+    with pytest.raises(ValueError, match=r"a doubt of 0 or more, got -1: set `sampling\.guidance\.doubt`"):
+        Reconstruction(doubt=-1)
