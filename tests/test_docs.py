@@ -291,7 +291,7 @@ def test_the_readmes_quality_is_what_was_measured():
         if re.match(r"\| (\||samples|Gaussian)", line)
     ]
     (names, samples, gaussian) = [
-        row[-10:] for row in cells if "droughts" in row or row[0] in ("samples", "Gaussian")
+        row[-9:] for row in cells if "droughts" in row or row[0] in ("samples", "Gaussian")
     ]
     known = {"heartbeats": "ecg", "ETTh1": "ett"}
     runs = json.loads((ROOT / "benchmarks/results/quality.json").read_text())["runs"]
