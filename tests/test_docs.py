@@ -290,9 +290,7 @@ def test_the_readmes_quality_is_what_was_measured():
         for line in (ROOT / "README.md").read_text().splitlines()
         if re.match(r"\| (\||samples|Gaussian)", line)
     ]
-    (names, samples, gaussian) = [
-        row[-9:] for row in cells if "droughts" in row or row[0] in ("samples", "Gaussian")
-    ]
+    (names, samples, gaussian) = [row[-9:] for row in cells if "droughts" in row or row[0] in ("samples", "Gaussian")]
     known = {"heartbeats": "ecg", "ETTh1": "ett"}
     runs = json.loads((ROOT / "benchmarks/results/quality.json").read_text())["runs"]
     first = [run for run in runs if run["seed"] == 0]  # and not the seed that did best
