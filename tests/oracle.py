@@ -9,13 +9,13 @@ from torch import Tensor
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.diffusion.score_function import ScoreFunction, Trajectory
 from lightning_freqdiff.diffusion.sde import SDE
+from lightning_freqdiff.logarithm import Logarithm
 
 
 def units(noise_scale: Tensor, variance: Tensor | None = None) -> Any:
     """What sampling needs of a codec, where there are no series; unit variances, unless they are given."""
-    return SimpleNamespace(
-        noise_scale=noise_scale, variance=torch.ones_like(noise_scale) if variance is None else variance
-    )
+    variance = torch.ones_like(noise_scale) if variance is None else variance
+    return SimpleNamespace(noise_scale=noise_scale, variance=variance, logarithm=Logarithm(0))
 
 
 class GaussianScore(ScoreFunction):
