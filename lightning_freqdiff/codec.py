@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,7 @@ class Codec(nn.Module):
         self.register_buffer("step_variance", steps if over_time else None)
         self.limits = Limits(layout.length, layout.channels)
         self.logarithm = Logarithm(layout.channels)
+        self.register_load_state_dict_pre_hook(_without_logarithm)
 
     def fit(self, batches: Iterable[Tensor], over_ranks: OverRanks | None = None) -> None:
         """Set all statistics from batches of series ``(B, N, M)`` in one float64 pass.
@@ -267,3 +268,11 @@ class Codec(nn.Module):
         if self.logarithm.channels:
             return None
         return self.layout.density((self.mean.square() + self.deviation.square()).cpu())
+
+
+def _without_logarithm(codec: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Load a codec from before there were logarithms as one that has none; of a part of a codec nothing follows."""
+    if prefix + "mean" in state:
+        channels = cast(Codec, codec).layout.channels
+        state.setdefault(f"{prefix}logarithm.taken", torch.zeros(channels))
+        state.setdefault(f"{prefix}logarithm.least", torch.ones(channels))

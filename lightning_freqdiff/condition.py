@@ -64,7 +64,8 @@ class Condition:
         label: Class, ``(B,)``, int64; -1 where it is not known.
         static: Covariates that do not change in time, ``(B, S)``; NaN where one is not known.
         covariates: Covariates known at every step, ``(B, N, C)``; NaN where one is not known.
-        observed: Values known beforehand, ``(B, N, M)``, in the data's units; anything where ``mask`` is 0.
+        observed: Values known beforehand, ``(B, N, M)``, in the data's units, or as they are learnt, which is what
+            networks, guidance and constraints are told (``Codec.learnt``); anything where ``mask`` is 0.
         mask: 1 where a value is observed, else 0, ``(B, N, M)``.
 
     Raises:

@@ -48,7 +48,7 @@ class Logarithm(nn.Module):
 
     Attributes:
         taken: 1 for a channel whose logarithm is learnt, else 0, ``(M,)``.
-        least: The least of its training values, for which all below are taken; 1 for the others, ``(M,)``.
+        least: The least of its training values, for which what has no logarithm is taken; 1 for the others, ``(M,)``.
         channels: Numbers of those channels.
     """
 
@@ -60,7 +60,6 @@ class Logarithm(nn.Module):
         self.register_buffer("taken", torch.zeros(channels))
         self.register_buffer("least", torch.ones(channels))
         self.channels: tuple[int, ...] = ()
-        self.register_load_state_dict_pre_hook(_without)
 
     def take(self, which: Tensor, least: Tensor) -> None:
         """Take the logarithm of some channels from now on.
@@ -85,8 +84,8 @@ class Logarithm(nn.Module):
         """Return series ``(B, N, M)`` in the data's units as they are learnt."""
         if not self.channels:
             return series
-        taken, least = self.taken.to(series.device) > 0, self.least.to(series)
-        return torch.where(taken, torch.where(taken, torch.maximum(series, least), 1.0).log(), series)
+        taken, positive = self.taken.to(series.device) > 0, torch.where(series > 0, series, self.least.to(series))
+        return torch.where(taken, torch.where(taken, positive, 1.0).log(), series)
 
     def back(self, learnt: Tensor) -> Tensor:
         """Undo :meth:`forward`."""
@@ -113,9 +112,3 @@ class Logarithm(nn.Module):
                     f"expected positive values of channel {channel}, whose logarithm is learnt, got "
                     f"{float(wrong[0]):g}: {setting}"
                 )
-
-
-def _without(logarithm: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Load a model from before there were logarithms as one that has none."""
-    for name, own in logarithm.named_buffers():
-        state.setdefault(prefix + name, torch.ones_like(own) if name == "least" else torch.zeros_like(own))

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 import lightning_freqdiff as lf
+from lightning_freqdiff.callbacks import Refit
 from lightning_freqdiff.checkpoint import weights_hash
 from lightning_freqdiff.data import ArrayData
 from lightning_freqdiff.logarithm import Logarithm, span
@@ -66,8 +68,9 @@ def test_there_and_back_and_other_channels_to_the_bit():
     again = Logarithm(3)
     again.load_state_dict(logarithm.state_dict())
     assert torch.equal(again(x), learnt)
-    x[0, 0, 1] = -1
+    x[0, :2, 1] = torch.tensor([-1, 1e-12])
     assert logarithm(x)[0, 0, 1] == learnt[..., 1].min()
+    assert logarithm(x)[0, 1, 1] == np.float32(np.log(1e-12)), "what is less than all in training has a logarithm"
 
 
 def test_a_gradient_through_it_is_a_number_where_an_exponential_would_not_be():
@@ -178,6 +181,32 @@ def test_which_channels_are_wide():
     with pytest.raises(ValueError, match=r"expected positive values of channel 1, .*: set `model.logarithm` wide"):
         taken(x, "always")
     x[:280, 3, 0] = np.nan
-    assert taken(x, missing="mask") == (0,), "what stands in a gap may be below 0"
+    assert taken(x, missing="mask") == (), "what stands in a gap may be below 0"
+    x[..., 1] = 1.0
+    x[:, 0, 1] = 2.0
+    assert taken(x, "always", missing="mask") == (0, 1)
     x[7, 5, 0] = 0.0
-    assert taken(x, missing="mask") == ()
+    with pytest.raises(ValueError, match=r"expected positive values of channel 0, .* got 0: set"):
+        taken(x, "always", missing="mask")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_model_in_memory_keeps_it_after_training(tmp_path):
+    """Of the best checkpoint it is given what was found, which is a part of it."""
+    module, data = ScoreModule(MLP(width=8)), ArrayData.of(prices(), batch_size=32)
+    checkpoint = ModelCheckpoint(tmp_path, filename="best", monitor="val_loss")
+    trainer = Trainer(max_epochs=2, callbacks=[checkpoint, Refit()], logger=False, enable_progress_bar=False)
+    trainer.fit(module, datamodule=data, weights_only=True)
+    assert module.score.codec.logarithm.channels == (0,)
+    module.load_state_dict({}, strict=False)
+    assert module.score.codec.logarithm.channels == (0,)
+    assert module.score.codec.logarithm.taken.tolist() == [1, 0]
+
+
+def test_a_forecast_may_fall_below_all_that_was_met(pair):
+    known = prices(1)
+    known[..., 0] *= 1e-3
+    known[:, 10:] = np.nan
+    by_hand = np.stack([np.log(known[..., 0]), known[..., 1]], axis=-1)
+    one, other = (m.impute(x, 8, method="linear", **FEW) for m, x in zip(pair, (known, by_hand), strict=True))
+    np.testing.assert_allclose(one, exponential(other), rtol=0.02, atol=0.02)
