@@ -64,8 +64,20 @@ def fewer_steps_section(folder: Path) -> list[str]:
         cells = [[name, *(_best(found, c) for c in calls)] for name, found in rows.items()]
         lines += table(["network calls", *map(str, calls)], cells)
         lines += [f"{row['calls']:,} steps of Euler-Maruyama, of other samples: {_cell(row)}." for row in long]
-        lines += ["", f"![SW against network calls](results/{path.stem}.png)", ""]
+        lines += [_told_apart(content["rows"], content["real"])] if "discriminative" in solved else []
+        picture = path.with_suffix(".png")
+        lines += ["", *([f"![SW against network calls](results/{picture.name})", ""] if picture.is_file() else [])]
     return lines
+
+
+def _told_apart(rows: list[dict[str, Any]], real: dict[str, float]) -> str:
+    """Return how well a network tells samples from training series, beside fresh real ones."""
+
+    def said(row: dict[str, Any]) -> str:
+        return f"{row['discriminative']:.3f} ± {row['discriminative_two_se']:.3f}"
+
+    named = [f"{row['name']} with {row['calls']} calls {said(row)}" for row in rows]
+    return "\nTold from training series (discriminative score): " + "; ".join([f"real {said(real)}", *named]) + "."
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:
