@@ -102,6 +102,7 @@ def compare(
     caches: Sequence[Cache] | Mapping[str, Cache] = ("wiener",),
     *,
     metrics: str | Sequence[str] = (),
+    repetitions: int = 1,
     data: Any = None,
     output: str | Path = "comparison",
     rounds: int = 3,
@@ -117,6 +118,7 @@ def compare(
         model: The model.
         caches: Names or paths of presets, or caches by a name of yours.
         metrics: Names of metrics of :func:`evaluate` to take as well, each with its floor and its ceiling.
+        repetitions: How often those that train networks are taken, for a mean and its standard error.
         data: Training series to measure distances to; those that the model was just trained on if not given.
         output: Folder of the results, empty or new.
         rounds: How often everything is timed, in turn.
@@ -135,7 +137,7 @@ def compare(
         contenders = [Contender(name, "cache", sampling, *plugged_in(cache)) for name, cache in named.items()]
         with _on(model.module, device, precision, matmul_precision) as module:
             known = _reference(model, data)
-            given = sampling, Path(output), known, rounds, solvers, Console(), split(metrics)
+            given = sampling, Path(output), known, rounds, solvers, Console(), split(metrics), repetitions
             return Comparison(module, contenders, *given).run()
 
 

@@ -32,6 +32,16 @@ def add_metrics(parser: ArgumentParser, default: list[str], text: str) -> None:
     parser.add_argument("--metrics", type=str, nargs="+", default=default, help=text)
 
 
+def add_repetitions(parser: ArgumentParser) -> None:
+    """Add how often metrics that train networks are taken."""
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=EvaluateSettings().repetitions,
+        help="How often networks are trained, each under a seed of its own; published tables have 5.",
+    )
+
+
 def add_evaluate(parser: ArgumentParser) -> None:
     """Add the options of `evaluate`."""
     default = EvaluateSettings()
@@ -46,12 +56,7 @@ def add_evaluate(parser: ArgumentParser) -> None:
         default=default.protocol,
         help="How discriminative, predictive, context_fid and correlational are taken: timegan as published tables.",
     )
-    parser.add_argument(
-        "--repetitions",
-        type=int,
-        default=default.repetitions,
-        help="How often networks are trained, each under a seed of its own; published tables have 5.",
-    )
+    add_repetitions(parser)
     parser.add_argument(
         "--rows", type=int, default=default.rows, help="Series of each set that are compared, at most."
     )

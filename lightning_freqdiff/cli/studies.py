@@ -21,7 +21,7 @@ from lightning_freqdiff.cli.backtest import add_backtest, backtest
 from lightning_freqdiff.cli.commands import STUDIES
 from lightning_freqdiff.cli.distill import add_distill, distill
 from lightning_freqdiff.cli.errors import spell
-from lightning_freqdiff.cli.evaluate import add_evaluate, add_metrics, evaluate
+from lightning_freqdiff.cli.evaluate import add_evaluate, add_metrics, add_repetitions, evaluate
 from lightning_freqdiff.cli.parser import PROG, Parser
 from lightning_freqdiff.cli.paths import expand
 from lightning_freqdiff.cli.tune import add_tune, tune
@@ -93,6 +93,7 @@ def build_parser(command: str) -> ArgumentParser:
             "--callbacks", type=str, nargs="+", default=[], help="Presets of caches, by name or path."
         )
         add_metrics(parser, [], "Taken as well, each with its floor and its ceiling.")
+        add_repetitions(parser)
         parser.add_argument("--rounds", type=int, default=3, help="How often everything is timed, in turn.")
         parser.add_argument("--solvers", type=bool, default=True, help="Whether solvers with fewer steps take part.")
         parser.add_argument("--output", type=str, default="comparison", help="Folder of the results.")
@@ -180,7 +181,7 @@ def _describe(data: SeriesData, output: Path) -> None:
 def _compare(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:
     caches = read_presets(config.callbacks, config.sampling)
     settings = config.sampling, Path(config.output), data, config.rounds, config.solvers, console
-    Comparison(module, caches, *settings, split(config.metrics)).run()
+    Comparison(module, caches, *settings, split(config.metrics), config.repetitions).run()
 
 
 def _calibrate(config: Any, module: ScoreModule, data: SeriesData | None, console: Console) -> None:

@@ -42,6 +42,7 @@ class Comparison:
         solvers: Whether solvers with fewer steps take part.
         console: Where to report.
         metrics: Metrics to take as well, by the names of `evaluate`, each with its floor and its ceiling.
+        repetitions: How often those that train networks are taken, for a mean and its standard error.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class Comparison:
         solvers: bool = True,
         console: Console | None = None,
         metrics: Sequence[str] = (),
+        repetitions: int = 1,
     ) -> None:
         if rounds < 1:
             raise ValueError(f"expected rounds >= 1, got {rounds}: set `rounds`")
-        self.named = EvaluateSettings(tuple(metrics)) if metrics else None
+        self.named = EvaluateSettings(tuple(metrics), repetitions=repetitions) if metrics else None
         if self.named and data is None:
             raise ValueError(f"expected a data set to take {metrics[0]} against: set `data`")
         claim(output, "output")
@@ -139,7 +141,8 @@ class Comparison:
             if score.value is None and name not in self.outcome.scores:
                 self.console.print(f"{name} left out: {score.note}", highlight=False, soft_wrap=True)
         self.outcome.scores = self.outcome.scores or found
-        return {name: score.value for name, score in found.items()}
+        errors = {f"{name}_two_se": score.value_two_se for name, score in found.items() if score.value_two_se}
+        return {name: score.value for name, score in found.items()} | errors
 
     def _timing_single(self, name: str) -> dict[str, Any]:
         ours, base = self.singles[name].seconds, self.singles["uncached"].seconds

@@ -131,6 +131,7 @@ class Outcome:
         )
         if self.scores:
             page.text(
+                "After ±: twice the standard error, where networks were trained several times. "
                 "Floor: what fresh real series score; ceiling: what a Gaussian with the training set's mean and "
                 "covariance scores. With few samples, chance moves all of them."
             )
@@ -157,6 +158,8 @@ def cell(row: dict[str, Any], key: str) -> str:
             return f"{value:.1f}"
         case "seconds":
             return f"{value:.3g}"
+    if key not in COLUMNS and (error := row.get(f"{key}_two_se")):
+        return f"{value:.4f} ± {error:.4f}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

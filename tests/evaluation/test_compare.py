@@ -159,6 +159,20 @@ def test_metrics_by_name_are_columns_between_floor_and_ceiling(model, tmp_path):
         Comparison(model, [], SAMPLING, tmp_path / "new", metrics=("histogram",))
     with pytest.raises(ValueError, match="got 'fid': set `metrics`"):
         Comparison(model, [], SAMPLING, tmp_path / "new", data, metrics=("fid",))
+    with pytest.raises(ValueError, match="repetitions"):
+        Comparison(model, [], SAMPLING, tmp_path / "new", data, metrics=("histogram",), repetitions=0)
+
+
+def test_networks_trained_several_times_say_how_sure_a_score_is(model, tmp_path):
+    data = SyntheticECG(num_series=256, length=64)
+    log = io.StringIO()
+    settings = {"rounds": 1, "solvers": False, "console": Console(file=log, width=200), "repetitions": 2}
+    Comparison(model, [], SAMPLING, tmp_path / "out", data, **settings, metrics=("discriminative",)).run()
+    (run,) = json.loads((tmp_path / "out" / "compare.json").read_text())["runs"]
+    once = EvaluateSettings(("discriminative",), repetitions=2)
+    expected = Evaluator(data).scores(uncached_samples(model), once)["discriminative"]
+    assert (run["discriminative"], run["discriminative_two_se"]) == (expected.value, expected.value_two_se)
+    assert f"{expected.value:.4f} ± {expected.value_two_se:.4f}" in log.getvalue()
 
 
 def test_a_metric_that_few_samples_do_not_allow_is_left_out(model, tmp_path):
