@@ -19,6 +19,9 @@ Logarithms = Literal["wide", "always", "never"]
 ORDERS = 10.0
 """By what factor the middle nine tenths of positive values differ in a channel that is wide."""
 
+LOOKED = 2**22
+"""Numbers of the first series, of which it is found out."""
+
 
 def span(x: Tensor) -> Tensor:
     """Return the factor between the 95th and the 5th percentile of each channel, 1 where not all values are positive.

@@ -35,7 +35,7 @@ from lightning_freqdiff.diffusion.losses import (
 from lightning_freqdiff.diffusion.score import LINEAR, Covariance, Parametrization, Score, suitable
 from lightning_freqdiff.diffusion.sde import SDE, VP
 from lightning_freqdiff.domains import Domain, DomainName, Representation, domain_of
-from lightning_freqdiff.logarithm import ORDERS, Logarithms, span
+from lightning_freqdiff.logarithm import LOOKED, ORDERS, Logarithms, span
 from lightning_freqdiff.networks import Architecture, UNet
 from lightning_freqdiff.networks.recompute import recompute
 from lightning_freqdiff.sampling import Sampling
@@ -74,7 +74,7 @@ class ScoreModule(TrainingModule):
             (diagonal), as where those of all channels together hold more than 2,048² numbers, and for other
             parametrizations.
         logarithm: Of which channels the logarithm is learnt: of those that are positive and differ by orders of
-            magnitude, as prices do, unless some are missing (wide), of all (always), or of none (never). Samples are
+            magnitude, as prices do (wide), of all (always), or of none (never). Samples are
             in the data's units.
         condition_dropout: Share of the training series that are not told their label, and of those not told their
             covariates, so that the model can be asked with and without.
@@ -221,14 +221,10 @@ class ScoreModule(TrainingModule):
             self.data_facts |= {"vocabulary": data.vocabulary.as_dict(), "examples": data.examples().parts}
 
     def _take_logarithms(self, data: SeriesData) -> None:
-        """Find out of which channels the logarithm is learnt, from some series, and if there are any from all.
-
-        Gaps are filled for training by the Gaussian of values as they are, which may well be below 0: where there are
-        any, logarithms are taken only if that is asked for.
-        """
-        if self.logarithm == "never" or (self.logarithm == "wide" and data.reference_seen(1) is not None):
+        """Find out of which channels the logarithm is learnt, from some series, and if there are any from all."""
+        if self.logarithm == "never":
             return
-        learnt, some = self.score.codec.logarithm, max(1, STATISTICS_NUMBERS // math.prod(data.shape))
+        learnt, some = self.score.codec.logarithm, max(1, LOOKED // math.prod(data.shape))
         wide = span(_with_gaps(data, some)) > ORDERS
         if self.logarithm == "wide" and not wide.any():
             return

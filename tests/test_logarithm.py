@@ -181,7 +181,7 @@ def test_which_channels_are_wide():
     with pytest.raises(ValueError, match=r"expected positive values of channel 1, .*: set `model.logarithm` wide"):
         taken(x, "always")
     x[:280, 3, 0] = np.nan
-    assert taken(x, missing="mask") == (), "what stands in a gap may be below 0"
+    assert taken(x, missing="mask") == (0,), "gaps are filled in logarithms, too"
     x[..., 1] = 1.0
     x[:, 0, 1] = 2.0
     assert taken(x, "always", missing="mask") == (0, 1)

@@ -108,17 +108,10 @@ DRAWN, FEWEST = 512, 64
 """Of them at most, and at least: a quantile of fewer says nothing."""
 
 
-def _held_out(data: SeriesData) -> tuple[Tensor, Condition]:
-    """Return series that were not trained on, and what is known of them.
-
-    Of those with gaps none: the linear model filled them, and would be found right about them.
-    """
+def _held_out(data: SeriesData) -> tuple[Tensor, Condition, Tensor | None]:
+    """Return series that were not trained on, what is known of them, and where they were observed."""
     series, known = data.reference_series(MOST_KEPT, "val"), data.reference_known(MOST_KEPT, "val")
-    seen = data.reference_seen(MOST_KEPT, "val")
-    if seen is None:
-        return series, known
-    whole = seen.gt(0).all(2).all(1).nonzero().squeeze(1)
-    return series[whole], known.take(whole)
+    return series, known, data.reference_seen(MOST_KEPT, "val")
 
 
 def _drawn(model: ScoreModule, count: int, known: Condition, generator: torch.Generator) -> Tensor:

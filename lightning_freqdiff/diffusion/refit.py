@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_freqdiff.condition import NOTHING, Condition
 from lightning_freqdiff.conditional import gaussian_of
 from lightning_freqdiff.diffusion.correction import Correction
+from lightning_freqdiff.diffusion.losses import observed_error
 from lightning_freqdiff.diffusion.score import Score
 from lightning_freqdiff.masks import draw_masks
 
@@ -42,6 +43,7 @@ def refit(
     dropout: float = 0.0,
     held_out: Tensor | None = None,
     held_known: Condition = NOTHING,
+    held_seen: Tensor | None = None,
 ) -> bool:
     """Measure the linear error of the leading directions at every level, and correct it in place.
 
@@ -63,6 +65,8 @@ def refit(
         dropout: Share of the series of which each part is forgotten, as in training.
         held_out: Series that were not trained on; if not given, the network is kept as it is.
         held_known: What is known of them.
+        held_seen: 1 where a value of them was observed, else 0, ``(m, N, M)``; ``None`` where all were. What stands
+            in a gap was drawn from a linear model, which would be found right about it.
 
     Returns:
         Whether it was done: not where the model has no correction, or there are too few series.
@@ -82,7 +86,8 @@ def refit(
         correction.slope.copy_(torch.stack([slope for slope, _ in found]))
         correction.offset.copy_(torch.stack([offset for _, offset in found]))
         if held_out is not None and len(held_out) >= FEWEST_HELD_OUT:
-            here = [_kept(score, held_out, held_known, min(count, MOST_KEPT), level, generator) for level in levels]
+            given, asked = (held_out, held_known, held_seen), min(count, MOST_KEPT)
+            here = [_kept(score, *given, asked, level, generator) for level in levels]
             correction.keep(torch.tensor(here))
     trust = [_trust(score, *some(min(count, MOST_MASKED)), level, generator) for level in levels]
     correction.trust.copy_(torch.stack(trust))
@@ -120,7 +125,13 @@ def _measure(
 
 
 def _kept(
-    score: Score, series: Tensor, told: Condition, count: int, log_noise: float, generator: torch.Generator
+    score: Score,
+    series: Tensor,
+    told: Condition,
+    seen: Tensor | None,
+    count: int,
+    log_noise: float,
+    generator: torch.Generator,
 ) -> float:
     """Return the share of its difference from the linear model that is worth keeping at one noise level.
 
@@ -138,8 +149,11 @@ def _kept(
         noise = torch.randn(z0.shape, generator=generator).to(z0) * (score.noise_scale > 0)
         z = c.alpha * z0 + c.sigma * noise
         linear, eps = score.linear_eps(z, c), -c.sigma * score(z, t, condition)
-        differs = (eps - linear).double()
-        wrong = (noise - linear).double()
+        differs, wrong = eps - linear, noise - linear
+        if seen is not None:
+            there = seen[rows].to(device)
+            differs, wrong = (observed_error(score.codec, x, there) for x in (differs, wrong))
+        differs, wrong = differs.double(), wrong.double()
         products = (wrong * differs, differs.square(), wrong.square())
         sums.index_add_(1, rows, torch.stack([x.sum((1, 2)) for x in products]).cpu())
     both, own, whole = sums

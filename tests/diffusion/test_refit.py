@@ -155,27 +155,33 @@ def test_a_network_is_believed_by_what_it_is_worth():
     assert right.correction.trust[3:-4, -4:].mean() > 0.8
 
 
-def test_a_network_that_does_harm_gives_way_to_the_linear_model():
+def some_of(count):
+    return (torch.rand(count, LENGTH, 1, generator=generator()) < 0.6).float()
+
+
+@pytest.mark.parametrize("seen", [None, some_of(100)], ids=["whole", "gaps"])
+def test_a_network_that_does_harm_gives_way_to_the_linear_model(seen):
     score, exact = model(Wrong), model(Exact)
     assert score.correction is not None
     assert refit(score, series(600), 500, generator(), held_out=series(9, seed=7))
     assert not score.correction.partly, "nine held-out series prove nothing"
     before = predictions(score, 0.3)
-    assert refit(score, series(600), 500, generator(), held_out=series(100, seed=7))
+    assert refit(score, series(600), 500, generator(), held_out=series(100, seed=7), held_seen=seen)
     assert score.correction.partly
     assert score.correction.kept.max() < 0.4
     right = predictions(exact, 0.3)
     assert (predictions(score, 0.3) - right).norm() < 0.3 * (before - right).norm()
 
 
-def test_a_network_that_knows_better_is_kept_as_it_is():
+@pytest.mark.parametrize("seen", [None, some_of(100)], ids=["whole", "gaps"])
+def test_a_network_that_knows_better_is_kept_as_it_is(seen):
     """The linear model is that of other data."""
     right = model(Exact)
     assert right.correction is not None
     assert right.codec.directions is not None
     right.known = right.codec.directions.power.clone()
     right.codec.directions.power.mul_(torch.linspace(0.02, 4, len(right.known)))
-    assert refit(right, series(600), 500, generator(), held_out=series(100, seed=7))
+    assert refit(right, series(600), 500, generator(), held_out=series(100, seed=7), held_seen=seen)
     assert not right.correction.partly
 
 

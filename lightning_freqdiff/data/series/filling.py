@@ -3,7 +3,10 @@
 A network must be shown whole series. Were the gaps filled with the best guess, or by interpolation, filled series
 would be smoother than real ones, and the network would take them to be so. A *draw* from the Gaussian that goes
 through the observed values has the right mean and covariance, whatever is missing, so that a Gaussian is learnt
-exactly where gaps are there by chance. The loss counts observed values alone (``diffusion/losses.py``).
+exactly where gaps are there by chance. That Gaussian is found by expectation and maximisation: a covariance made pair
+by pair, of the series that have both, is that of no series, and what it draws is rough. The loss counts observed
+values alone (``diffusion/losses.py``). Of channels that are positive and span orders of magnitude, as prices do, the
+Gaussian is one of logarithms: those are what a model learns (``logarithm.py``), and no price below 0 stands in a gap.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,13 +16,19 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.data.series.dataset import Rows
+from lightning_freqdiff.logarithm import LOOKED, ORDERS, Logarithm, span
 
 LARGEST = 512
 """Numbers in a series, at most: every series has a system of equations of its own."""
 CHUNK = 64
 """Series that are filled together."""
-RIDGE = 1e-4
-"""Share of the variances that is added to them, so that systems of equations can be solved."""
+RIDGE, FINER = 1e-4, 1e-6
+"""The least variance along any direction, of correlations made pair by pair and of those found in rounds."""
+ROUNDS, SETTLED = 30, 3e-3
+"""Rounds of expectation and maximisation at most, and the change of the mean logarithm of variances that ends them:
+along all directions alike, as the least of them make a series smooth."""
+ENOUGH, WORK = 2, 5e10
+"""Series for each number of one that these want, and multiplications in a round, beyond which no more take part."""
 STREAM = 4
 """Sets the draws apart from others of the same seed."""
 
@@ -28,7 +37,7 @@ class GaussianFill:
     """Mean and covariance of series with gaps, and draws of what is missing.
 
     Args:
-        batches: Training series ``(B, N, M)``, NaN where a value is missing; asked for twice.
+        batches: Training series ``(B, N, M)``, NaN where a value is missing; asked for three times.
         seed: Of the draws. A series is filled alike every time.
         source: Where the series come from, for errors.
 
@@ -38,9 +47,8 @@ class GaussianFill:
 
     def __init__(self, batches: Callable[[], Iterable[Tensor]], seed: int, source: str) -> None:
         self.seed = seed
-        count: Tensor | float = 0.0
-        total: Tensor | float = 0.0
-        shape = torch.Size()
+        count, series = 0.0, 0
+        shape, least, first, looked = torch.Size(), [], [], 0
         for batch in batches():
             shape = batch.shape[1:]
             if shape.numel() > LARGEST:
@@ -48,8 +56,11 @@ class GaussianFill:
                     f"{source}: expected series of at most {LARGEST} numbers to fill gaps in, got {shape.numel()}: "
                     "shorten them by `data.window`, or set `data.missing` interpolate"
                 )
-            seen, rows = _seen(batch)
-            count, total = count + seen.sum(0), total + rows.sum(0)
+            count, series = count + _seen(batch)[0].sum(0), series + len(batch)
+            least.append(torch.where(batch.isnan(), torch.inf, batch).amin((0, 1)))
+            if looked < LOOKED:
+                first.append(batch)
+                looked += batch.numel()
         assert isinstance(count, Tensor)
         if (count < 2).any():
             step, channel = divmod(int((count < 2).int().argmax()), shape[1])
@@ -57,14 +68,53 @@ class GaussianFill:
                 f"{source}: expected every step to be observed in 2 training series or more, got fewer at step "
                 f"{step} of channel {channel}: leave the channel out, or set `data.missing` interpolate"
             )
-        self.mean = total / count
+        self.logarithm = Logarithm(shape[1])
+        wide = span(torch.cat(first)[: max(1, LOOKED // shape.numel())]) > ORDERS
+        lowest = torch.stack(least).amin(0)
+        self.logarithm.take(wide & (lowest > 0), lowest)
+        self.mean = torch.stack([_seen(self._learnt(batch))[1].sum(0) for batch in batches()]).sum(0) / count
         pairs, products = torch.zeros(len(count), len(count)).double(), torch.zeros(len(count), len(count)).double()
         for batch in batches():
-            seen, rows = _seen(batch)
+            seen, rows = _seen(self._learnt(batch))
             rows = rows - seen * self.mean
             pairs, products = pairs + seen.T @ seen, products + rows.T @ rows
-        self.covariance = _positive(products / pairs.clamp(min=1))
+        self.covariance = _positive(products / pairs.clamp(min=1), RIDGE)
+        if series >= ENOUGH * len(count):
+            most = max(ENOUGH * len(count), int(WORK / len(count) ** 3))
+            self._settle(self._learnt(torch.cat(list(_every(max(1, series // most), batches())))))
         self.root = torch.linalg.cholesky(self.covariance)
+
+    def _settle(self, series: Tensor) -> None:
+        """Go from mean and covariance to those that make what was seen likelier, until they hardly change.
+
+        Expectation and maximisation, as Dempster, Laird and Rubin (1977) have it for a Gaussian with values missing.
+        """
+        for _ in range(ROUNDS):
+            found, precision = [], torch.zeros_like(self.covariance)
+            for some in series.split(CHUNK):
+                seen, rows = _seen(some)
+                inverse = torch.cholesky_inverse(torch.linalg.cholesky(self._of(seen)))
+                inverse = inverse * seen.unsqueeze(2) * seen.unsqueeze(1)
+                wrong = torch.einsum("bij,bj->bi", inverse, seen * (rows - self.mean))
+                found.append(self.mean + wrong @ self.covariance)
+                precision += inverse.sum(0)
+            expected = torch.cat(found)
+            self.mean = expected.mean(0)
+            open_ = self.covariance - self.covariance @ (precision / len(expected)) @ self.covariance
+            before, self.covariance = self.covariance, _positive(expected.T.cov(correction=0) + open_, FINER)
+            if (self.covariance.logdet() - before.logdet()).abs() < SETTLED * len(before):
+                break
+
+    def _of(self, seen: Tensor) -> Tensor:
+        """Return the covariances of what is seen of series, ``(B, D, D)``; what is not says nothing."""
+        both = seen.unsqueeze(2) * seen.unsqueeze(1) * self.covariance
+        both.diagonal(dim1=1, dim2=2).add_(1 - seen)
+        return both
+
+    def _learnt(self, batch: Tensor) -> Tensor:
+        """Return series as they are learnt, float64, NaN where a value is missing."""
+        rows = batch.double()
+        return torch.where(rows.isnan(), rows, self.logarithm(rows))
 
     def __call__(self, x: Tensor, numbers: np.ndarray) -> Tensor:
         """Fill series ``(B, N, M)`` of these numbers, by Matheron's rule: a draw, put right where one knows."""
@@ -73,17 +123,15 @@ class GaussianFill:
             return x
         x, which = x.clone(), gaps.nonzero().flatten()
         for some in which.split(CHUNK):
-            seen, rows = _seen(x[some])
+            seen, rows = _seen(self._learnt(x[some]))
             normal = [
                 np.random.default_rng([self.seed, STREAM, int(numbers[i])]).normal(size=len(self.mean)) for i in some
             ]
             drawn = torch.from_numpy(np.stack(normal)) @ self.root.T
-            both = seen.unsqueeze(2) * seen.unsqueeze(1) * self.covariance
-            both.diagonal(dim1=1, dim2=2).add_(1 - seen)  # what is not seen says nothing
             wrong = seen * (rows - self.mean - drawn)
-            known = torch.cholesky_solve(wrong.unsqueeze(2), torch.linalg.cholesky(both)).squeeze(2)
-            filled = self.mean + drawn + (seen * known) @ self.covariance
-            x[some] = torch.where(seen > 0, rows, filled).view_as(x[some]).to(x)
+            known = torch.cholesky_solve(wrong.unsqueeze(2), torch.linalg.cholesky(self._of(seen))).squeeze(2)
+            filled = self.logarithm.back((self.mean + drawn + (seen * known) @ self.covariance).view_as(x[some]))
+            x[some] = torch.where(x[some].isnan(), filled.to(x), x[some])
         return x
 
 
@@ -93,12 +141,20 @@ def _seen(batch: Tensor) -> tuple[Tensor, Tensor]:
     return (~rows.isnan()).double(), rows.nan_to_num()
 
 
-def _positive(covariance: Tensor) -> Tensor:
+def _every(stride: int, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield every so many-th series of batches, which may be in an order."""
+    passed = 0
+    for batch in batches:
+        yield batch[-passed % stride :: stride]
+        passed += len(batch)
+
+
+def _positive(covariance: Tensor, ridge: float) -> Tensor:
     """Return the nearest matrix that is a covariance, of the same variances, with a ridge."""
     deviation = covariance.diagonal().clamp(min=0).sqrt()
     unit = torch.where(deviation > 0, deviation, 1.0)
     values, vectors = torch.linalg.eigh(covariance / unit / unit.unsqueeze(1))
-    mended = (vectors * values.clamp(min=RIDGE)) @ vectors.T
+    mended = (vectors * values.clamp(min=ridge)) @ vectors.T
     mended = mended / mended.diagonal().sqrt() / mended.diagonal().sqrt().unsqueeze(1)
     least = deviation.clamp(min=1e-6 * float(deviation.max()) or 1e-6)
     return mended * least * least.unsqueeze(1)

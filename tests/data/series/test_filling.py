@@ -10,6 +10,7 @@ import torch
 from random_networks import told_score
 
 from lightning_freqdiff.data import ArrayData
+from lightning_freqdiff.data.series import filling
 from lightning_freqdiff.data.series.filling import GaussianFill
 from lightning_freqdiff.data.series.missing import interpolate
 from lightning_freqdiff.diffusion.losses import linear_loss, observed_error, score_matching_loss
@@ -58,6 +59,56 @@ def test_filled_series_have_the_moments_of_whole_ones_and_interpolated_ones_do_n
     some = ~seen.all(1).squeeze() & seen.any(1).squeeze()
     lines = np.stack([interpolate(one.numpy(), "it", ("a",)) for one in gaps[some]])
     assert lines[:, N // 2].var() < 0.95 * 2 < rows[:, N // 2].var() < 1.07 * 2
+
+
+def walks(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Walks that keep near where they start, and the same with gaps by chance."""
+    generator = torch.Generator().manual_seed(3)
+    start, steps = (torch.randn(count, n, 1, generator=generator) for n in (1, 24))
+    x = start + 0.03 * steps.cumsum(1)
+    return x, torch.where(torch.rand(x.shape, generator=generator) < 0.3, torch.nan, x)
+
+
+def test_filled_walks_are_as_smooth_as_whole_ones():
+    """A covariance made pair by pair has steps five times as large in it."""
+    truth, gaps = walks(400)
+    fill = GaussianFill(lambda: gaps.split(100), 0, "it")
+    rough = fill(gaps, np.arange(400)).diff(dim=1)[gaps.diff(dim=1).isnan()]
+    assert float(rough.std()) == pytest.approx(float(truth.diff(dim=1).std()), rel=0.05)
+    torch.testing.assert_close(fill.mean, truth.squeeze(2).double().mean(0), atol=0.01, rtol=0)
+    few = GaussianFill(lambda: gaps[:40].split(100), 0, "it")  # too few for the likeliest of all covariances
+    assert few(gaps, np.arange(400)).isfinite().all()
+
+
+def test_where_nothing_is_missing_the_gaussian_is_that_of_the_series():
+    x = walks(200)[0]
+    fill = GaussianFill(lambda: x.split(60), 0, "it")
+    torch.testing.assert_close(fill.covariance, x.squeeze(2).double().T.cov(correction=0), atol=1e-5, rtol=1e-4)
+
+
+def test_series_of_which_few_take_part_are_taken_from_all_over(monkeypatch):
+    taken, x = [], walks(200)[1] + torch.arange(200).view(200, 1, 1)
+    monkeypatch.setattr(filling, "WORK", 0)
+    monkeypatch.setattr(GaussianFill, "_settle", lambda self, series: taken.append(series.nanmean((1, 2))))
+    GaussianFill(lambda: x.split(33), 0, "it")
+    torch.testing.assert_close(taken[0], torch.arange(0.0, 200, 4).double(), atol=4.0, rtol=0)
+
+
+def test_prices_are_filled_in_their_logarithms():
+    """They are positive, and what is learnt has the moments of whole series."""
+    truth, gaps = (x.repeat(1, 1, 2) for x in gapped(8000, seed=1))
+    truth[..., 1], gaps[..., 1] = (2 * x[..., 1] for x in (truth, gaps))
+    prices = torch.stack([gaps[..., 0], gaps[..., 1].exp()], -1)
+    fill = GaussianFill(lambda: prices.split(1000), 0, "it")
+    assert fill.logarithm.channels == (1,)
+    filled = fill(prices, np.arange(len(prices)))
+    assert torch.equal(filled[~gaps.isnan()], prices[~gaps.isnan()])
+    assert filled[..., 1].min() > 0
+    logs = filled[..., 1].log().double() / 2
+    torch.testing.assert_close(logs.T.cov(), COVARIANCE, atol=0.15, rtol=0)
+    torch.testing.assert_close(logs.mean(0), MEAN, atol=0.07, rtol=0)
+    prices[5, 5, 1] = 0.0
+    assert GaussianFill(lambda: prices.split(1000), 0, "it").logarithm.channels == ()
 
 
 def test_a_gap_is_filled_by_draws_of_the_conditional_gaussian(fill):
