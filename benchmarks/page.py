@@ -65,6 +65,22 @@ COMMANDS = [
         ("compare-ecg_mitbih/compare.json", "compare-nasa_charge/compare.json"),
     ),
     (
+        "every cache at its best setting of one search, on models of `quality.py` (2,477 to 2,500 training steps)",
+        "`calibrate`, `tune --tolerance 0.15 --keep_all true --sampling.num_steps 50`, `compare --callbacks ... "
+        "--rounds 1 --sampling.num_samples 128 --sampling.num_steps 50`",
+        (
+            "compare-ecg_mitbih-unet-50/compare.json",
+            "compare-ecg_mitbih-transformer-50/compare.json",
+            "compare-nasa_charge-unet-50/compare.json",
+            "compare-nasa_charge-transformer-50/compare.json",
+        ),
+    ),
+    (
+        "the same of a thousand steps",
+        "the same with `--tolerance 0.05`, and 1,000",
+        ("compare-ecg_mitbih-unet-1000/compare.json",),
+    ),
+    (
         "a network in integers",
         "the same with `--callbacks w8a8 w4a8 --sampling.solver DPMSolverPP --sampling.grid edm --solvers false "
         "--sampling.num_steps 20 --sampling.num_samples 256 --sampling.batch_size 64`",
