@@ -76,11 +76,6 @@ COMMANDS = [
         ),
     ),
     (
-        "the same of a thousand steps",
-        "the same with `--tolerance 0.05`, and 1,000",
-        ("compare-ecg_mitbih-unet-1000/compare.json",),
-    ),
-    (
         "a network in integers",
         "the same with `--callbacks w8a8 w4a8 --sampling.solver DPMSolverPP --sampling.grid edm --solvers false "
         "--sampling.num_steps 20 --sampling.num_samples 256 --sampling.batch_size 64`",

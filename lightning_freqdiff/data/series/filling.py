@@ -24,11 +24,13 @@ CHUNK = 64
 """Series that are filled together."""
 RIDGE, FINER = 1e-4, 1e-6
 """The least variance along any direction, of correlations made pair by pair and of those found in rounds."""
-ROUNDS, SETTLED = 30, 3e-3
-"""Rounds of expectation and maximisation at most, and the change of the mean logarithm of variances that ends them:
-along all directions alike, as the least of them make a series smooth."""
-ENOUGH, WORK = 2, 5e10
-"""Series for each number of one that these want, and multiplications in a round, beyond which no more take part."""
+ROUNDS, SETTLED = (10, 50), 1e-3
+"""Rounds of expectation and maximisation, and the change of the mean logarithm of variances that ends them: along all
+directions alike, as the least of them make a series smooth."""
+ENOUGH, WORK = 2, 3e11
+"""Values observed at every step, for each number of a series, that these want; and multiplications they may take."""
+AIM = 30
+"""Rounds that there is time for, by how many series take part."""
 STREAM = 4
 """Sets the draws apart from others of the same seed."""
 
@@ -37,7 +39,7 @@ class GaussianFill:
     """Mean and covariance of series with gaps, and draws of what is missing.
 
     Args:
-        batches: Training series ``(B, N, M)``, NaN where a value is missing; asked for three times.
+        batches: Training series ``(B, N, M)``, NaN where a value is missing; asked for several times.
         seed: Of the draws. A series is filled alike every time.
         source: Where the series come from, for errors.
 
@@ -79,9 +81,10 @@ class GaussianFill:
             rows = rows - seen * self.mean
             pairs, products = pairs + seen.T @ seen, products + rows.T @ rows
         self.covariance = _positive(products / pairs.clamp(min=1), RIDGE)
-        if series >= ENOUGH * len(count):
-            most = max(ENOUGH * len(count), int(WORK / len(count) ** 3))
-            self._settle(self._learnt(torch.cat(list(_every(max(1, series // most), batches())))))
+        wanted = ENOUGH * len(count) / float(count.min())
+        if wanted <= 1:
+            stride = max(1, int(1 / max(wanted, WORK / AIM / (series * len(count) ** 3))))
+            self._settle(self._learnt(torch.cat(list(_every(stride, batches())))))
         self.root = torch.linalg.cholesky(self.covariance)
 
     def _settle(self, series: Tensor) -> None:
@@ -89,7 +92,8 @@ class GaussianFill:
 
         Expectation and maximisation, as Dempster, Laird and Rubin (1977) have it for a Gaussian with values missing.
         """
-        for _ in range(ROUNDS):
+        least, most = ROUNDS
+        for _ in range(min(most, max(least, int(WORK / (len(series) * len(self.mean) ** 3))))):
             found, precision = [], torch.zeros_like(self.covariance)
             for some in series.split(CHUNK):
                 seen, rows = _seen(some)
