@@ -91,7 +91,7 @@ def test_series_of_which_few_take_part_are_taken_from_all_over(monkeypatch):
     monkeypatch.setattr(filling, "WORK", 0)
     monkeypatch.setattr(GaussianFill, "_settle", lambda self, series: taken.append(series.nanmean((1, 2))))
     GaussianFill(lambda: x.split(33), 0, "it")
-    torch.testing.assert_close(taken[0], torch.arange(0.0, 200, 4).double(), atol=4.0, rtol=0)
+    torch.testing.assert_close(taken[0], torch.arange(0.0, 200, 2).double(), atol=4.0, rtol=0)
 
 
 def test_prices_are_filled_in_their_logarithms():
