@@ -20,7 +20,7 @@ ORDERS = 10.0
 """By what factor the middle nine tenths of positive values differ in a channel that is wide."""
 
 LOOKED = 2**22
-"""Numbers of the first series, of which it is found out."""
+"""Numbers of which it is found out, at most: those of some series from all over the set."""
 
 
 def span(x: Tensor) -> Tensor:

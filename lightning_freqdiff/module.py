@@ -74,8 +74,7 @@ class ScoreModule(TrainingModule):
             (diagonal), as where those of all channels together hold more than 2,048² numbers, and for other
             parametrizations.
         logarithm: Of which channels the logarithm is learnt: of those that are positive and differ by orders of
-            magnitude, as prices do (wide), of all (always), or of none (never). Samples are
-            in the data's units.
+            magnitude, as prices do (wide), of all (always), or of none (never). Samples are in the data's units.
         condition_dropout: Share of the training series that are not told their label, and of those not told their
             covariates, so that the model can be asked with and without.
         learning_rate: Peak learning rate of AdamW.

@@ -150,8 +150,7 @@ def cautions(facts: dict[str, Any]) -> list[str]:
             f"Only {varies['low_energy']:.0%} of what varies is at low frequencies (under N/10), so no small set of "
             "frequencies holds these series, and caches will find little that stays the same."
         )
-    whole = facts["missing_values"] != "mask"
-    if wide := {name: factor for name, factor in facts["span"].items() if whole and factor > ORDERS}:
+    if wide := {name: factor for name, factor in facts["span"].items() if factor > ORDERS}:
         said.append(
             f"Values of {', '.join(wide)} are positive and differ by orders of magnitude (the middle nine tenths by "
             f"a factor of {max(wide.values()):.0f}): small ones would drown in the error of large ones. `fit` learns "

@@ -131,7 +131,7 @@ class Outcome:
         )
         if self.scores:
             page.text(
-                "After ±: twice the standard error, where networks were trained several times. "
+                "After ±: twice the standard error over directions, coordinates, channels or repetitions. "
                 "Floor: what fresh real series score; ceiling: what a Gaussian with the training set's mean and "
                 "covariance scores. With few samples, chance moves all of them."
             )

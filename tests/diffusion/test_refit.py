@@ -173,6 +173,37 @@ def test_a_network_that_does_harm_gives_way_to_the_linear_model(seen):
     assert (predictions(score, 0.3) - right).norm() < 0.3 * (before - right).norm()
 
 
+class WrongAtTheEnd(Exact):
+    """The exact Gaussian, with an error in the second half of every series."""
+
+    chance = torch.Generator()
+
+    def eps(self, raw, z, c, lacking=None):
+        found, kept = super().eps(raw, z, c, lacking), self.kept(c)
+        noise = torch.randn(len(z), LENGTH, 1, generator=self.chance)
+        noise[:, : LENGTH // 2] = 0
+        share = 1.0 if kept is None else kept
+        return found + share * 0.5 * (c.alpha / c.level).clamp(max=1) * self.codec.from_time(noise)
+
+
+def test_what_a_network_says_of_gaps_does_not_count():
+    """Nothing is known there but what a linear model drew."""
+    held_out, seen = series(100, seed=7), torch.zeros(100, LENGTH, 1)
+    for half, harm in ((slice(None, LENGTH // 2), False), (slice(LENGTH // 2, None), True)):
+        score = model(WrongAtTheEnd)
+        WrongAtTheEnd.chance.manual_seed(3)
+        assert score.correction is not None
+        assert refit(
+            score,
+            series(2000),
+            2000,
+            generator(),
+            held_out=held_out,
+            held_seen=seen.clone().index_fill_(1, torch.arange(LENGTH)[half], 1.0),
+        )
+        assert score.correction.partly == harm
+
+
 @pytest.mark.parametrize("seen", [None, some_of(100)], ids=["whole", "gaps"])
 def test_a_network_that_knows_better_is_kept_as_it_is(seen):
     """The linear model is that of other data."""

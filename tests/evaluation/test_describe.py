@@ -72,6 +72,10 @@ def test_prices_of_many_sizes_want_a_logarithm(tmp_path):
     facts = describe(data(tmp_path, walks))
     assert all(20 < factor < 40 for factor in facts["span"].values())  # exp(2 * 1.645 * deviation)
     assert any("`fit` learns their logarithm" in said for said in facts["warnings"])
+    walks[rng.random(walks.shape) < 0.3] = np.nan
+    gaps = describe(ArrayData.of(walks, missing="mask"))
+    assert any("`fit` learns their logarithm" in said for said in gaps["warnings"])
+    walks = np.nan_to_num(walks, nan=1.0)
     for tame in (np.log(walks), walks - 1, 5 + 0.1 * walks / walks.max()):
         assert not any("logarithm" in said for said in describe(data(tmp_path, tame))["warnings"])
 

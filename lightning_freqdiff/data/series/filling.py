@@ -50,7 +50,7 @@ class GaussianFill:
     def __init__(self, batches: Callable[[], Iterable[Tensor]], seed: int, source: str) -> None:
         self.seed = seed
         count, series = 0.0, 0
-        shape, least, first, looked = torch.Size(), [], [], 0
+        shape, least = torch.Size(), []
         for batch in batches():
             shape = batch.shape[1:]
             if shape.numel() > LARGEST:
@@ -60,9 +60,6 @@ class GaussianFill:
                 )
             count, series = count + _seen(batch)[0].sum(0), series + len(batch)
             least.append(torch.where(batch.isnan(), torch.inf, batch).amin((0, 1)))
-            if looked < LOOKED:
-                first.append(batch)
-                looked += batch.numel()
         assert isinstance(count, Tensor)
         if (count < 2).any():
             step, channel = divmod(int((count < 2).int().argmax()), shape[1])
@@ -71,9 +68,9 @@ class GaussianFill:
                 f"{step} of channel {channel}: leave the channel out, or set `data.missing` interpolate"
             )
         self.logarithm = Logarithm(shape[1])
-        wide = span(torch.cat(first)[: max(1, LOOKED // shape.numel())]) > ORDERS
+        some = torch.cat(list(_every(-(-series * shape.numel() // LOOKED), batches())))
         lowest = torch.stack(least).amin(0)
-        self.logarithm.take(wide & (lowest > 0), lowest)
+        self.logarithm.take((span(some) > ORDERS) & (lowest > 0), lowest)
         self.mean = torch.stack([_seen(self._learnt(batch))[1].sum(0) for batch in batches()]).sum(0) / count
         pairs, products = torch.zeros(len(count), len(count)).double(), torch.zeros(len(count), len(count)).double()
         for batch in batches():
@@ -99,7 +96,7 @@ class GaussianFill:
                 seen, rows = _seen(some)
                 inverse = torch.cholesky_inverse(torch.linalg.cholesky(self._of(seen)))
                 inverse = inverse * seen.unsqueeze(2) * seen.unsqueeze(1)
-                wrong = torch.einsum("bij,bj->bi", inverse, seen * (rows - self.mean))
+                wrong = torch.einsum("bij,bj->bi", inverse, rows - self.mean)
                 found.append(self.mean + wrong @ self.covariance)
                 precision += inverse.sum(0)
             expected = torch.cat(found)
