@@ -14,6 +14,7 @@ What ``calibrate`` fitted lies beside a checkpoint, in plain arrays with the has
 | ``l2p.ridge.KIND`` | L2P | the penalty that does best on samples left out |
 | ``low_bit.LAYER`` | Quantize | lower and upper end of a layer's input, ``(2,)``; see ``evaluation/ranges.py`` |
 | ``wiener.rate`` | Wiener | local error of a stretch by time from 0 to 1, ``(n,)``; see ``caching/local_error.py`` |
+| ``wiener.damage`` | Wiener | times, and what stretches do to samples, ``(2, n)``; ``evaluation/stretches.py`` |
 | ``grid.times`` | tuned grids | times that such grids are chosen from, decreasing, ``(T + 1,)`` |
 | ``grid.costs`` | tuned grids | damage of a jump from time to time, ``(T + 1, T + 1)``; ``evaluation/jumps.py`` |
 | ``steps.n.times`` | Fitted | times that ``n`` steps are between, ``(n + 1,)``; ``evaluation/fitting.py`` |

@@ -5,15 +5,15 @@ diffusion (``h²`` along an ODE), and in much the same way for all data: as the 
 ``q = σ / √(α² + σ²)``, in which the sampling equation weighs ``u`` evenly. So a stretch that starts at ``t_a``
 is made as long as
 
-    exp(κ t_a) · ratio · |dq/dt| · h^{3/2} ≤ tolerance,
+    exp(κ t) (1 + τ/t) · ratio · |dq/dt| · h^{3/2} ≤ tolerance,      t in its middle,
 
-``ratio`` learnt for each sample from the local errors measured at its own calls, and ``κ`` standing for how much more
-an early error comes to matter than a late one. ``calibrate`` replaces ``|dq/dt|`` by what it measured.
+``ratio`` learnt for each sample from the local errors measured at its own calls. The weight before it stands for what
+an error comes to in the end: an early one may make another series, one in the middle is denoised away, and the last
+ones stay. ``calibrate`` replaces ``|dq/dt|`` and the weight by what it measured (``evaluation/stretches.py``).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ import torch
 from torch import Tensor
 
 from lightning_freqdiff.diffusion.score import Score
+
+END = 0.1
+"""``τ``: the time from which on errors are no longer denoised away."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +34,25 @@ class LocalError:
         rate: Local error per ``h`` to the power, at every step, ``(T,)``, on the CPU.
         times: Time of each step and of the end, ``(T + 1,)``.
         power: 3/2 along an SDE, 2 along an ODE.
-        caution: ``κ``.
+        weight: What an error at every step comes to, ``(T,)``.
     """
 
     rate: Tensor
     times: Tensor
     power: float
-    caution: float
+    weight: Tensor
 
     def plain(self, start: Tensor, stop: Tensor | int) -> Tensor:
         """Return the local error of stretches, without the weight of time."""
-        middle = torch.as_tensor((start + stop) // 2).clamp(max=len(self.rate) - 1)
-        return self.rate[middle] * (self.times[start] - self.times[stop]).pow(self.power)
+        return self.rate[self._middle(start, stop)] * (self.times[start] - self.times[stop]).pow(self.power)
+
+    def _middle(self, start: Tensor, stop: Tensor | int) -> Tensor:
+        return torch.as_tensor((start + stop) // 2).clamp(max=len(self.rate) - 1)
 
     def ahead(self, start: int, stops: Tensor) -> Tensor:
         """Return the weighted local error of stretches from one step to several, made to grow with their length."""
-        plain = self.plain(torch.full_like(stops, start), stops)
-        return (plain * math.exp(self.caution * float(self.times[start]))).cummax(0).values
+        starts = torch.full_like(stops, start)
+        return (self.plain(starts, stops) * self.weight[self._middle(starts, stops)]).cummax(0).values
 
 
 def local_error(score: Score, moved: Tensor) -> Tensor:
@@ -71,3 +76,26 @@ def expected_rate(score: Score, times: Tensor, calibrated: bool) -> Tensor:
     alpha, sigma = (torch.stack([f(early), f(late)]) for f in (score.sde.alpha, score.sde.sigma))
     q = sigma / (alpha.square() + sigma.square()).sqrt()
     return (q[0] - q[1]) / (early - late)
+
+
+def weights(score: Score, expected: Tensor, times: Tensor, caution: float, calibrated: bool) -> Tensor:
+    """Return what an error at each of the times ``(T,)`` comes to: as measured by ``calibrate``, or foreseen.
+
+    What was measured is scaled so that a tolerance stands for as many calls as it does with what is foreseen.
+
+    Args:
+        score: The model.
+        expected: Expected local error at the times, :func:`expected_rate`.
+        times: The times, decreasing, float64.
+        caution: ``κ``.
+        calibrated: Whether to use what was measured.
+    """
+    plain, profile = (caution * times).exp() * (1 + END / times), score.calibration.get("wiener.damage")
+    if not calibrated or profile is None:
+        return plain
+    known, damage = profile.double().cpu().clamp(min=1e-30).numpy()
+    bent = np.interp(np.log1p(times.numpy() / END), np.log1p(known / END), np.log(damage))
+    least = 1e-6 * float(expected.max()) or 1.0
+    weight = torch.from_numpy(np.exp(bent)) / expected.clamp(min=least)
+    calls, asked = ((expected * w).pow(2 / 3).sum() for w in (weight, plain))
+    return weight * (asked / calls).pow(1.5) if calls > 0 and asked > 0 else plain

@@ -27,7 +27,7 @@ from torch import Tensor
 from lightning_freqdiff.caching.base import CachePolicy, Call, Integrate, Ledger, Outcome, bytes_of
 from lightning_freqdiff.caching.gather import known_at, rows_of, set_rows, take_rows
 from lightning_freqdiff.caching.integrating_factor import Frame
-from lightning_freqdiff.caching.local_error import LocalError, expected_rate, local_error
+from lightning_freqdiff.caching.local_error import LocalError, expected_rate, local_error, weights
 from lightning_freqdiff.caching.presets import Acts
 from lightning_freqdiff.caching.reuse import restore, store
 from lightning_freqdiff.caching.step_cache import run_network
@@ -76,7 +76,8 @@ class Wiener(CachePolicy):
     Args:
         tolerance: Local error that a stretch between two calls may make, relative to the series; 0 calls at every
             step.
-        caution: How much more an early error counts than a late one: ``κ`` in ``exp(κ t)``.
+        caution: How much more an early error counts than a late one: ``κ`` in ``exp(κ t)``. Where ``calibrate``
+            measured what errors come to, it says only for how many calls a tolerance stands.
         longest: Longest stretch, as a share of the trajectory.
         final: Time of the last call, where the trajectory has steps after it.
         memory: Share of its old value that a sample's ratio of measured to expected error keeps; 1 makes the calls
@@ -96,7 +97,7 @@ class Wiener(CachePolicy):
         ("caution", "longest", "final", "memory", "correct", "calibrated"),
         ("with a tolerance above 0", lambda s: s.tolerance > 0),
     )
-    tolerance: float = 0.03
+    tolerance: float = 0.05
     caution: float = 5.0
     longest: float = 0.2
     final: float = 0.01
@@ -112,8 +113,10 @@ class Wiener(CachePolicy):
     def _state(self, score: Score, times: Tensor, batch: int, noisy: bool) -> WienerState:
         ends = torch.cat([times, times[-1:] - (times[-2:-1] - times[-1:] if len(times) > 1 else 0)]).clamp(min=0)
         # Along an ODE the local error has another power of time, and what was calibrated along an SDE does not apply.
-        rate = expected_rate(score, times, self.calibrated and noisy)
-        expected = LocalError(rate, ends, 1.5 if noisy else 2.0, self.caution)
+        calibrated = self.calibrated and noisy
+        rate = expected_rate(score, times, calibrated)
+        weight = weights(score, rate, times, self.caution, calibrated)
+        expected = LocalError(rate, ends, 1.5 if noisy else 2.0, weight)
         ratio = torch.ones(batch, dtype=torch.float64, device=score.noise_scale.device)
         final = int((times >= self.final).sum()) - 1
         return WienerState(expected, self._lattice(expected, final), final, [0] * batch, [0] * batch, ratio)

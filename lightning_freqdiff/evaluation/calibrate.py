@@ -23,6 +23,7 @@ from lightning_freqdiff.evaluation.fitting import fit_steps
 from lightning_freqdiff.evaluation.jumps import jump_costs
 from lightning_freqdiff.evaluation.layers import skip_products
 from lightning_freqdiff.evaluation.ranges import input_ranges
+from lightning_freqdiff.evaluation.stretches import stretch_damage
 from lightning_freqdiff.evaluation.teacher import expect_finite, teach
 from lightning_freqdiff.module import ScoreModule
 from lightning_freqdiff.sampling import Sampling, sample, time_grid
@@ -164,6 +165,8 @@ def calibrate(
         middle, rate = (np.array(column) for column in zip(*sorted(watcher.rates), strict=True))
         fitted["wiener.rate"] = torch.from_numpy(np.interp(np.linspace(0, 1, POINTS), middle, rate))
         fits["wiener_mean_rate"] = float(rate.mean())
+    if frame is not None:
+        fitted["wiener.damage"] = stretch_damage(score, frame, sampling)
     paths = teach(score, sampling, on_step)
     fitted |= skip_products(score, paths) | input_ranges(score, paths)
     fitted |= {TIMES: paths.times, COSTS: jump_costs(score, paths)}

@@ -359,9 +359,9 @@ def test_a_tighter_tolerance_means_more_calls_and_less_distance(solver):
 
 def test_a_correction_brings_the_samples_closer_from_the_same_calls():
     score = random_score(31, 1)
-    clock = {"tolerance": 0.1, "memory": 1.0}
+    clock = {"tolerance": 0.05, "memory": 1.0}
     (made, exact, first), (held, _, second) = (
-        run(score, Wiener(**clock, correct=correct), steps=60, count=8) for correct in (True, False)
+        run(score, Wiener(**clock, correct=correct), steps=200, count=8) for correct in (True, False)
     )
     assert first.curves()["called"] == second.curves()["called"]
     assert (made - exact).norm() < 0.5 * (held - exact).norm()

@@ -8,7 +8,7 @@ from lightning_freqdiff.caching.step_cache import run_network
 from lightning_freqdiff.checkpoint import calibration_path, read_calibration, weights_hash, write_calibration
 from lightning_freqdiff.condition import NOTHING
 from lightning_freqdiff.diffusion import ScoreFunction
-from lightning_freqdiff.evaluation import fitting, teacher
+from lightning_freqdiff.evaluation import fitting, stretches, teacher
 from lightning_freqdiff.evaluation.calibrate import Watcher, calibrate
 from lightning_freqdiff.evaluation.features import best_ridge
 from lightning_freqdiff.module import ScoreModule
@@ -23,6 +23,7 @@ def _few_paths(monkeypatch):
     """Let the teacher draw a few samples: what it learns is tested beside this."""
     monkeypatch.setattr(teacher, "SAMPLES", 6)
     monkeypatch.setattr(teacher, "LEAST", 6)
+    monkeypatch.setattr(stretches, "SAMPLES", 6)
 
 
 def test_what_is_fitted_fits(model):
@@ -30,6 +31,9 @@ def test_what_is_fitted_fits(model):
     assert fitted["teacache.polynomial"].shape == (5,)
     assert 0 < fits["teacache"] <= 1
     assert fitted["wiener.rate"].min() >= 0
+    times, damage = fitted["wiener.damage"]
+    assert times.diff().min() > 0
+    assert damage.min() > 0
     assert fits["grid_damage_4_steps"] > fits["grid_damage_10_steps"] > 0
     model.score.calibration = fitted
     assert len(model.times(Sampling(num_steps=7, grid="tuned"))) == 8
