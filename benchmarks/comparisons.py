@@ -10,10 +10,6 @@ from sections import table
 
 from lightning_freqdiff.evaluation import outcome
 
-SEARCHED = (
-    "Settings found by one search for all, `tune --tolerance 0.03 --keep_all true` (`wiener-fast` and `naive` are "
-    "the presets)."
-)
 COLUMNS = {key: title for key, title in outcome.COLUMNS.items() if key not in ("kind", "seconds")}
 
 
@@ -31,7 +27,7 @@ def comparisons_section(folder: Path) -> list[str]:
             f"{sampling['num_samples']} samples in {'one batch' if one else 'batches'}, "
             f"{sampling['num_steps']} steps, medians of "
             f"{content['rounds']} rounds in turn, {machine['threads']} thread(s) of {machine['processor']}. "
-            f"Other jobs shared the machine. {content.get('note', SEARCHED)} Relative L2 is to the "
+            f"Other jobs shared the machine. {content['note']} Relative L2 is to the "
             "uncached samples from the same noise, SW is the change against theirs. Solvers with fewer "
             "steps are in the file.",
             "",

@@ -51,13 +51,15 @@ def open_set(name: str) -> SeriesData:
             return SyntheticECG(num_series=512, length=64, test_fraction=0.2)
         case "heartbeats":
             return ArrayData(str(home / "ecg_mitbih.npz"), test_fraction=0.1)
+        case "droughts":
+            return ArrayData(str(home / "us_drought_dsci.npz"), test_fraction=0.1)
         case "nasdaq":
             return ArrayData(str(home / "nasdaq_2019_a.npz"), test_fraction=0.1)
         case "ett":
             return ArrayData(str(home / "etth1.npz"), window=96, stride=4, test_fraction=0.2)
         case "hopper":
             return ArrayData(str(HOPPER), test_fraction=0.2)
-    raise SystemExit(f"expected sets of synthetic, heartbeats, nasdaq, ett, hopper, got {name}")
+    raise SystemExit(f"expected sets of synthetic, heartbeats, droughts, nasdaq, ett, hopper, got {name}")
 
 
 def crps(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -62,13 +62,17 @@ COMMANDS = [
     (
         "every cache, and solvers with fewer steps, on a checkpoint",
         "`python -m lightning_freqdiff compare --ckpt_path C --callbacks ... --data ... --output ...`",
-        ("compare-ecg_mitbih/compare.json", "compare-nasa_charge/compare.json"),
+        ("compare-ecg_mitbih-unet/compare.json",),
     ),
     (
         "every cache at its best setting of one search, on models of `quality.py` (2,477 to 2,500 training steps)",
-        "`calibrate`, `tune --tolerance 0.15 --keep_all true --sampling.num_steps 50`, `compare --callbacks ... "
-        "--rounds 1 --sampling.num_samples 128 --sampling.num_steps 50`",
+        "`calibrate`, `tune --tolerance 0.15 --keep_all true --sampling.num_steps 50` (0.05 with 1000), "
+        "`compare --callbacks ... --rounds 1 --sampling.num_samples 128 --sampling.num_steps 50` (1000)",
         (
+            "compare-ecg_mitbih-unet-1000/compare.json",
+            "compare-ecg_mitbih-transformer-1000/compare.json",
+            "compare-nasa_charge-unet-1000/compare.json",
+            "compare-nasa_charge-transformer-1000/compare.json",
             "compare-ecg_mitbih-unet-50/compare.json",
             "compare-ecg_mitbih-transformer-50/compare.json",
             "compare-nasa_charge-unet-50/compare.json",

@@ -218,7 +218,7 @@ def main() -> None:
     )
     options.add_argument("--steps", type=int, default=1000)
     options.add_argument("--reference_steps", type=int, default=0, help="time full-cost ways over so many; 0: all")
-    options.add_argument("--tolerances", type=float, nargs="+", default=[Wiener().tolerance, 0.05])
+    options.add_argument("--tolerances", type=float, nargs="+", default=[Wiener().tolerance, 0.1])
     options.add_argument("--quality", type=int, choices=(0, 1), default=1, help="0: times only")
     options.add_argument(
         "--other_ways", type=int, choices=(0, 1), default=1, help="1: ours compiled and in bfloat16 as well"
